@@ -1,0 +1,69 @@
+"""What callers may pass: each check gives the value back, or says what was expected and what came."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from workqueue.duration import as_duration
+from workqueue.errors import InvalidOption
+from workqueue.job import JobStatus
+
+_NAME_LIMIT: Final = 255
+
+
+def as_status(value: JobStatus | str) -> JobStatus:
+    """Give the status of this name (`failed`, `FAILED`), or the status itself. Raises InvalidOption."""
+    if isinstance(value, JobStatus):
+        return value
+    try:
+        return JobStatus[value.upper()]
+    except (KeyError, AttributeError):
+        names = ", ".join(str(status) for status in JobStatus)
+        raise InvalidOption(
+            f"expected status to be one of {names}, got: {value!r}", name="status", value=value
+        ) from None
+
+
+def checked_name(value: object, name: str) -> str:
+    """Give `value` if it is text that can name a queue or a job. Raises InvalidOption."""
+    if not isinstance(value, str) or not value or len(value) > _NAME_LIMIT:
+        raise InvalidOption(
+            f"expected {name} to be text of 1 to {_NAME_LIMIT} characters, got: {value!r}", name=name, value=value
+        )
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidOption(f"expected {name} to be Unicode text, got: {value!r}", name=name, value=value) from error
+    return value
+
+
+def between(value: object, lowest: int, highest: int, name: str) -> int:
+    """Give `value` if it is a whole number of that range. Raises InvalidOption."""
+    if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
+        raise InvalidOption(
+            f"expected {name} to be a whole number from {lowest} to {highest}, got: {value!r}", name=name, value=value
+        )
+    return value
+
+
+def at_least(value: object, lowest: timedelta, name: str) -> timedelta:
+    """Give `value` as a timedelta if it is not shorter than `lowest`. Raises InvalidOption."""
+    duration = as_duration(value, name)
+    if duration < lowest:
+        raise InvalidOption(f"expected {name} to be {lowest} or more, got: {value}", name=name, value=value)
+    return duration
+
+
+def aware(run_at: object) -> datetime:
+    """Give `run_at` if it says its time zone. Raises InvalidOption."""
+    if not isinstance(run_at, datetime):
+        raise InvalidOption(f"expected run_at to be a datetime, got: {run_at!r}", name="run_at", value=run_at)
+    if run_at.utcoffset() is None:
+        raise InvalidOption(
+            f"expected run_at to be an aware datetime, got the naive {run_at!r}; say which zone it is in: "
+            "run_at.astimezone() for this machine's, or datetime(..., tzinfo=UTC)",
+            name="run_at",
+            value=run_at,
+        )
+    return run_at

@@ -1,0 +1,87 @@
+"""How long to wait before the next try. Pure arithmetic: no clock, and no sleep."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from workqueue.errors import InvalidOption
+
+_ZERO = timedelta(0)
+
+
+@dataclass(slots=True)
+class Backoff:
+    """Exponential delays: `min` × `factor` ** attempt, never above `max`.
+
+    factor: 1 or more, finite. jitter: draw evenly from `min` to the delay, so that jobs which failed together do not
+    come back together. expiration: no retry later than this after the push. limit: at most this many attempts, from 1.
+    attempt: the counter that `duration` raises. Raises InvalidOption for a value outside its range.
+
+    `for_attempt` is pure and safe from any thread; `duration` and `reset` move the counter: one `copy()` per thread.
+    Source: the arithmetic is that of the seed (github.com/jpillora/backoff).
+
+    >>> Backoff(min=timedelta(seconds=1), max=timedelta(minutes=1)).for_attempt(3)
+    datetime.timedelta(seconds=8)
+    """
+
+    factor: float = 2.0
+    jitter: bool = False
+    min: timedelta = timedelta(milliseconds=100)
+    max: timedelta = timedelta(hours=1)
+    expiration: timedelta | None = None
+    limit: int | None = None
+    attempt: int = 0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.factor) and self.factor >= 1):
+            raise _invalid("factor", "a finite number, 1 or more", self.factor)
+        if self.min < _ZERO:
+            raise _invalid("min", "zero or more", self.min)
+        if self.max < _ZERO:
+            raise _invalid("max", "zero or more", self.max)
+        if self.expiration is not None and self.expiration < _ZERO:
+            raise _invalid("expiration", "zero or more", self.expiration)
+        if self.limit is not None and self.limit < 1:
+            raise _invalid("limit", "1 or more", self.limit)
+        if self.attempt < 0:
+            raise _invalid("attempt", "0 or more", self.attempt)
+
+    def copy(self) -> Backoff:
+        """Give equal constraints with a counter of their own, starting at 0."""
+        return replace(self, attempt=0)
+
+    def duration(self) -> timedelta:
+        """Give the delay for the current attempt, then raise the counter."""
+        delay = self.for_attempt(self.attempt)
+        self.attempt += 1
+        return delay
+
+    def reset(self) -> None:
+        """Set the counter back to 0."""
+        self.attempt = 0
+
+    def for_attempt(self, n: float) -> timedelta:
+        """Give the delay for attempt `n`; the first is 0.
+
+        What overflows, is infinite or is not a number ends at `max`; `min >= max` gives `max`.
+        """
+        if self.min >= self.max:
+            return self.max
+        lowest = self.min.total_seconds()
+        highest = self.max.total_seconds()
+        try:
+            seconds = lowest * self.factor**n
+        except OverflowError:
+            return self.max
+        if not seconds < highest:
+            return self.max
+        if self.jitter:
+            seconds = lowest + random.random() * (seconds - lowest)  # noqa: S311 - spreads load, guards no secret
+        return max(self.min, timedelta(seconds=seconds))
+
+
+def _invalid(name: str, expected: str, value: object) -> InvalidOption:
+    return InvalidOption(f"expected backoff {name} to be {expected}, got: {value}", name=name, value=value)

@@ -1,0 +1,49 @@
+"""Durations as people give them: a timedelta, a number of seconds, or text such as `10m`."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import timedelta
+from typing import Final
+
+from workqueue.errors import InvalidOption
+
+_UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
+
+
+def as_duration(value: object, name: str) -> timedelta:
+    """Give `value` (a number means seconds) as a timedelta, zero or more.
+
+    name: the argument it came as, for the message. Raises InvalidOption when it is negative, not finite, or too long.
+    """
+    if isinstance(value, bool) or not isinstance(value, timedelta | int | float):
+        raise InvalidOption(
+            f"expected {name} to be a timedelta or a number of seconds, got: {value!r}", name=name, value=value
+        )
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if not math.isfinite(seconds) or seconds < 0:
+        raise InvalidOption(f"expected {name} to be finite, zero or more, got: {value}", name=name, value=value)
+    try:
+        return value if isinstance(value, timedelta) else timedelta(seconds=value)
+    except OverflowError as error:
+        raise InvalidOption(f"expected {name} to fit into a timedelta, got: {value}", name=name, value=value) from error
+
+
+def parse_duration(text: str) -> timedelta:
+    """Give the timedelta that `text` says: parts such as `1h30m`, `10s`, `250ms`, `2d`.
+
+    Raises InvalidOption for anything else.
+
+    >>> parse_duration("1h30m")
+    datetime.timedelta(seconds=5400)
+    """
+    parts = _PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise InvalidOption(
+            f"expected a duration such as 10m, 1h30m or 250ms (units: {', '.join(_UNITS)}), got: {text!r}",
+            name="duration",
+            value=text,
+        )
+    return as_duration(sum(float(number) * _UNITS[unit] for number, unit in parts), "duration")

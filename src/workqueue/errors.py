@@ -1,0 +1,128 @@
+"""Every exception of workqueue, in one tree.
+
+WorkqueueError
+├── UsageError                  the caller can mend it; nothing was written
+│   ├── InvalidOption           (also ValueError) an argument outside its range
+│   ├── InvalidPayload          (also ValueError) data that cannot be encoded, decoded, or is too large
+│   ├── JobNotFound             (also LookupError)
+│   └── QueueClosed             a verb called after close()
+├── StoreError                  the database said no; its own words are in __cause__
+│   ├── StoreUnavailable        worth trying again; a runner does
+│   │   └── QueueFull           the disk is full, or nearly: pushes are refused, settling goes on
+│   ├── UnsuitableFile          this path cannot hold a queue: a folder, another program's database, damaged …
+│   └── SchemaOutdated          the file was written by a newer workqueue
+├── LeaseLost                   the job was given to another runner meanwhile; nothing was written
+└── RecoverableWorkerError      raised by a worker: try this job again after its backoff
+
+A message says what was expected, what came, and what to do; the values in it are attributes too.
+"""
+
+from datetime import timedelta
+
+
+class WorkqueueError(Exception):
+    """The root: catch it to catch everything this package raises on purpose."""
+
+
+class UsageError(WorkqueueError):
+    """The caller can mend it. Raised before anything is written."""
+
+
+class InvalidOption(UsageError, ValueError):
+    """An argument is outside its range.
+
+    name: the argument; value: what came.
+    """
+
+    def __init__(self, message: str, *, name: str, value: object) -> None:
+        super().__init__(message)
+        self.name = name
+        self.value = value
+
+
+class InvalidPayload(UsageError, ValueError):
+    """A job's data cannot be encoded, cannot be decoded, or is over the size limit.
+
+    path: where the bad value stands, as in `$.to[3]`; `$` is the whole.
+    """
+
+    def __init__(self, message: str, *, path: str = "$") -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class JobNotFound(UsageError, LookupError):
+    """No such job: never pushed, settled and gone, or cleaned."""
+
+    def __init__(self, job_id: int) -> None:
+        super().__init__(f"expected the id of a job in this file, got: {job_id}; completed jobs leave the file")
+        self.job_id = job_id
+
+
+class QueueClosed(UsageError):
+    """The queue was closed; open a new `Queue` on the same path."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"expected an open queue, but {path!r} was closed; create a new Queue to go on")
+        self.path = path
+
+
+class StoreError(WorkqueueError):
+    """The database said no. Its own words are in `__cause__`; `path` names the file."""
+
+    def __init__(self, message: str, *, path: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be read or written just now; trying again later may work."""
+
+
+class QueueFull(StoreUnavailable):
+    """The disk is full, or nearly so: pushes are refused so that settling and cleaning can go on."""
+
+
+class UnsuitableFile(StoreError):
+    """This path cannot hold a queue; trying again will not help."""
+
+
+class SchemaOutdated(StoreError):
+    """The file was written by a newer workqueue than this one.
+
+    found: the schema version in the file; known: the newest this program knows.
+    """
+
+    def __init__(self, *, path: str, found: int, known: int) -> None:
+        super().__init__(
+            f"expected {path!r} to have schema version {known} or older, got: {found}; "
+            "it was opened by a newer workqueue: upgrade this program (nothing was changed)",
+            path=path,
+        )
+        self.found = found
+        self.known = known
+
+
+class LeaseLost(WorkqueueError):
+    """Another runner holds the job by now: this attempt's verdict was refused and its writes rolled back."""
+
+    def __init__(self, job_id: int, attempt: int) -> None:
+        super().__init__(
+            f"expected job {job_id} to be running as attempt {attempt}, but it was taken back meanwhile "
+            "(its lease ended, or its runner was thought dead); nothing of this attempt was written"
+        )
+        self.job_id = job_id
+        self.attempt = attempt
+
+
+class RecoverableWorkerError(WorkqueueError):
+    """Raised by a worker: this attempt failed, try the job again after its backoff.
+
+    delay: wait this long instead of what the backoff says. Raises InvalidOption when it is negative.
+    """
+
+    def __init__(self, message: str = "", delay: timedelta | None = None) -> None:
+        super().__init__(message)
+        if delay is not None and delay < timedelta(0):
+            raise InvalidOption(f"expected delay to be zero or more, got: {delay}", name="delay", value=delay)
+        self.delay = delay

@@ -1,0 +1,140 @@
+"""The records of a job: what is pushed, what is stored, what a runner holds. Frozen; the verbs are the queue's."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from enum import IntEnum
+from typing import TypeVar, overload
+
+import msgspec
+
+from workqueue import payload
+from workqueue.backoff import Backoff
+from workqueue.errors import InvalidPayload
+
+T = TypeVar("T")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class JobStatus(IntEnum):
+    """Where a job stands; `str()` is the word for people. UACK, ACK and NACK are the seed's names."""
+
+    PENDING = 0
+    COMPLETED = 1
+    RETRYING = 2
+    FAILED = 3
+    RUNNING = 4
+    CANCELLED = 5
+    UACK = 0
+    ACK = 1
+    NACK = 2
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """One unit of work, as the store knew it at one moment.
+
+    attempt: how often it was claimed; rises for ever, so (id, attempt) is a fencing token for foreign systems.
+    retry_count: how often its handler failed. lost: how often its runner died under it.
+    message: the last error, in one line. All instants are aware datetimes in UTC.
+    """
+
+    id: int
+    name: str
+    data: bytes
+    status: JobStatus = JobStatus.PENDING
+    queue: str = "default"
+    priority: int = 0
+    run_at: datetime = _EPOCH
+    pushed_at: datetime = _EPOCH
+    settled_at: datetime | None = None
+    attempt: int = 0
+    retry_count: int = 0
+    lost: int = 0
+    cancel_requested: bool = False
+    message: str = ""
+    backoff: Backoff = msgspec.field(default_factory=Backoff)
+
+    @property
+    def expect_at(self) -> int:
+        """`run_at` in milliseconds since 1970, as the seed has it."""
+        return (self.run_at - _EPOCH) // timedelta(milliseconds=1)
+
+    @overload
+    def decode(self) -> payload.Json: ...
+    @overload
+    def decode(self, type: type[T]) -> T: ...
+    def decode(self, type: type[T] | None = None) -> T | payload.Json:
+        """Give the object that was pushed; with `type`, checked and built as that type.
+
+        Raises InvalidPayload when the data are not JSON, or not of that type; unhandled, that fails the job.
+        """
+        return payload.decode(self.data) if type is None else payload.decode(self.data, type)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Job:
+        """Read what `bytes(job)` wrote. Raises InvalidPayload for anything else."""
+        try:
+            return msgspec.json.decode(data, type=cls)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise InvalidPayload(f"expected the bytes of a Job, got {data[:40]!r}: {error}") from error
+
+    def __bytes__(self) -> bytes:
+        return msgspec.json.encode(self)
+
+    def __str__(self) -> str:
+        return bytes(self).decode()
+
+
+class NewJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A job about to be pushed.
+
+    run_at: not before this instant; delay: not before now + delay, by the store's clock. At most one of the two.
+    timing: stands in its queue by its `run_at`, and not by its turn.
+    """
+
+    queue: str
+    name: str
+    data: bytes
+    priority: int = 0
+    run_at: datetime | None = None
+    delay: timedelta | None = None
+    timing: bool = False
+    backoff: Backoff = msgspec.field(default_factory=Backoff)
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A runner's hold on one attempt of a job: (job.id, job.attempt) is what settling must name.
+
+    age: from the push to the claim, by the store's clock. lease_until: the store's own mark (opaque to others);
+    given back when a rescuer settles, so that a lease renewed meanwhile is seen.
+    """
+
+    job: Job
+    runner: int
+    age: timedelta
+    lease_until: int
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One attempt that did not complete, kept with its job until the job leaves the file.
+
+    outcome: `raised`, `lost` or `cancelled`; error: one line; traceback: as Python prints it, or empty.
+    """
+
+    attempt: int
+    runner: str
+    started_at: datetime
+    duration: timedelta
+    outcome: str
+    error: str
+    traceback: str
+
+
+class Size(msgspec.Struct, frozen=True):
+    """waiting: pushed and not yet settled, running ones included. failed: kept in the archive."""
+
+    waiting: int
+    failed: int
