@@ -1,0 +1,199 @@
+"""Store: the verbs an engine must have, and what each promises. The height is that of jobs: no SQL shows here.
+
+Each verb is one transaction, durable when it returns, and safe from any thread and process. Each verb raises
+StoreUnavailable when the database cannot be reached just now (then nothing was changed), and QueueClosed after
+`close`. The store owns the time: durations come in, its own clock makes instants of them.
+`tests/conformance` is this page as tests, run on every engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
+from typing import Literal, Protocol, TypeAlias
+
+import msgspec
+
+from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Size
+from workqueue.lifecycle import Settlement
+
+Durability: TypeAlias = Literal["full", "process", "conservative"]
+"""full: survives a power cut. process: survives a crash of the program, but not of the machine. conservative: survives
+a power cut by the older means of the engine, where it has one (SQLite: a rollback journal and no WAL); slower."""
+
+Value: TypeAlias = None | int | float | str | bytes
+Parameters: TypeAlias = Sequence[Value] | Mapping[str, Value]
+
+
+class Rows(Protocol):
+    """The answer to one statement; iterating gives its rows as tuples."""
+
+    @property
+    def rowcount(self) -> int: ...
+    @property
+    def lastrowid(self) -> int | None: ...
+    def fetchone(self) -> tuple[Value, ...] | None: ...
+    def fetchall(self) -> list[tuple[Value, ...]]: ...
+
+
+class Transaction(Protocol):
+    """A connection inside one open transaction of the queue's own database.
+
+    Raises UsageError for a statement that would end the transaction: that is the block's to do.
+    """
+
+    def execute(self, sql: str, parameters: Parameters = ()) -> Rows: ...
+    def executemany(self, sql: str, rows: Sequence[Parameters]) -> Rows: ...
+
+
+class Bell(Protocol):
+    """How one runner sleeps and is woken. `ring` is safe from any thread; `wait` belongs to the runner's own."""
+
+    def wait(self, timeout: float) -> None:
+        """Return when rung since the last `wait`, by us, a push or a cancel; at the latest after `timeout` seconds."""
+        ...
+
+    def ring(self) -> None: ...
+
+
+class Want(msgspec.Struct, frozen=True):
+    """What a runner asks for. alone: one job that was lost before, to run with nothing beside it."""
+
+    queue: str
+    runner: int
+    lease: timedelta
+    limit: int
+    alone: bool = False
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """What one turn gave: the claims in order, the claims whose settlement was refused, and what comes.
+
+    suspects: a job that was lost before waits to run alone. next_due: until the earliest job that is not due yet.
+    """
+
+    claims: list[Claim]
+    refused: list[Claim]
+    suspects: bool
+    next_due: timedelta | None
+
+
+class Beat(msgspec.Struct, frozen=True):
+    """What the store says of a runner's claims: attempt by job id, and the jobs that a person wants cancelled."""
+
+    held: dict[int, int]
+    cancelled: frozenset[int]
+
+
+class Find(msgspec.Struct, frozen=True, kw_only=True):
+    """Which jobs to list: by id, upwards, those above `after`. None means any."""
+
+    queue: str | None = None
+    status: JobStatus | None = None
+    name: str | None = None
+    after: int = 0
+    limit: int = 100
+
+
+class Store(Protocol):
+    """Where jobs are kept. Eighteen verbs; one more needs a page in docs/decisions."""
+
+    @property
+    def path(self) -> str:
+        """What it was opened as, for messages."""
+        ...
+
+    # push
+    def push(self, jobs: Sequence[NewJob]) -> list[int]:
+        """Store all the jobs or none; give their ids, rising in the order given. Raises QueueFull.
+
+        Inside this thread's open `transaction` it joins it: the jobs are there when that commits.
+        """
+        ...
+
+    # claim and settle
+    def turn(self, settlements: Sequence[Settlement], want: Want | None) -> Turn:
+        """Settle what is done and claim what is wanted, in one transaction.
+
+        A settlement is applied only if its job still runs as that attempt (a Lost verdict: under the very lease that
+        was seen); else its claim comes back in `refused`. Claims: due jobs of the queue, higher priority first,
+        then by turn (or `run_at`, as pushed), then id; each with its attempt raised by one and leased to the runner.
+        Jobs that were lost before come only to `alone`, one at a time.
+        """
+        ...
+
+    def transaction(self, claim: Claim | None = None) -> AbstractContextManager[Transaction]:
+        """Open a write transaction; it commits when the block ends and rolls back when it raises.
+
+        With a claim, the job is settled as COMPLETED in the same commit; raises LeaseLost, rolled back, when the claim
+        was taken back. It holds the only write lock of a SQLite file: no network calls inside.
+        """
+        ...
+
+    # runners
+    def enlist(self, queue: str, label: str) -> int:
+        """Register a runner, alive until `retire` or this process's death; give its id, never used before."""
+        ...
+
+    def retire(self, runner: int) -> None:
+        """Take the runner off the list. It must hold no claims any more; those it holds are orphans."""
+        ...
+
+    def bell(self, runner: int) -> Bell:
+        """Give the bell of a runner enlisted here. Pushes and cancels for its queue ring it, from any process."""
+        ...
+
+    def beat(self, runner: int, lease: timedelta) -> Beat:
+        """Renew the leases of all that the runner holds, and say what that is."""
+        ...
+
+    def held(self, runner: int) -> Beat:
+        """Say what the runner holds, without renewing anything; cheap enough for every wake-up."""
+        ...
+
+    def orphans(self, *, expired: bool, limit: int) -> list[Claim]:
+        """Give running jobs whose runner is certainly dead; with `expired`, those whose lease has ended too."""
+        ...
+
+    # people
+    def get(self, job_id: int) -> Job:
+        """Give one job. Raises JobNotFound."""
+        ...
+
+    def find(self, which: Find) -> list[Job]: ...
+
+    def history(self, job_id: int) -> list[Attempt]:
+        """Give the attempts of a job that did not complete, oldest first: the last 100."""
+        ...
+
+    def cancel(self, job_id: int) -> bool:
+        """Cancel a waiting job, or ask its runner to; False when it was settled already. Raises JobNotFound."""
+        ...
+
+    def restore(self, queue: str, job_ids: Collection[int] | None) -> int:
+        """Make failed jobs wait again, due now, with fresh counters: all of the queue's, or these (cancelled too)."""
+        ...
+
+    def clean(self, queue: str, status: JobStatus) -> int:
+        """Delete the queue's jobs of this status, FAILED or CANCELLED; give how many."""
+        ...
+
+    def size(self, queue: str) -> Size: ...
+
+    def idle(self, queue: str) -> bool:
+        """Say whether nothing of the queue runs, is due, or waits for another try."""
+        ...
+
+    # itself
+    def now(self) -> datetime:
+        """Give the store's own time."""
+        ...
+
+    def check(self) -> list[str]:
+        """Give each broken invariant as a sentence; [] when all is well."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the file. Safe to call twice."""
+        ...

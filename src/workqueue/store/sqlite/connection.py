@@ -1,0 +1,134 @@
+"""One connection to a queue's file: its settings, read back, and SQLite's error codes in our words."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Final, TypeVar
+
+from workqueue.errors import QueueFull, StoreError, StoreUnavailable, UnsuitableFile
+from workqueue.store.contract import Durability
+
+T = TypeVar("T")
+
+# What each durability is to SQLite: journal_mode, and synchronous as the pragma answers it (1 normal, 2 full, 3 extra)
+_JOURNAL: Final[dict[Durability, tuple[str, int]]] = {
+    "full": ("wal", 2),
+    "process": ("wal", 1),
+    "conservative": ("delete", 3),
+}
+_BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+_BROKEN: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+def connect(path: str, durability: Durability) -> sqlite3.Connection:
+    """Open `path` with every setting that the promises rest on, each read back.
+
+    Autocheckpoint is off on each connection, because SQLite before 3.51.3 can lose commits to a checkpoint that races
+    a writer (the WAL-reset bug); `Database` checkpoints under its write lock instead.
+    """
+    journal, synchronous = _JOURNAL[durability]
+    connection = connect_bare(path)
+    try:
+        found = patiently(lambda: connection.execute(f"PRAGMA journal_mode = {journal}").fetchone()[0])
+        if found != journal:
+            raise UnsuitableFile(
+                f"expected to use {path!r} with journal_mode={journal}, but another program uses it with {found}; "
+                "all who share a file must agree on `durability`",
+                path=path,
+            )
+        for setting, expected in (
+            ("synchronous", synchronous),
+            ("mmap_size", 0),
+            ("foreign_keys", 1),
+            ("trusted_schema", 0),
+            ("cell_size_check", 1),
+            ("journal_size_limit", 64 * 1024 * 1024),
+            ("fullfsync", 1),
+            ("checkpoint_fullfsync", 1),
+            ("wal_autocheckpoint", 0),
+        ):
+            connection.execute(f"PRAGMA {setting} = {expected}")
+            answer = connection.execute(f"PRAGMA {setting}").fetchone()
+            if answer is not None and answer[0] != expected:  # mmap_size answers nothing where it is compiled out
+                raise UnsuitableFile(
+                    f"expected SQLite to take {setting}={expected}, but it says {answer[0]}", path=path
+                )
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_bare(path: str) -> sqlite3.Connection:
+    """Open `path` without a setting that could change the file, and so that closing changes nothing either."""
+    connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256)
+    if sys.version_info >= (3, 12):  # there a close by us never unlinks a WAL that others may use
+        connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    return connection
+
+
+def patiently(step: Callable[[], T], *, seconds: float = 30.0) -> T:
+    """Run `step` until the file is not busy; at most `seconds`, then SQLite's own error goes through.
+
+    Instead of SQLite's busy handler, whose growing steps (up to 100 ms) punish whoever waited longest.
+    """
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return step()
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() >= until:
+                raise
+        time.sleep(random.uniform(0.0002, 0.002))  # noqa: S311 - jitter, guards no secret
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Say whether another connection held a lock."""
+    return primary_code(error) in _BUSY
+
+
+def primary_code(error: sqlite3.Error) -> int:
+    """Give SQLite's primary result code; 0 for an error of the Python module itself."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def in_our_words(error: sqlite3.Error, path: str) -> StoreError:
+    """Give the error of ours that says what to do about SQLite's."""
+    code = primary_code(error)
+    said = f"{error} ({getattr(error, 'sqlite_errorname', type(error).__name__)})"
+    if code == sqlite3.SQLITE_FULL:
+        return QueueFull(f"expected room to write {path!r}, but the disk is full: {said}; free some space", path=path)
+    if code in _BUSY:
+        return StoreUnavailable(
+            f"expected to get the write lock of {path!r} within its time, but another program held it: {said}",
+            path=path,
+        )
+    if code in _BROKEN:
+        return UnsuitableFile(
+            f"expected {path!r} to be a sound database of workqueue, got: {said}; nothing was changed: keep the file, "
+            "its -wal and its -shm together, and look with `workqueue check`",
+            path=path,
+        )
+    return StoreUnavailable(
+        f"expected to read and write {path!r}: {said}; check that the file exists, its owner and mode, and the disk",
+        path=path,
+    )
+
+
+@contextmanager
+def translated(path: str) -> Generator[None]:
+    """Turn what SQLite raises inside the block into our errors, its own words in `__cause__`."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        if isinstance(error, sqlite3.OperationalError | sqlite3.DatabaseError) and not isinstance(
+            error, sqlite3.IntegrityError | sqlite3.ProgrammingError
+        ):
+            raise in_our_words(error, path) from error
+        raise

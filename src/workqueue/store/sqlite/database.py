@@ -1,0 +1,376 @@
+"""Database: the one handle a process has on a queue's file: its connections, its turn to write, and its guards.
+
+All of a process's stores on one file share one Database, because POSIX locks belong to the process: one writing
+connection behind one lock, one owners file, one set of bells. A write goes
+
+    turnstile (threads of this process) → BEGIN IMMEDIATE (processes) → work → COMMIT → is it still our file and WAL?
+
+A commit whose fate is unknown (an I/O error in COMMIT, a WAL that somebody unlinked) is looked up by what it wrote, and
+done again when it is not there.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Collection, Generator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from typing import Final, TypeVar
+
+from workqueue.errors import QueueFull, SchemaOutdated, StoreError, StoreUnavailable, UnsuitableFile, UsageError
+from workqueue.store.clock import Clock
+from workqueue.store.contract import Durability
+from workqueue.store.sqlite import connection as sqlite
+from workqueue.store.sqlite import location, schema
+from workqueue.store.sqlite.bell import Exchange, SocketBell
+from workqueue.store.sqlite.connection import patiently, primary_code, translated
+from workqueue.store.sqlite.owners import Owners
+from workqueue.store.sqlite.reserve import Reserve
+
+T = TypeVar("T")
+log = logging.getLogger("workqueue.store")
+
+PATIENCE: Final = 30.0  # seconds that a write waits for its turn
+_CHECKPOINT_PAGES: Final = 1000  # as SQLite's own autocheckpoint
+_PAGE: Final = 4096
+
+_SUSPECT: Final = frozenset(
+    {
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+    }
+)
+
+_joined: ContextVar[tuple[Database, sqlite3.Connection, int] | None] = ContextVar("workqueue_transaction", default=None)
+
+
+class Database:
+    """See the module. Safe from any thread; `pid` tells whether it is this process's own."""
+
+    def __init__(self, path: str, durability: Durability, *, clock: Clock, allow_network: bool) -> None:
+        if sqlite3.sqlite_version_info < schema.OLDEST_SQLITE:
+            raise UnsuitableFile(f"expected SQLite 3.35 or newer, got: {sqlite3.sqlite_version}", path=path)
+        location.prepare(path, allow_network=allow_network)
+        self.path = path
+        self.durability: Durability = durability
+        self.clock = clock
+        self.pid = os.getpid()
+        self.owners = Owners(f"{path}-owners")
+        self.reserve = Reserve(f"{path}-reserve")
+        self.exchange = Exchange(path)
+        self.bells: dict[int, tuple[str, SocketBell]] = {}
+        self.wal_losses = 0
+        self.to_ring: set[str] = set()  # by the open guest transaction; its holder has the turn
+        self._turnstile = threading.Lock()
+        self._holder: int | None = None
+        self._reading = threading.Lock()
+        self._writer: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._guest: sqlite3.Connection | None = None
+        self._checkpointer: sqlite3.Connection | None = None
+        self._file: location.Identity | None = None
+        self._wal: location.Identity | None = None
+        self._unsaved_pages = 0.0
+        try:
+            with self._turn():
+                self._connect()
+        except BaseException:
+            self._disconnect()
+            raise
+        self.reserve.keep()
+
+    # writing
+
+    def write(self, work: Callable[[sqlite3.Connection, int], T], landed: Callable[[sqlite3.Connection, T], bool]) -> T:
+        """Run `work(connection, now)` in a write transaction, or in the one this context has open already.
+
+        now: the store's time, read after the lock was taken, so that the order of commits is the order of times.
+        landed: says, after a commit of unknown fate, whether what `work` gave is in the file.
+        """
+        joined = self._joined_transaction()
+        if joined is not None:
+            return work(*joined)
+        with self._turn(), translated(self.path):
+            result = self._attempt(work, landed)
+            self._keep_wal_short()
+            return result
+
+    def _attempt(
+        self, work: Callable[[sqlite3.Connection, int], T], landed: Callable[[sqlite3.Connection, T], bool]
+    ) -> T:
+        for _ in range(3):
+            connection = self._connection()
+            changes = connection.total_changes
+            try:
+                result = work(connection, self._begin(connection))
+            except BaseException as error:
+                self._recover(connection, error)
+                if _is_full(error) and self.reserve.release():
+                    continue
+                raise
+            if self._commit(connection):
+                self._unsaved_pages += 4 + (connection.total_changes - changes) / 8
+                return result
+            if landed(self._reconnect(), result):
+                return result
+            log.error("a commit to %s did not last; doing it again", self.path)
+        raise StoreUnavailable(f"expected a commit to {self.path!r} to last, but three did not", path=self.path)
+
+    @contextmanager
+    def guest(self, *, last: Callable[[sqlite3.Connection, int], None]) -> Generator[sqlite3.Connection]:
+        """Lend a connection to code that is not ours, inside a write transaction; `last` runs before COMMIT."""
+        if self._joined_transaction() is not None:
+            raise UsageError("expected one transaction at a time, but this code is inside a transaction of this queue")
+        with self._turn():
+            with translated(self.path):
+                self._connection()
+                if self._guest is None:
+                    self._guest = sqlite.connect(self.path, self.durability)
+                connection = self._guest
+                now = self._begin(connection)
+            self.to_ring.clear()
+            token = _joined.set((self, connection, now))
+            began = time.monotonic()
+            try:
+                yield connection
+                with translated(self.path):
+                    last(connection, now)
+                    lasted = self._commit(connection)
+                if not lasted:
+                    self._reconnect()
+                    raise StoreUnavailable(
+                        f"expected the commit to {self.path!r} to last, but nobody knows; look, and do it again",
+                        path=self.path,
+                    )
+                self._unsaved_pages += 8
+            except BaseException as error:
+                if _is_full(error) or isinstance(error, QueueFull):
+                    self.reserve.release()
+                raise
+            finally:
+                _joined.reset(token)
+                if connection.in_transaction:
+                    self._roll_back(connection)
+                if time.monotonic() - began > 5:
+                    log.warning("a transaction held the write lock of %s for more than 5 s", self.path)
+            with translated(self.path):
+                self._keep_wal_short()
+
+    def is_joined(self) -> bool:
+        """Say whether this context has a transaction open, which `write` would join."""
+        return self._joined_transaction() is not None
+
+    def ring_later(self, queues: Collection[str]) -> bool:
+        """Inside an open transaction, leave ringing for these queues to its commit, and say so."""
+        if not self.is_joined():
+            return False
+        self.to_ring.update(queues)
+        return True
+
+    def _joined_transaction(self) -> tuple[sqlite3.Connection, int] | None:
+        joined = _joined.get()
+        if joined is None or joined[0] is not self:
+            return None
+        return joined[1], joined[2]
+
+    @contextmanager
+    def _turn(self) -> Generator[None]:
+        if self._holder == threading.get_ident():
+            raise UsageError(
+                "expected no await inside `with ctx.transaction()`: another job of this loop has a transaction open"
+            )
+        if not self._turnstile.acquire(timeout=PATIENCE):
+            raise StoreUnavailable(
+                f"expected a turn to write {self.path!r} within {PATIENCE:.0f} s, but another thread of this process "
+                "holds a transaction open",
+                path=self.path,
+            )
+        self._holder = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._holder = None
+            self._turnstile.release()
+
+    def _begin(self, connection: sqlite3.Connection) -> int:
+        patiently(lambda: connection.execute("BEGIN IMMEDIATE"), seconds=PATIENCE)
+        found = schema.version(connection)
+        if found > schema.VERSION:
+            self._roll_back(connection)
+            raise SchemaOutdated(path=self.path, found=found, known=schema.VERSION)
+        return self.clock()
+
+    def _commit(self, connection: sqlite3.Connection) -> bool:
+        """Commit; say whether it is certain that it lasts."""
+        try:
+            patiently(lambda: connection.execute("COMMIT"), seconds=PATIENCE)
+        except sqlite3.Error as error:
+            if _is_full(error) or sqlite.is_busy(error):
+                self._roll_back(connection)
+                raise
+            log.error("COMMIT to %s: %s; looking whether it lasted", self.path, error)
+            return False
+        return self._is_intact()
+
+    def _roll_back(self, connection: sqlite3.Connection) -> None:
+        if connection.in_transaction:  # SQLITE_FULL and I/O errors have rolled back by themselves
+            try:
+                connection.execute("ROLLBACK")
+            except sqlite3.Error as error:
+                log.error("ROLLBACK of %s: %s; opening it anew", self.path, error)
+                self._disconnect()
+
+    def _recover(self, connection: sqlite3.Connection, error: BaseException) -> None:
+        if isinstance(error, sqlite3.Error) and primary_code(error) in _SUSPECT:
+            self._disconnect()  # closing rolls back; the next write opens the file anew
+        else:
+            self._roll_back(connection)
+
+    def _is_intact(self) -> bool:
+        if location.identity(self.path) != self._file:
+            self._disconnect()
+            raise StoreUnavailable(
+                f"expected {self.path!r} to stay the file it was, but it was removed or replaced while in use; what "
+                "was written since is in the old file",
+                path=self.path,
+            )
+        if self._wal is None:
+            if self.durability != "conservative":
+                self._wal = location.identity(f"{self.path}-wal")
+            return True
+        if location.identity(f"{self.path}-wal") == self._wal:
+            return True
+        self.wal_losses += 1
+        log.critical(
+            "the write-ahead log of %s was removed under us: some code of this process has opened and closed the "
+            "database file itself (open(), a copy, a hash), which drops its locks; never do that under an open queue",
+            self.path,
+        )
+        return False
+
+    # reading
+
+    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work(connection)`, which must fetch all it reads, on a connection that only reads."""
+        joined = self._joined_transaction()
+        if joined is not None:
+            return work(joined[0])
+        with self._reading, translated(self.path):
+            if self._reader is None:
+                self._reader = sqlite.connect(self.path, self.durability)
+            reader = self._reader
+            found = schema.version(reader)
+            if found > schema.VERSION:
+                raise SchemaOutdated(path=self.path, found=found, known=schema.VERSION)
+            return patiently(lambda: work(reader), seconds=PATIENCE)
+
+    # the WAL
+
+    def _keep_wal_short(self) -> None:
+        if self._unsaved_pages >= _CHECKPOINT_PAGES and self.durability != "conservative":
+            self.checkpoint_in_turn()
+
+    def note_bytes(self, count: int) -> None:
+        """Count payload bytes toward the next checkpoint; called inside a write."""
+        self._unsaved_pages += count / _PAGE
+
+    def checkpoint_in_turn(self) -> tuple[int, int, int]:
+        """Copy the WAL into the database while *we* hold the write lock; give SQLite's (busy, pages, copied).
+
+        No writer can reset the WAL meanwhile, which closes the race of the WAL-reset bug (SQLite before 3.51.3). The
+        same path on every version, so that one path is tested. The caller has the turn.
+        """
+        writer = self._connection()
+        if self._checkpointer is None:
+            self._checkpointer = sqlite.connect(self.path, self.durability)
+        patiently(lambda: writer.execute("BEGIN IMMEDIATE"), seconds=PATIENCE)
+        try:
+            busy, pages, copied = self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.Error as error:
+            log.warning("checkpoint of %s: %s; the log grows until one succeeds", self.path, error)
+            busy, pages, copied = 1, -1, -1
+        finally:
+            self._roll_back(writer)
+        self._unsaved_pages = 0.0
+        if pages > 16 * _CHECKPOINT_PAGES and copied < pages:
+            log.warning("the log of %s has %d pages because a reader does not end", self.path, pages)
+        return busy, pages, copied
+
+    def checkpoint(self) -> tuple[int, int, int]:
+        """As `checkpoint_in_turn`, taking the turn."""
+        with self._turn(), translated(self.path):
+            return self.checkpoint_in_turn()
+
+    # opening and closing
+
+    def _connection(self) -> sqlite3.Connection:
+        return self._writer if self._writer is not None else self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        with translated(self.path):
+            self._file = location.identity(self.path)
+            if self._file is None:
+                raise StoreUnavailable(
+                    f"expected {self.path!r} to be there, but it is gone; restore it", path=self.path
+                )
+            self._refuse_foreign()
+            writer = self._writer = sqlite.connect(self.path, self.durability)
+            if schema.version(writer) < schema.VERSION:
+                patiently(lambda: writer.execute("BEGIN IMMEDIATE"), seconds=PATIENCE)
+                try:
+                    schema.recognise(writer, self.path)
+                    schema.migrate(writer, made_by=f"sqlite {sqlite3.sqlite_version}", now=self.clock())
+                    writer.execute("COMMIT")
+                except BaseException:
+                    self._roll_back(writer)
+                    raise
+            writer.execute(schema.SQL["objects"]).fetchone()  # the first read opens the WAL
+            self._wal = location.identity(f"{self.path}-wal") if self.durability != "conservative" else None
+            return writer
+
+    def _refuse_foreign(self) -> None:
+        # Looked at through a connection without settings: switching a foreign file to WAL would be a change already.
+        looking = sqlite.connect_bare(self.path)
+        try:
+            patiently(lambda: schema.recognise(looking, self.path), seconds=PATIENCE)
+        finally:
+            looking.close()
+
+    def _reconnect(self) -> sqlite3.Connection:
+        self._disconnect()
+        return self._connect()
+
+    def _disconnect(self) -> None:
+        with self._reading:
+            for name in ("_reader", "_guest", "_checkpointer", "_writer"):
+                connection: sqlite3.Connection | None = getattr(self, name)
+                setattr(self, name, None)
+                if connection is not None:
+                    with suppress(sqlite3.Error):
+                        connection.close()
+
+    def close(self) -> None:
+        """Let go of the file, its log copied into it; `shared.give_up` calls this when nobody uses it any more."""
+        with self._turn():
+            if self.durability != "conservative" and self._writer is not None:
+                with suppress(sqlite3.Error, StoreError):
+                    self.checkpoint_in_turn()
+            self._disconnect()
+        self.exchange.close()
+        self.owners.close()
+
+
+def forget_transaction() -> None:
+    """In a forked child: the transaction that the parent has open is not ours."""
+    _joined.set(None)
+
+
+def _is_full(error: BaseException) -> bool:
+    return isinstance(error, sqlite3.Error) and primary_code(error) == sqlite3.SQLITE_FULL

@@ -1,0 +1,348 @@
+"""SqliteStore: the verbs of the contract, on one SQLite file. How a write is made safe is `database.py`'s part."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Collection, Generator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final, cast
+
+import msgspec
+
+from workqueue.backoff import Backoff
+from workqueue.errors import JobNotFound, LeaseLost, QueueClosed, QueueFull
+from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Size
+from workqueue.lifecycle import Settlement
+from workqueue.store.clock import Clock, instant, micros, system_clock
+from workqueue.store.contract import Beat, Bell, Durability, Find, Transaction, Turn, Want
+from workqueue.store.sqlite import inspection
+from workqueue.store.sqlite.bell import SocketBell
+from workqueue.store.sqlite.claiming import Horizon, claim, horizon, promote
+from workqueue.store.sqlite.database import Database
+from workqueue.store.sqlite.guest import GuestTransaction
+from workqueue.store.sqlite.pushing import alike, insert
+from workqueue.store.sqlite.schema import SQL
+from workqueue.store.sqlite.settling import SomeRefusedError, settle_all, settle_each
+from workqueue.store.sqlite.shared import give_up, open_database
+
+_CLEAN: Final = 5000
+
+_encode = msgspec.json.encode
+
+
+_ids = msgspec.json.Decoder(list[int])
+_held_rows = msgspec.json.Decoder(list[tuple[int, int, int]])
+
+
+class SqliteStore:
+    """The store in one SQLite file; see `store.contract.Store` for what each verb promises."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        durability: Durability = "full",
+        allow_network: bool = False,
+        clock: Clock = system_clock,
+    ) -> None:
+        self.path = os.path.realpath(Path(path))
+        self._clock = clock
+        self._durability: Durability = durability
+        self._allow_network = allow_network
+        self._closed = False
+        self._backoffs: dict[int, Backoff] = {}
+        self._backoff_ids: dict[bytes, int] = {}
+        self._database = self._open()
+
+    # push
+
+    def push(self, jobs: Sequence[NewJob]) -> list[int]:
+        database = self._db()
+        if database.reserve.is_low():
+            raise QueueFull(
+                f"expected room on the disk of {self.path!r}, but it is nearly full: pushes are refused so that "
+                "settling and cleaning can go on; free some space",
+                path=self.path,
+            )
+        batches = [(self._backoff_id(batch[0].backoff), batch) for batch in alike(jobs)]
+
+        def work(connection: sqlite3.Connection, now: int) -> list[int]:
+            ids: list[int] = []
+            for backoff, batch in batches:
+                ids += insert(connection, now, backoff, batch)
+            database.note_bytes(sum(len(job.data) for job in jobs))
+            pushed_at.append(now)
+            return ids
+
+        def landed(connection: sqlite3.Connection, ids: list[int]) -> bool:
+            if not ids:
+                return True
+            row = {"last": ids[-1], "queue": jobs[-1].queue, "at": pushed_at[-1]}
+            ours, anyones, given_out = connection.execute(SQL["pushed"], row).fetchone()
+            return bool(ours or (given_out and not anyones))
+
+        pushed_at: list[int] = []
+        ids = database.write(work, landed)
+        self._ring({job.queue for _, (job, *_) in batches})
+        return ids
+
+    def _backoff_id(self, backoff: Backoff) -> int:
+        rule = _encode(backoff.copy())
+        found = self._backoff_ids.get(rule)
+        if found is not None:
+            return found
+
+        def work(connection: sqlite3.Connection, now: int) -> int:
+            del now
+            connection.execute(SQL["add_backoff"], {"rule": rule.decode()})
+            return int(connection.execute(SQL["backoff_id"], {"rule": rule.decode()}).fetchone()[0])
+
+        database = self._db()
+        found = database.write(work, lambda _connection, _id: False)
+        if not database.is_joined():  # what a caller's transaction wrote may be rolled back yet
+            self._backoff_ids[rule] = found
+        return found
+
+    # claim and settle
+
+    def turn(self, settlements: Sequence[Settlement], want: Want | None) -> Turn:
+        database = self._db()
+        if not settlements:
+            ahead = database.read(lambda connection: horizon(connection, want))
+            if want is None or not _may_claim(ahead, want, database.clock()):
+                return ahead.turn([], [], database.clock())
+
+        def work(connection: sqlite3.Connection, now: int, *, one_by_one: bool) -> tuple[Turn, bool]:
+            refused: list[Claim] = []
+            if one_by_one:
+                refused = settle_each(connection, now, settlements)
+            else:
+                settle_all(connection, now, settlements)
+            promoting = want is not None and promote(connection, now, want)
+            claims = claim(connection, now, want, self._backoffs) if want is not None and not promoting else []
+            return horizon(connection, want).turn(claims, refused, now), promoting
+
+        def landed(connection: sqlite3.Connection, result: tuple[Turn, bool]) -> bool:
+            # One of what was written tells for the whole: a transaction lasts or does not.
+            claims = result[0].claims
+            if not claims or want is None:
+                held = settlements[0].claim.job if settlements else None
+                if held is None:
+                    return True
+                fence = {"id": held.id, "attempt": held.attempt}
+                return not connection.execute(SQL["holds_attempt"], fence).fetchone()[0]
+            row = {"runner": want.runner, "ids": _encode([claim.job.id for claim in claims]).decode()}
+            return len(_ids.decode(connection.execute(SQL["still_held"], row).fetchone()[0])) == len(claims)
+
+        try:
+            result, promoting = database.write(lambda c, now: work(c, now, one_by_one=False), landed)
+        except SomeRefusedError:
+            result, promoting = database.write(lambda c, now: work(c, now, one_by_one=True), landed)
+        if any(settlement.to in (JobStatus.PENDING, JobStatus.RETRYING) for settlement in settlements):
+            self._ring({settlement.claim.job.queue for settlement in settlements})
+        if promoting:  # the best of what is due can only be known once all of it stands in line
+            later = self.turn([], want)
+            return Turn(later.claims, result.refused, later.suspects, later.next_due)
+        return result
+
+    @contextmanager
+    def transaction(self, claim: Claim | None = None) -> Generator[Transaction]:
+        database = self._db()
+        queues: set[str] = set()
+
+        def last(connection: sqlite3.Connection, now: int) -> None:
+            del now
+            guest.check()
+            queues.update(database.to_ring)
+            if claim is None:
+                return
+            rows = _encode([(claim.job.id, claim.job.attempt)]).decode()
+            if connection.execute(SQL["complete"], {"rows": rows}).rowcount != 1:
+                raise LeaseLost(claim.job.id, claim.job.attempt)
+
+        with database.guest(last=last) as connection:
+            guest = GuestTransaction(connection, self.path)
+            yield guest
+        self._ring(queues)
+
+    # runners
+
+    def enlist(self, queue: str, label: str) -> int:
+        database = self._db()
+
+        def work(connection: sqlite3.Connection, now: int) -> int:
+            row = {"queue": queue, "label": label, "now": now}
+            return cast("int", connection.execute(SQL["enlist"], row).lastrowid)
+
+        runner = database.write(work, lambda _connection, _runner: False)
+        database.owners.hold(runner)
+        database.bells[runner] = (queue, SocketBell(database.exchange, runner))
+        self._remove_dead_runners(database)
+        return runner
+
+    def retire(self, runner: int) -> None:
+        database = self._db()
+        _, bell = database.bells.pop(runner, ("", None))
+        if bell is not None:
+            bell.close()
+        try:
+            self._strike_off(database, [runner])
+        finally:
+            database.owners.release(runner)
+
+    def _remove_dead_runners(self, database: Database) -> None:
+        enlisted = database.read(lambda connection: _ids.decode(connection.execute(SQL["runners"]).fetchone()[0]))
+        dead = [runner for runner in enlisted if database.owners.is_dead(runner)]
+        if dead:
+            self._strike_off(database, dead)
+        for runner in dead:
+            database.exchange.remove(runner)
+
+    def _strike_off(self, database: Database, runners: Sequence[int]) -> None:
+        def work(connection: sqlite3.Connection, now: int) -> None:
+            del now
+            for runner in runners:
+                connection.execute(SQL["retire"], {"id": runner})
+
+        database.write(work, lambda _connection, _none: False)
+
+    def bell(self, runner: int) -> Bell:
+        return self._db().bells[runner][1]
+
+    def _ring(self, queues: Collection[str]) -> None:
+        """Wake the runners of these queues, in every process; inside an open transaction, at its commit."""
+        database = self._db()
+        if not queues or database.ring_later(queues):
+            return
+        for listening, bell in list(database.bells.values()):
+            if listening in queues:
+                bell.ring()
+        row = {"queues": _encode(list(queues)).decode()}
+        for runner in database.read(
+            lambda connection: _ids.decode(connection.execute(SQL["listeners"], row).fetchone()[0])
+        ):
+            if runner not in database.bells:
+                database.exchange.ring(runner)
+
+    def beat(self, runner: int, lease: timedelta) -> Beat:
+        def work(connection: sqlite3.Connection, now: int) -> Beat:
+            connection.execute(SQL["beat"], {"runner": runner, "lease_until": now + micros(lease)})
+            return _beat(connection, runner)
+
+        return self._db().write(work, lambda _connection, _beat: False)
+
+    def held(self, runner: int) -> Beat:
+        return self._db().read(lambda connection: _beat(connection, runner))
+
+    def orphans(self, *, expired: bool, limit: int) -> list[Claim]:
+        database = self._db()
+
+        def work(connection: sqlite3.Connection) -> list[Claim]:
+            holders = _ids.decode(connection.execute(SQL["holders"]).fetchone()[0])
+            dead = [runner for runner in holders if database.owners.is_dead(runner)]
+            now = self._clock()
+            if not dead and not expired:
+                return []
+            row = {"dead": _encode(dead).decode(), "expired_before": now if expired else -1, "limit": limit}
+            found = connection.execute(SQL["orphans"], row).fetchall()
+            claims: list[Claim] = []
+            for job_id, runner, lease_until in found:
+                job = inspection.get(connection, job_id)
+                if job is not None and job.status is JobStatus.RUNNING:
+                    claims.append(Claim(job, runner, timedelta(microseconds=now - micros(job.pushed_at)), lease_until))
+            return claims
+
+        return database.read(work)
+
+    # people
+
+    def get(self, job_id: int) -> Job:
+        job = self._db().read(lambda connection: inspection.get(connection, job_id))
+        if job is None:
+            raise JobNotFound(job_id)
+        return job
+
+    def find(self, which: Find) -> list[Job]:
+        return self._db().read(lambda connection: inspection.find(connection, which))
+
+    def history(self, job_id: int) -> list[Attempt]:
+        return self._db().read(lambda connection: inspection.history(connection, job_id))
+
+    def size(self, queue: str) -> Size:
+        row = self._db().read(lambda connection: connection.execute(SQL["size"], {"queue": queue}).fetchone())
+        return Size(waiting=row[0], failed=row[1])
+
+    def idle(self, queue: str) -> bool:
+        row = {"queue": queue, "now": self._clock()}
+        return bool(self._db().read(lambda connection: connection.execute(SQL["idle"], row).fetchone()[0]))
+
+    def cancel(self, job_id: int) -> bool:
+        def work(connection: sqlite3.Connection, now: int) -> bool:
+            row = {"id": job_id, "now": now}
+            return bool(
+                connection.execute(SQL["cancel_waiting"], row).rowcount
+                or connection.execute(SQL["cancel_running"], row).rowcount
+            )
+
+        queue = self.get(job_id).queue
+        cancelled = self._db().write(work, lambda _connection, _cancelled: False)
+        self._ring({queue})
+        return cancelled
+
+    def restore(self, queue: str, job_ids: Collection[int] | None) -> int:
+        def work(connection: sqlite3.Connection, now: int) -> int:
+            row = {"queue": queue, "now": now}
+            if job_ids is None:
+                return connection.execute(SQL["restore_failed"], row).rowcount
+            return connection.execute(SQL["restore"], row | {"ids": _encode(list(job_ids)).decode()}).rowcount
+
+        restored = self._db().write(work, lambda _connection, _count: False)
+        self._ring({queue})
+        return restored
+
+    def clean(self, queue: str, status: JobStatus) -> int:
+        def work(connection: sqlite3.Connection, now: int) -> int:
+            del now
+            return connection.execute(SQL["clean"], row).rowcount
+
+        row = {"queue": queue, "status": int(status), "limit": _CLEAN}
+        cleaned = 0
+        while count := self._db().write(work, lambda _connection, _count: False):
+            cleaned += count
+        return cleaned
+
+    # itself
+
+    def now(self) -> datetime:
+        return instant(self._clock())
+
+    def check(self) -> list[str]:
+        return self._db().read(inspection.broken_invariants)
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            give_up(self._database)
+
+    def _db(self) -> Database:
+        if self._closed:
+            raise QueueClosed(self.path)
+        if self._database.pid != os.getpid():  # a forked child: the parent's connections are not ours to use
+            self._database = self._open()
+        return self._database
+
+    def _open(self) -> Database:
+        return open_database(self.path, self._durability, clock=self._clock, allow_network=self._allow_network)
+
+
+def _may_claim(ahead: Horizon, want: Want, now: int) -> bool:
+    due = ahead.next_run_at is not None and ahead.next_run_at <= now
+    return due or (ahead.suspects if want.alone else ahead.ready)
+
+
+def _beat(connection: sqlite3.Connection, runner: int) -> Beat:
+    rows = _held_rows.decode(connection.execute(SQL["held"], {"runner": runner}).fetchone()[0])
+    return Beat({row[0]: row[1] for row in rows}, frozenset(row[0] for row in rows if row[2]))

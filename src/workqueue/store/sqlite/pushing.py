@@ -1,0 +1,70 @@
+"""Storing new jobs: one statement for each run of jobs that differ in their data alone."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Final, cast
+
+import msgspec
+
+from workqueue.job import NewJob
+from workqueue.store.clock import micros
+from workqueue.store.sqlite.schema import SQL
+
+INLINE: Final = 1024  # bytes of data that stand in the job's own row
+
+
+def insert(connection: sqlite3.Connection, now: int, backoff: int, batch: Sequence[NewJob]) -> range:
+    """Store a batch of alike jobs; give their ids. The payloads go in as one blob, cut up by the statement."""
+    head = batch[0]
+    run_at = now if head.delay is None else now + micros(head.delay)
+    if head.run_at is not None:
+        run_at = micros(head.run_at)
+    rows: list[tuple[int, int]] = []
+    offset = 1
+    for job in batch:
+        size = len(job.data)
+        rows.append((offset, size))
+        offset += size
+    blob = b"".join([job.data for job in batch])
+    columns = {
+        "queue": head.queue,
+        "name": head.name,
+        "priority": head.priority,
+        "position": run_at if head.timing else 0,
+        "run_at": run_at,
+        "now": now,
+        "ready": int(run_at <= now),
+        "backoff": backoff,
+        "inline": INLINE,
+        "blob": blob,
+        "rows": msgspec.json.encode(rows).decode(),
+    }
+    last = cast("int", connection.execute(SQL["push"], columns).lastrowid)
+    first = last - len(batch) + 1
+    if len(blob) > INLINE and any(size > INLINE for _, size in rows):
+        large = {"first": first, "blob": blob, "rows": columns["rows"], "inline": INLINE}
+        connection.execute(SQL["push_large"], large)
+    return range(first, last + 1)
+
+
+def alike(jobs: Sequence[NewJob]) -> Iterator[Sequence[NewJob]]:
+    """Cut `jobs` where anything but the data changes: each piece is one statement."""
+    start = 0
+    for index in range(1, len(jobs) + 1):
+        if index == len(jobs) or not _same_head(jobs[start], jobs[index]):
+            yield jobs[start:index]
+            start = index
+
+
+def _same_head(a: NewJob, b: NewJob) -> bool:
+    return (
+        a.name == b.name
+        and a.queue == b.queue
+        and a.run_at == b.run_at
+        and a.delay == b.delay
+        and a.priority == b.priority
+        and a.timing == b.timing
+        and (a.backoff is b.backoff or a.backoff == b.backoff)
+    )

@@ -1,0 +1,214 @@
+-- Every statement of the SQLite engine. A step is one statement: arrays go in as JSON, and come out as one row
+-- (json_group_array; the payloads joined into one blob), because beside a busy thread each row fetched costs a trip
+-- through the interpreter lock. Statuses: 0 pending, 2 retrying, 3 failed, 4 running, 5 cancelled.
+
+-- name: push
+-- Rows [offset, length] cut the payloads out of :blob. Ids are consecutive: one writer, one statement.
+INSERT INTO jobs (queue, name, priority, position, run_at, pushed_at, ready, backoff, data)
+SELECT :queue, :name, :priority, :position, :run_at, :now, :ready, :backoff,
+       CASE WHEN json_extract(value, '$[1]') <= :inline
+            THEN substr(:blob, json_extract(value, '$[0]'), json_extract(value, '$[1]')) END
+  FROM json_each(:rows);
+
+-- name: push_large
+INSERT INTO payloads (job, data)
+SELECT :first + key, substr(:blob, json_extract(value, '$[0]'), json_extract(value, '$[1]'))
+  FROM json_each(:rows) WHERE json_extract(value, '$[1]') > :inline;
+
+-- name: pushed
+-- After a commit whose fate is unknown: are they there? Else, were their ids given out (so they came and went)?
+SELECT EXISTS (SELECT 1 FROM jobs WHERE id = :last AND queue = :queue AND pushed_at = :at),
+       EXISTS (SELECT 1 FROM jobs WHERE id = :last),
+       (SELECT seq FROM sqlite_sequence WHERE name = 'jobs') >= :last;
+
+-- name: add_backoff
+INSERT OR IGNORE INTO backoffs (rule) VALUES (:rule);
+
+-- name: backoff_id
+SELECT id FROM backoffs WHERE rule = :rule;
+
+-- name: backoff_rules
+SELECT json_group_array(json_array(id, json(rule))) FROM backoffs;
+
+-- name: promote
+UPDATE jobs SET ready = 1
+ WHERE id IN (SELECT id FROM jobs WHERE queue = :queue AND ready = 0 AND run_at <= :now ORDER BY run_at LIMIT :limit);
+
+-- name: claim
+-- Served by jobs_ready, in its order.
+SELECT json_group_array(json_array(id, name, attempt + 1, retry_count, lost, priority, run_at, pushed_at, backoff, size)),
+       CAST(group_concat(data, '') AS BLOB)
+  FROM (SELECT id, name, attempt, retry_count, lost, priority, run_at, pushed_at, backoff, data, length(data) AS size
+          FROM jobs WHERE queue = :queue AND ready = 1 AND lost = 0
+         ORDER BY priority DESC, position, id LIMIT :limit);
+
+-- name: claim_alone
+-- Served by jobs_suspect.
+SELECT json_group_array(json_array(id, name, attempt + 1, retry_count, lost, priority, run_at, pushed_at, backoff, size)),
+       CAST(group_concat(data, '') AS BLOB)
+  FROM (SELECT id, name, attempt, retry_count, lost, priority, run_at, pushed_at, backoff, data, length(data) AS size
+          FROM jobs WHERE queue = :queue AND ready = 1 AND lost > 0
+         ORDER BY priority DESC, position, id LIMIT :limit);
+
+-- name: large_sizes
+SELECT json_group_array(length(data)) FROM (
+    SELECT p.data FROM json_each(:ids) AS c JOIN payloads AS p ON p.job = c.value ORDER BY c.key);
+
+-- name: large
+SELECT data FROM payloads WHERE job = :id;
+
+-- name: claimed
+UPDATE jobs SET status = 4, ready = NULL, attempt = attempt + 1, runner = :runner, lease_until = :lease_until
+ WHERE id IN (SELECT value FROM json_each(:ids));
+
+-- name: horizon
+SELECT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 1 AND lost = 0),
+       EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 1 AND lost > 0),
+       (SELECT min(run_at) FROM jobs WHERE queue = :queue AND ready = 0);
+
+-- name: complete
+-- Rows [id, attempt]. The fence: a job that moved on to another attempt is left alone.
+DELETE FROM jobs
+ WHERE status = 4
+   AND (id, attempt) IN (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:rows));
+
+-- name: settle
+-- Rows [id, attempt, lease or null, status, delay or null, failures, losses, message]. A verdict by a rescuer names the
+-- lease it saw; a null delay leaves run_at alone (handed back: it was due before).
+UPDATE jobs
+   SET status = CASE WHEN s.status IN (0, 2) AND cancel_requested THEN 5 ELSE s.status END,
+       ready = CASE WHEN s.status IN (0, 2) AND NOT cancel_requested THEN coalesce(s.delay, 0) <= 0 END,
+       settled_at = CASE WHEN s.status NOT IN (0, 2) OR cancel_requested THEN :now END,
+       run_at = coalesce(:now + s.delay, run_at),
+       position = CASE WHEN position <> 0 THEN coalesce(:now + s.delay, position) ELSE 0 END,
+       retry_count = retry_count + s.failures,
+       lost = lost + s.losses,
+       message = CASE WHEN s.message <> '' THEN s.message ELSE jobs.message END,
+       cancel_requested = 0, runner = NULL, lease_until = NULL
+  FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS attempt,
+               json_extract(value, '$[2]') AS lease, json_extract(value, '$[3]') AS status,
+               json_extract(value, '$[4]') AS delay, json_extract(value, '$[5]') AS failures,
+               json_extract(value, '$[6]') AS losses, json_extract(value, '$[7]') AS message
+          FROM json_each(:rows)) AS s
+ WHERE jobs.id = s.id AND jobs.status = 4 AND jobs.attempt = s.attempt
+   AND (s.lease IS NULL OR jobs.lease_until = s.lease);
+
+-- name: drop_failed
+DELETE FROM jobs WHERE status = 3 AND id IN (SELECT value FROM json_each(:ids));
+
+-- name: add_history
+INSERT INTO attempts (job, attempt, runner, started_at, duration, outcome, error, traceback)
+SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),
+       coalesce((SELECT label FROM runners WHERE id = json_extract(value, '$[2]')), ''),
+       json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]'),
+       json_extract(value, '$[6]'), json_extract(value, '$[7]')
+  FROM json_each(:rows);
+
+-- name: cap_history
+DELETE FROM attempts WHERE job = :job AND attempt NOT IN (
+    SELECT attempt FROM attempts WHERE job = :job ORDER BY attempt DESC LIMIT :keep);
+
+-- name: holds_attempt
+SELECT EXISTS (SELECT 1 FROM jobs WHERE id = :id AND status = 4 AND attempt = :attempt);
+
+-- name: still_held
+-- Which of the ids :runner holds.
+SELECT json_group_array(id) FROM jobs WHERE status = 4 AND runner = :runner
+   AND id IN (SELECT value FROM json_each(:ids));
+
+-- name: enlist
+INSERT INTO runners (queue, label, started_at) VALUES (:queue, :label, :now);
+
+-- name: retire
+DELETE FROM runners WHERE id = :id AND NOT EXISTS (SELECT 1 FROM jobs WHERE status = 4 AND runner = :id);
+
+-- name: runners
+SELECT json_group_array(id) FROM runners;
+
+-- name: listeners
+SELECT json_group_array(id) FROM runners WHERE queue IN (SELECT value FROM json_each(:queues));
+
+-- name: beat
+UPDATE jobs SET lease_until = :lease_until WHERE status = 4 AND runner = :runner;
+
+-- name: held
+SELECT json_group_array(json_array(id, attempt, cancel_requested)) FROM jobs WHERE status = 4 AND runner = :runner;
+
+-- name: holders
+SELECT json_group_array(runner) FROM (SELECT DISTINCT runner FROM jobs WHERE status = 4);
+
+-- name: orphans
+SELECT id, runner, lease_until FROM jobs
+ WHERE status = 4 AND (runner IN (SELECT value FROM json_each(:dead)) OR lease_until < :expired_before)
+ ORDER BY id LIMIT :limit;
+
+-- name: get
+SELECT j.*, coalesce(j.data, p.data) AS payload, b.rule
+  FROM jobs AS j LEFT JOIN payloads AS p ON p.job = j.id JOIN backoffs AS b ON b.id = j.backoff
+ WHERE j.id = :id;
+
+-- name: find
+SELECT j.*, coalesce(j.data, p.data) AS payload, b.rule
+  FROM jobs AS j LEFT JOIN payloads AS p ON p.job = j.id JOIN backoffs AS b ON b.id = j.backoff
+ WHERE j.id > :after AND (:queue IS NULL OR j.queue = :queue) AND (:status IS NULL OR j.status = :status)
+   AND (:name IS NULL OR j.name = :name)
+ ORDER BY j.id LIMIT :limit;
+
+-- name: history
+SELECT attempt, runner, started_at, duration, outcome, error, traceback FROM attempts WHERE job = :id ORDER BY attempt;
+
+-- name: cancel_waiting
+UPDATE jobs SET status = 5, ready = NULL, settled_at = :now, message = 'cancelled'
+ WHERE id = :id AND status IN (0, 2);
+
+-- name: cancel_running
+UPDATE jobs SET cancel_requested = 1 WHERE id = :id AND status = 4;
+
+-- name: restore_failed
+UPDATE jobs SET status = 0, ready = 1, retry_count = 0, lost = 0, settled_at = NULL, message = '', run_at = :now,
+       position = CASE WHEN position <> 0 THEN :now ELSE 0 END
+ WHERE queue = :queue AND status = 3 AND settled_at IS NOT NULL;
+
+-- name: restore
+UPDATE jobs SET status = 0, ready = 1, retry_count = 0, lost = 0, settled_at = NULL, message = '', run_at = :now,
+       position = CASE WHEN position <> 0 THEN :now ELSE 0 END
+ WHERE queue = :queue AND status IN (3, 5) AND id IN (SELECT value FROM json_each(:ids));
+
+-- name: clean
+DELETE FROM jobs WHERE id IN (
+    SELECT id FROM jobs WHERE queue = :queue AND status = :status AND settled_at IS NOT NULL ORDER BY id LIMIT :limit);
+
+-- name: size
+SELECT (SELECT count(*) FROM jobs WHERE queue = :queue AND ready = 1 AND lost = 0)
+     + (SELECT count(*) FROM jobs WHERE queue = :queue AND ready = 1 AND lost > 0)
+     + (SELECT count(*) FROM jobs WHERE queue = :queue AND ready = 0)
+     + (SELECT count(*) FROM jobs WHERE queue = :queue AND status = 4),
+       (SELECT count(*) FROM jobs WHERE queue = :queue AND status = 3 AND settled_at IS NOT NULL);
+
+-- name: idle
+SELECT NOT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 1 AND lost = 0)
+   AND NOT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 1 AND lost > 0)
+   AND NOT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND status = 4)
+   AND NOT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 0 AND run_at <= :now)
+   AND NOT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 0 AND status = 2);
+
+-- name: objects
+SELECT count(*) FROM sqlite_master;
+
+-- name: add_meta
+INSERT INTO meta (store_id, made_by, made_at) VALUES (lower(hex(randomblob(16))), :made_by, :now);
+
+-- name: check_payloads
+SELECT (SELECT count(*) FROM jobs WHERE data IS NULL AND id NOT IN (SELECT job FROM payloads)),
+       (SELECT count(*) FROM payloads WHERE job NOT IN (SELECT id FROM jobs WHERE data IS NULL)),
+       (SELECT count(*) FROM attempts WHERE job NOT IN (SELECT id FROM jobs)),
+       (SELECT count(*) FROM jobs WHERE backoff NOT IN (SELECT id FROM backoffs)),
+       (SELECT count(*) FROM attempts AS a JOIN jobs AS j ON j.id = a.job WHERE a.attempt > j.attempt),
+       (SELECT count(*) FROM jobs WHERE id > coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'jobs'), 0));
+
+-- name: check_rows
+-- The CHECKs of the schema once more, for a file whose rows were edited by hand with them switched off.
+SELECT count(*) FROM jobs
+ WHERE status NOT IN (0, 2, 3, 4, 5) OR (status IN (0, 2)) <> (ready IS NOT NULL) OR (status = 4) <> (runner IS NOT NULL)
+    OR (status = 4) <> (lease_until IS NOT NULL) OR (status IN (3, 5)) <> (settled_at IS NOT NULL)
+    OR (status = 4 AND attempt < 1) OR (status = 2 AND retry_count + lost < 1);

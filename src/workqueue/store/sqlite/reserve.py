@@ -1,0 +1,61 @@
+"""Disk space set aside, so that a full disk can still be emptied: settling and cleaning need room too."""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import suppress
+from typing import Final
+
+log = logging.getLogger("workqueue.store")
+
+SIZE: Final = 4 * 1024 * 1024
+
+
+class Reserve:
+    """A file of `size` bytes beside the database, given up at the first sign of a full disk."""
+
+    def __init__(self, path: str, size: int = SIZE) -> None:
+        self.path = path
+        self.size = size
+
+    def keep(self) -> None:
+        """Take the space if it is not taken and the disk has twice as much; what fails is tried again later."""
+        if os.path.exists(self.path) or self._free() < 2 * self.size:
+            return
+        with suppress(FileExistsError):
+            try:
+                file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+                try:
+                    _allocate(file, self.size)
+                finally:
+                    os.close(file)
+            except FileExistsError:
+                raise
+            except OSError as error:
+                log.warning("no room for the reserve file %s: %s", self.path, error)
+                self.release()
+
+    def release(self) -> bool:
+        """Give the space up; say whether there was any."""
+        try:
+            os.unlink(self.path)
+        except FileNotFoundError:
+            return False
+        log.error("disk full: gave up the reserve file %s; pushes are refused until there is room", self.path)
+        return True
+
+    def is_low(self) -> bool:
+        """Say whether pushes must be refused: less than the reserve's own size is left beside it."""
+        return self._free() < self.size
+
+    def _free(self) -> int:
+        space = os.statvfs(os.path.dirname(self.path))
+        return space.f_bavail * space.f_frsize
+
+
+def _allocate(file: int, size: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size)
+    else:  # macOS
+        os.write(file, b"\0" * size)

@@ -1,0 +1,79 @@
+"""Settling claims: the compare-and-set of the fence, for a batch at once."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from workqueue.job import Claim, JobStatus
+from workqueue.lifecycle import Settlement
+from workqueue.store.clock import micros
+from workqueue.store.sqlite.schema import SQL
+
+_KEPT_ATTEMPTS: Final = 100
+_encode = msgspec.json.encode
+
+
+class SomeRefusedError(Exception):
+    """A batch of settlements met one whose claim had been taken back; the transaction must be rolled back."""
+
+
+def settle_each(connection: sqlite3.Connection, now: int, settlements: Sequence[Settlement]) -> list[Claim]:
+    """Apply the settlements one at a time; give the claims of those that were refused."""
+    refused: list[Claim] = []
+    for settlement in settlements:
+        try:
+            settle_all(connection, now, [settlement])
+        except SomeRefusedError:
+            refused.append(settlement.claim)
+    return refused
+
+
+def settle_all(connection: sqlite3.Connection, now: int, settlements: Sequence[Settlement]) -> None:
+    """Apply the settlements, a statement for each kind. Raises SomeRefusedError when not all of their claims hold."""
+    done = [(s.claim.job.id, s.claim.job.attempt) for s in settlements if s.to is JobStatus.COMPLETED]
+    if done and connection.execute(SQL["complete"], {"rows": _encode(done).decode()}).rowcount != len(done):
+        raise SomeRefusedError
+    if len(done) == len(settlements):
+        return
+    others = [s for s in settlements if s.to is not JobStatus.COMPLETED]
+    rows = [
+        (
+            s.claim.job.id,
+            s.claim.job.attempt,
+            s.claim.lease_until if s.losses else None,
+            s.to,
+            micros(s.delay) if s.failures or s.losses else None,
+            s.failures,
+            s.losses,
+            s.error,
+        )
+        for s in others
+    ]
+    if connection.execute(SQL["settle"], {"rows": _encode(rows).decode(), "now": now}).rowcount != len(rows):
+        raise SomeRefusedError
+    history = [
+        (
+            s.claim.job.id,
+            s.claim.job.attempt,
+            s.claim.runner,
+            micros(s.claim.job.pushed_at + s.claim.age),
+            micros(s.duration),
+            s.outcome,
+            s.error,
+            s.traceback,
+        )
+        for s in others
+        if s.outcome and s.keep
+    ]
+    if history:
+        connection.execute(SQL["add_history"], {"rows": _encode(history).decode()})
+    for s in others:
+        if s.claim.job.attempt > _KEPT_ATTEMPTS:
+            connection.execute(SQL["cap_history"], {"job": s.claim.job.id, "keep": _KEPT_ATTEMPTS})
+    dropped = [s.claim.job.id for s in others if not s.keep]
+    if dropped:
+        connection.execute(SQL["drop_failed"], {"ids": _encode(dropped).decode()})

@@ -1,0 +1,57 @@
+"""One Database for each file in a process: handed out, counted, and forgotten by forked children."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from workqueue.errors import UnsuitableFile
+from workqueue.store.clock import Clock
+from workqueue.store.contract import Durability
+from workqueue.store.sqlite.database import Database, forget_transaction
+
+_open: dict[str, Database] = {}
+_users: dict[Database, int] = {}
+_lock = threading.Lock()
+_inherited: list[Database] = []  # a forked child's: kept so that nothing closes them, which would hurt the parent
+
+
+def open_database(path: str, durability: Durability, *, clock: Clock, allow_network: bool) -> Database:
+    """Give this process's Database of `path`; each must be given up once."""
+    path = os.path.realpath(path)
+    with _lock:
+        database = _open.get(path)
+        if database is None:
+            _open[path] = database = Database(path, durability, clock=clock, allow_network=allow_network)
+        elif database.durability != durability:
+            raise UnsuitableFile(
+                f"expected durability={database.durability!r}, as {path!r} is open with already in this process, got: "
+                f"{durability!r}",
+                path=path,
+            )
+        _users[database] = _users.get(database, 0) + 1
+        return database
+
+
+def give_up(database: Database) -> None:
+    """End one use; the last one closes the file."""
+    with _lock:
+        if database not in _users:  # the parent's
+            return
+        _users[database] -= 1
+        if not _users[database]:
+            # Under the lock: no second Owners of this file can hold a byte before the first has closed its descriptor.
+            del _users[database], _open[database.path]
+            database.close()
+
+
+def _forget_inherited() -> None:
+    global _lock  # noqa: PLW0603 - the parent's lock may have been held by a thread that does not exist here
+    _lock = threading.Lock()
+    _inherited.extend(_open.values())
+    _open.clear()
+    _users.clear()
+    forget_transaction()
+
+
+os.register_at_fork(after_in_child=_forget_inherited)
