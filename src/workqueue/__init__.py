@@ -1,0 +1,49 @@
+"""workqueue: durable background jobs in one SQLite file.
+
+General layout: `queue` is the front door, `job` and `lifecycle` say what a job is and how it may move, `store` keeps
+it, `runner` and `executor` run it. docs/architecture.md is the map.
+"""
+
+from workqueue.backoff import Backoff
+from workqueue.context import Context
+from workqueue.errors import (
+    InvalidOption,
+    InvalidPayload,
+    JobNotFound,
+    LeaseLost,
+    QueueClosed,
+    QueueFull,
+    RecoverableWorkerError,
+    SchemaOutdated,
+    StoreError,
+    StoreUnavailable,
+    UnsuitableFile,
+    UsageError,
+    WorkqueueError,
+)
+from workqueue.job import Attempt, Job, JobStatus, Size
+from workqueue.queue import Queue, Worker
+
+__all__ = [
+    "Attempt",
+    "Backoff",
+    "Context",
+    "InvalidOption",
+    "InvalidPayload",
+    "Job",
+    "JobNotFound",
+    "JobStatus",
+    "LeaseLost",
+    "Queue",
+    "QueueClosed",
+    "QueueFull",
+    "RecoverableWorkerError",
+    "SchemaOutdated",
+    "Size",
+    "StoreError",
+    "StoreUnavailable",
+    "UnsuitableFile",
+    "UsageError",
+    "Worker",
+    "WorkqueueError",
+]

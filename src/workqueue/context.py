@@ -1,0 +1,103 @@
+"""What a running job sees."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from datetime import datetime
+
+from workqueue.errors import UsageError
+from workqueue.job import Claim, Job
+from workqueue.store.contract import Store, Transaction
+
+
+class Context:
+    """One attempt of one job, as its handler sees it. Safe from any thread of the handler.
+
+    job: the job as it was claimed. deadline: the instant after which nobody waits for this attempt any more: None until
+    the queue stops, then the end of its grace.
+    """
+
+    __slots__ = (
+        "_cancelled",
+        "_event",
+        "_store",
+        "_wake_loop",
+        "abandoned",
+        "cancel_requested",
+        "claim",
+        "claimed_at",
+        "deadline",
+        "ended_at",
+        "settled",
+        "started_at",
+    )
+
+    def __init__(self, claim: Claim, store: Store) -> None:
+        self.claim = claim
+        self.claimed_at = self.started_at = self.ended_at = time.monotonic()
+        self.deadline: datetime | None = None
+        self.settled = False  # by `transaction`, in its own commit
+        self.cancel_requested = False  # by a person, and not by stop()
+        self.abandoned = False  # handed back while it ran: its end interests nobody
+        self._store = store
+        self._cancelled = False
+        self._event: threading.Event | None = None
+        self._wake_loop: Callable[[], object] | None = None
+
+    @property
+    def job(self) -> Job:
+        return self.claim.job
+
+    @property
+    def cancelled(self) -> bool:
+        """True once the queue stops, a person cancels the job, or its lease was lost: finish early if you can."""
+        return self._cancelled
+
+    def wait(self, seconds: float) -> bool:
+        """Wait, but no longer than until the job is cancelled; give `cancelled`. For `def` handlers."""
+        if self._event is None:
+            self._event = threading.Event()
+        # `cancel` sets the flag first and looks for the event then; this looks in the other order.
+        if not self._cancelled:
+            self._event.wait(seconds)
+        return self._cancelled
+
+    async def sleep(self, seconds: float) -> bool:
+        """Wait as `wait` does, without blocking the event loop. For `async def` handlers."""
+        loop = asyncio.get_running_loop()
+        woken = asyncio.Event()
+        self._wake_loop = lambda: loop.call_soon_threadsafe(woken.set)
+        if not self._cancelled:
+            try:
+                async with asyncio.timeout(seconds):
+                    await woken.wait()
+            except TimeoutError:
+                pass
+        return self._cancelled
+
+    @contextmanager
+    def transaction(self) -> Generator[Transaction]:
+        """Open a transaction of the queue's database that commits together with the job's completion, or not at all.
+
+        Pushes made inside by the same thread (or asyncio task) commit with it too. The job is completed when the block
+        ends, so let it be the handler's last act; what the handler raises later is logged, and changes nothing. It
+        holds the only write lock of a SQLite file: no network calls and no `await` inside. Raises LeaseLost, rolled
+        back, when the job was given to another runner meanwhile; UsageError when the job is settled already.
+        """
+        if self.settled:
+            raise UsageError("expected one ctx.transaction() for each job, but this job was settled by an earlier one")
+        with self._store.transaction(self.claim) as transaction:
+            yield transaction
+        self.settled = True
+
+    def cancel(self) -> None:
+        """Tell the handler to finish early. The runner's to call; a person says `queue.cancel(id)`."""
+        self._cancelled = True
+        if self._event is not None:
+            self._event.set()
+        if self._wake_loop is not None:
+            self._wake_loop()

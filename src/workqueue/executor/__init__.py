@@ -1,0 +1,49 @@
+"""Running claims: a kind of executor for each kind of handler, all with the shape of `Executor`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from workqueue.context import Context
+from workqueue.lifecycle import Outcome
+
+
+class Executor(Protocol):
+    """Runs contexts, `concurrency` at once, and keeps their outcomes until collected. One per runner.
+
+    `ready` is rung when there is something to collect: at the first outcome, and again when `enough` of them wait or
+    there is nothing left to run.
+    """
+
+    def submit(self, contexts: Iterable[Context]) -> None:
+        """Take these to be run, in order."""
+        ...
+
+    def collect(self) -> list[tuple[Context, Outcome]]:
+        """Give the outcomes since the last call."""
+        ...
+
+    def finished(self) -> int:
+        """Say how many outcomes wait to be collected."""
+        ...
+
+    def is_pressing(self) -> bool:
+        """Say whether outcomes should be settled now and not gathered a little longer."""
+        ...
+
+    def take_back(self) -> list[Context]:
+        """Give back those that were not started; they will not be."""
+        ...
+
+    def interrupt(self, context: Context) -> None:
+        """Stop a running one by force, where that is possible: async handlers are cancelled, threads cannot be."""
+        ...
+
+    def owns_current_thread(self) -> bool:
+        """Say whether the caller is a handler that runs here."""
+        ...
+
+    def close(self) -> None:
+        """Start nothing more, and let go of the threads once they are idle. Does not wait for handlers."""
+        ...

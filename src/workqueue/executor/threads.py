@@ -1,0 +1,98 @@
+"""Runs `def` handlers: each claim on one of `concurrency` threads."""
+
+from __future__ import annotations
+
+import inspect
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
+
+from workqueue.context import Context
+from workqueue.errors import UsageError
+from workqueue.executor.outcome import of_exception
+from workqueue.job import Job
+from workqueue.lifecycle import Outcome, Returned
+
+Handler: TypeAlias = Callable[[Context, Job], object]
+_RETURNED = Returned()
+
+
+class ThreadExecutor:
+    """See `Executor`. A thread cannot be stopped from outside: `interrupt` only lets go of its outcome."""
+
+    def __init__(self, handler: Handler, *, concurrency: int, enough: int, ready: Callable[[], None]) -> None:
+        self._handler = handler
+        self._enough = enough
+        self._ready = ready
+        self._inbox: queue.SimpleQueue[Context | None] = queue.SimpleQueue()
+        self._done: deque[tuple[Context, Outcome]] = deque()
+        self._signalled = False
+        self._threads = [
+            threading.Thread(target=self._work, name=f"workqueue-job-{number}", daemon=True)
+            for number in range(concurrency)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, contexts: Iterable[Context]) -> None:
+        for context in contexts:
+            self._inbox.put(context)
+
+    def collect(self) -> list[tuple[Context, Outcome]]:
+        self._signalled = False  # before taking: who appends from now on rings again
+        done = self._done
+        return [done.popleft() for _ in range(len(done))]
+
+    def finished(self) -> int:
+        return len(self._done)
+
+    def is_pressing(self) -> bool:
+        return self._inbox.empty() or len(self._done) >= self._enough
+
+    def take_back(self) -> list[Context]:
+        unstarted: list[Context] = []
+        while True:
+            try:
+                context = self._inbox.get_nowait()
+            except queue.Empty:
+                return unstarted
+            if context is not None:
+                unstarted.append(context)
+
+    def interrupt(self, context: Context) -> None:
+        context.abandoned = True
+
+    def close(self) -> None:
+        for _ in self._threads:
+            self._inbox.put(None)
+
+    def owns_current_thread(self) -> bool:
+        return threading.current_thread() in self._threads
+
+    def _work(self) -> None:
+        while (context := self._inbox.get()) is not None:
+            context.started_at = time.monotonic()
+            outcome: Outcome = _RETURNED
+            try:
+                result = self._handler(context, context.claim.job)
+                if inspect.isawaitable(result):
+                    outcome = of_exception(context, _not_awaited(result))
+            except BaseException as error:  # noqa: BLE001 - whatever a handler raises fails its job and nothing else
+                outcome = of_exception(context, error)
+            context.ended_at = time.monotonic()
+            self._done.append((context, outcome))
+            if not self._signalled:
+                self._signalled = True
+                self._ready()
+            elif self.is_pressing():
+                self._ready()
+
+
+def _not_awaited(result: object) -> UsageError:
+    close = getattr(result, "close", None)
+    if close is not None:
+        close()
+    return UsageError("expected do_work to return when done, but it returned an awaitable; declare it `async def`")

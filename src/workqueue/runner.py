@@ -1,0 +1,300 @@
+"""Runner: moves jobs of one queue from the store through an executor and back.
+
+One thread, one loop, and each round of it is
+
+    collect outcomes → settle them and claim anew (one transaction) → hand out → sleep until the bell
+
+Modes. *running*: claims whatever there is room for. *quarantine*: a job that was lost before waits, so nothing new is
+claimed until the hands are empty; then such jobs run one at a time, with nothing beside them that could be blamed for
+the next death. *stopping*: claims nothing, hands back what was not started, waits for the rest until the grace ends,
+hands that back too.
+
+An error of the store never ends the loop: outcomes stay in hand and are settled when it answers again.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Final, cast
+
+import msgspec
+
+from workqueue.context import Context
+from workqueue.errors import StoreError, WorkqueueError
+from workqueue.executor import Executor
+from workqueue.executor.loop import AsyncHandler, LoopExecutor
+from workqueue.executor.threads import Handler, ThreadExecutor
+from workqueue.lifecycle import HandedBack, Outcome, Settlement, settle
+from workqueue.liveness import Heartbeat
+from workqueue.store.contract import Beat, Store, Turn, Want
+from workqueue.upkeep import Upkeep
+
+log = logging.getLogger("workqueue.runner")
+
+_AHEAD_SECONDS: Final = 0.1  # of work claimed ahead; more would be kept from other runners, and blamed if this one dies
+_GATHER_SECONDS: Final = 0.005  # that outcomes wait for company while there is still work to run
+_LOOK_SECONDS: Final = 0.1  # between looks for cancelled or lost jobs, when woken more often
+_LONGEST_PAUSE: Final = 5.0  # seconds between tries while the store is away
+_NEVER: Final = float("inf")
+_LAST_TRIES: Final = timedelta(seconds=10)  # for settling at the end, when the store is away
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """How a runner works; `Queue` checks the ranges."""
+
+    queue: str
+    batch_size: int
+    concurrency: int
+    poll_rate: timedelta
+    lease: timedelta
+    grace: timedelta
+    archive: bool
+
+
+class Runner:
+    """Runs one queue's jobs from `start` until `stop`; then it is used up. `start` and `stop` are safe from any thread.
+
+    settled: called on the runner's thread after each round that settled something.
+    """
+
+    def __init__(
+        self, store: Store, handler: Handler | AsyncHandler, plan: Plan, *, settled: Callable[[], None]
+    ) -> None:
+        self.pid = os.getpid()
+        self._store = store
+        self._plan = plan
+        self._settled = settled
+        self._id = store.enlist(plan.queue, f"{socket.gethostname()}:{self.pid}")
+        self._bell = store.bell(self._id)
+        self._upkeep = Upkeep(store, lease=plan.lease, archive=plan.archive)
+        self._heartbeat = Heartbeat(store, self._id, lease=plan.lease, heard=self._hear)
+        self._executor = self._make_executor(handler)
+        self._in_hand: dict[int, Context] = {}
+        self._unsettled: list[Settlement] = []
+        self._pace = _AHEAD_SECONDS  # seconds a job takes, smoothed
+        self._suspects = False
+        self._due_at = _NEVER
+        self._next_upkeep = 0.0
+        self._next_look = 0.0
+        self._failures = 0
+        self._stopping = False
+        self._give_up_at = _NEVER
+        self._thread = threading.Thread(target=self._run, name=f"workqueue-{plan.queue}", daemon=True)
+
+    def start(self) -> None:
+        self._heartbeat.start()
+        self._thread.start()
+
+    def stop(self, grace: timedelta | None = None) -> None:
+        """Claim no more, and wait until what runs has ended or `grace` is over. A second call can shorten the grace.
+
+        From inside a job it does not wait.
+        """
+        grace = self._plan.grace if grace is None else grace
+        self._give_up_at = min(self._give_up_at, time.monotonic() + grace.total_seconds())
+        self._stopping = True
+        self._bell.ring()
+        if not self._executor.owns_current_thread() and threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _make_executor(self, handler: Handler | AsyncHandler) -> Executor:
+        plan = self._plan
+        enough = max(1, plan.batch_size // 2)
+        if inspect.iscoroutinefunction(handler):
+            return LoopExecutor(
+                cast("AsyncHandler", handler), concurrency=plan.concurrency, enough=enough, ready=self._bell.ring
+            )
+        return ThreadExecutor(handler, concurrency=plan.concurrency, enough=enough, ready=self._bell.ring)
+
+    # the loop
+
+    def _run(self) -> None:
+        try:
+            while not (self._stopping and self._drain()):
+                self._round()
+        finally:
+            self._leave()
+
+    def _round(self) -> None:
+        try:
+            self._keep_up()
+            self._exchange()
+            self._look_after()
+        except Exception as error:  # noqa: BLE001 - a store in trouble, or a bug of ours, must not end the runner
+            self._failures += 1
+            pause = min(_LONGEST_PAUSE, 0.1 * 2 ** min(self._failures, 10)) * random.uniform(0.5, 1)  # noqa: S311 - jitter
+            log.error(
+                "the store is away (try %d), next try in %.1f s: %s",
+                self._failures,
+                pause,
+                error,
+                exc_info=None if isinstance(error, StoreError) else error,
+            )
+            self._bell.wait(pause)
+        else:
+            self._failures = 0
+            self._sleep()
+
+    def _exchange(self) -> None:
+        """Settle what is done and claim what there is room for."""
+        self._collect()
+        want = self._want()
+        self._due_at = _NEVER
+        if not self._unsettled and want is None:
+            return
+        turn = self._store.turn(self._unsettled, want)
+        for claim in turn.refused:
+            log.warning("job %d, attempt %d: settled too late, its lease was lost", claim.job.id, claim.job.attempt)
+        if self._unsettled:
+            self._unsettled = []
+            self._settled()
+        if want is not None:
+            self._take(turn, want)
+
+    def _collect(self) -> None:
+        done = self._executor.collect()
+        if not done:
+            return
+        busy = 0.0
+        for context, outcome in done:
+            busy += context.ended_at - context.started_at
+            self._finish(context, outcome)
+        self._pace += 0.3 * (busy / len(done) - self._pace)
+
+    def _finish(self, context: Context, outcome: Outcome) -> None:
+        claim = context.claim
+        if self._in_hand.get(claim.job.id) is not context:
+            return  # handed back or lost while it ran
+        del self._in_hand[claim.job.id]
+        if context.settled:
+            self._settled()
+            return
+        settlement = self._verdict(context, outcome)
+        if settlement.error:
+            log.warning(
+                "job %d %r, attempt %d: %s; it is %s",
+                claim.job.id,
+                claim.job.name,
+                claim.job.attempt,
+                settlement.error,
+                settlement.to,
+            )
+        self._unsettled.append(settlement)
+
+    def _verdict(self, context: Context, outcome: Outcome) -> Settlement:
+        age = context.claim.age + timedelta(seconds=time.monotonic() - context.claimed_at)
+        return settle(context.claim, outcome, age=age, archive=self._plan.archive)
+
+    def _want(self) -> Want | None:
+        plan = self._plan
+        if self._stopping or not self._heartbeat.holds():
+            return None
+        if self._suspects:
+            if self._in_hand:
+                return None
+            return Want(plan.queue, self._id, plan.lease, 1, alone=True)
+        ahead = min(plan.batch_size, int(plan.concurrency * _AHEAD_SECONDS / max(self._pace, 1e-9)))
+        room = min(plan.batch_size, plan.concurrency + ahead - len(self._in_hand))
+        return Want(plan.queue, self._id, plan.lease, room) if room > 0 else None
+
+    def _take(self, turn: Turn, want: Want) -> None:
+        contexts = [Context(claim, self._store) for claim in turn.claims]
+        for context in contexts:
+            self._in_hand[context.job.id] = context
+        self._executor.submit(contexts)
+        self._suspects = turn.suspects or (want.alone and bool(contexts))
+        if turn.next_due is not None:
+            self._due_at = time.monotonic() + turn.next_due.total_seconds()
+        if self._suspects != want.alone and not self._in_hand:
+            self._bell.ring()  # the mode changes, and no outcome will come to bring about the next round
+
+    def _sleep(self) -> None:
+        """Wait for the bell, but not past the next instant at which something is to be done."""
+        now = time.monotonic()
+        until = min(self._next_upkeep, self._due_at)
+        if self._stopping:
+            until = min(until, self._give_up_at)
+        if not self._executor.finished():
+            self._bell.wait(max(0.0, until - now))
+        if self._executor.finished() and not self._executor.is_pressing():
+            self._bell.wait(_GATHER_SECONDS)
+
+    # beside the jobs
+
+    def _keep_up(self) -> None:
+        now = time.monotonic()
+        if now < self._next_upkeep:
+            return
+        self._next_upkeep = now + self._plan.poll_rate.total_seconds()
+        verdicts = self._upkeep.step()
+        if verdicts:
+            refused = self._store.turn(verdicts, None).refused
+            log.warning("brought back %d jobs of runners that ended", len(verdicts) - len(refused))
+            self._settled()
+
+    def _look_after(self) -> None:
+        now = time.monotonic()
+        if self._in_hand and now >= self._next_look:
+            self._next_look = now + _LOOK_SECONDS
+            self._hear(self._store.held(self._id), now)
+
+    def _hear(self, beat: Beat, asked_at: float) -> None:
+        """Pass on what the store says of our claims: cancelled by a person, or lost to another runner."""
+        for job_id, context in list(self._in_hand.items()):
+            attempt = context.job.attempt
+            if job_id in beat.cancelled and not context.cancel_requested:
+                context.cancel_requested = True
+                context.cancel()
+            elif not context.settled and beat.held.get(job_id) != attempt and context.claimed_at < asked_at:
+                context.cancel()
+
+    # the end
+
+    def _drain(self) -> bool:
+        """One round of stopping; say whether nothing is left in hand."""
+        for context in self._executor.take_back():
+            self._hand_back(context)
+        deadline = datetime.now(UTC) + timedelta(seconds=max(0.0, self._give_up_at - time.monotonic()))
+        for context in list(self._in_hand.values()):
+            if not context.cancelled:
+                context.deadline = deadline
+                context.cancel()
+        if time.monotonic() >= self._give_up_at:
+            self._collect()
+            for context in list(self._in_hand.values()):
+                log.warning("job %d still runs after the grace: handed back", context.job.id)
+                self._executor.interrupt(context)
+                self._hand_back(context)
+        return not self._in_hand
+
+    def _hand_back(self, context: Context) -> None:
+        if self._in_hand.pop(context.job.id, None) is not None:
+            self._unsettled.append(self._verdict(context, HandedBack()))
+
+    def _leave(self) -> None:
+        """Settle the rest, stop the beat last, and let others see that we are gone."""
+        until = time.monotonic() + _LAST_TRIES.total_seconds()
+        while True:
+            try:
+                self._exchange()
+                break
+            except WorkqueueError as error:
+                if time.monotonic() >= until:
+                    log.error("%d outcomes could not be stored and will be run again: %s", len(self._unsettled), error)
+                    break
+                self._bell.wait(0.2)
+        self._executor.close()
+        self._heartbeat.stop()
+        try:
+            self._store.retire(self._id)
+        except WorkqueueError as error:
+            log.error("runner %d could not sign off: %s", self._id, error)
+        self._settled()
