@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 from workqueue.duration import as_duration
 from workqueue.errors import InvalidOption
 from workqueue.job import JobStatus
 
+T = TypeVar("T")
 _NAME_LIMIT: Final = 255
 
 
@@ -67,3 +69,11 @@ def aware(run_at: object) -> datetime:
             value=run_at,
         )
     return run_at
+
+
+def one_of(value: T, values: Sequence[T], name: str) -> T:
+    """Give `value` if it is one of `values`. Raises InvalidOption."""
+    if value not in values:
+        words = ", ".join(map(repr, values))
+        raise InvalidOption(f"expected {name} to be one of {words}, got: {value!r}", name=name, value=value)
+    return value

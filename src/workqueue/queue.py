@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import inspect
 import os
 import threading
 import time
@@ -12,14 +13,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Protocol, Self, get_args
 
 from workqueue import payload
-from workqueue.arguments import as_status, at_least, aware, between, checked_name
+from workqueue.arguments import as_status, at_least, aware, between, checked_name, one_of
 from workqueue.backoff import Backoff
 from workqueue.context import Context
 from workqueue.duration import as_duration
-from workqueue.errors import InvalidOption, QueueClosed
+from workqueue.errors import InvalidOption, QueueClosed, UsageError
 from workqueue.job import Attempt, Job, JobStatus, NewJob, Size
 from workqueue.runner import Plan, Runner
 from workqueue.store import open_store
@@ -28,6 +29,7 @@ from workqueue.store.contract import Durability, Find, Store, Transaction
 _BATCH: Final = 1000
 _BATCH_BYTES: Final = 32 * 1024 * 1024
 _PRIORITIES: Final = 2**31
+_MOST_THREADS: Final = 1000
 _open_queues: weakref.WeakSet[Queue] = weakref.WeakSet()
 
 
@@ -89,11 +91,13 @@ class Queue:
             grace=as_duration(grace, "grace"),
             archive=archive,
         )
-        self._worker = None if worker is None else _checked_worker(worker)
+        self._worker = None if worker is None else _checked_worker(worker, concurrency)
         self._runner: Runner | None = None
         self._lock = threading.Lock()
         self._progress = threading.Condition()
-        self._store = open_store(path, durability=durability, allow_network=allow_network)
+        self._store = open_store(
+            path, durability=one_of(durability, get_args(Durability), "durability"), allow_network=allow_network
+        )
         self.path = self._store.path
         self._closed = False
         _open_queues.add(self)
@@ -263,6 +267,9 @@ class Queue:
 
     def close(self, grace: timedelta | float | None = None) -> None:
         """Stop, then close the file. Safe to call twice."""
+        runner = self._runner
+        if runner is not None and self._runs() and runner.is_inside():
+            raise UsageError("expected close() from outside its own jobs, for it waits for them; call stop() here")
         self.stop(grace)
         self._closed = True
         self._store.close()
@@ -354,7 +361,7 @@ def _with_data(head: NewJob, data: bytes) -> NewJob:
     )
 
 
-def _checked_worker(worker: Worker) -> Worker:
+def _checked_worker(worker: Worker, concurrency: int) -> Worker:
     for method in ("do_work", "id"):
         if not callable(getattr(worker, method, None)):
             raise InvalidOption(
@@ -362,6 +369,13 @@ def _checked_worker(worker: Worker) -> Worker:
                 name="worker",
                 value=worker,
             )
+    if concurrency > _MOST_THREADS and not inspect.iscoroutinefunction(worker.do_work):
+        raise InvalidOption(
+            f"expected concurrency to be at most {_MOST_THREADS:,} for a worker that needs a thread for each job, got: "
+            f"{concurrency}; make do_work `async def`, or start more processes",
+            name="concurrency",
+            value=concurrency,
+        )
     return worker
 
 

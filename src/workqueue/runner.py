@@ -32,7 +32,7 @@ from workqueue.errors import StoreError, WorkqueueError
 from workqueue.executor import Executor
 from workqueue.executor.loop import AsyncHandler, LoopExecutor
 from workqueue.executor.threads import Handler, ThreadExecutor
-from workqueue.lifecycle import HandedBack, Outcome, Settlement, settle
+from workqueue.lifecycle import HandedBack, Outcome, Raised, Settlement, settle
 from workqueue.liveness import Heartbeat
 from workqueue.store.contract import Beat, Store, Turn, Want
 from workqueue.upkeep import Upkeep
@@ -102,8 +102,12 @@ class Runner:
         self._give_up_at = min(self._give_up_at, time.monotonic() + grace.total_seconds())
         self._stopping = True
         self._bell.ring()
-        if not self._executor.owns_current_thread() and threading.current_thread() is not self._thread:
+        if not self.is_inside():
             self._thread.join()
+
+    def is_inside(self) -> bool:
+        """Say whether the caller is a job of this runner."""
+        return self._executor.owns_current_thread()
 
     def _make_executor(self, handler: Handler | AsyncHandler) -> Executor:
         plan = self._plan
@@ -175,6 +179,8 @@ class Runner:
             return  # handed back or lost while it ran
         del self._in_hand[claim.job.id]
         if context.settled:
+            if isinstance(outcome, Raised):
+                log.warning("job %d raised after its transaction had completed it: %s", claim.job.id, outcome.error)
             self._settled()
             return
         settlement = self._verdict(context, outcome)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 Clock: TypeAlias = Callable[[], int]
@@ -19,6 +20,7 @@ def system_clock() -> int:
     return time.time_ns() // 1000
 
 
+@lru_cache(maxsize=1024)  # jobs pushed together share their instants, and making one costs a microsecond
 def instant(micros: int) -> datetime:
     """Give the aware datetime of `micros` since 1970."""
     return EPOCH + timedelta(microseconds=micros)

@@ -25,7 +25,7 @@ from workqueue.store.sqlite.database import Database
 from workqueue.store.sqlite.guest import GuestTransaction
 from workqueue.store.sqlite.pushing import alike, insert
 from workqueue.store.sqlite.schema import SQL
-from workqueue.store.sqlite.settling import SomeRefusedError, settle_all, settle_each
+from workqueue.store.sqlite.settling import SomeRefusedError, complete, settle_all, settle_each
 from workqueue.store.sqlite.shared import give_up, open_database
 
 _CLEAN: Final = 5000
@@ -159,9 +159,10 @@ class SqliteStore:
             queues.update(database.to_ring)
             if claim is None:
                 return
-            rows = _encode([(claim.job.id, claim.job.attempt)]).decode()
-            if connection.execute(SQL["complete"], {"rows": rows}).rowcount != 1:
-                raise LeaseLost(claim.job.id, claim.job.attempt)
+            try:
+                complete(connection, [claim])
+            except SomeRefusedError:
+                raise LeaseLost(claim.job.id, claim.job.attempt) from None
 
         with database.guest(last=last) as connection:
             guest = GuestTransaction(connection, self.path)
@@ -175,10 +176,11 @@ class SqliteStore:
 
         def work(connection: sqlite3.Connection, now: int) -> int:
             row = {"queue": queue, "label": label, "now": now}
-            return cast("int", connection.execute(SQL["enlist"], row).lastrowid)
+            runner = cast("int", connection.execute(SQL["enlist"], row).lastrowid)
+            database.owners.hold(runner)  # before the commit: nobody may see the runner and find it dead
+            return runner
 
         runner = database.write(work, lambda _connection, _runner: False)
-        database.owners.hold(runner)
         database.bells[runner] = (queue, SocketBell(database.exchange, runner))
         self._remove_dead_runners(database)
         return runner
@@ -232,7 +234,9 @@ class SqliteStore:
             connection.execute(SQL["beat"], {"runner": runner, "lease_until": now + micros(lease)})
             return _beat(connection, runner)
 
-        return self._db().write(work, lambda _connection, _beat: False)
+        database = self._db()
+        database.reserve.keep()
+        return database.write(work, lambda _connection, _beat: False)
 
     def held(self, runner: int) -> Beat:
         return self._db().read(lambda connection: _beat(connection, runner))

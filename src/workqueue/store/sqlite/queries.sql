@@ -67,10 +67,9 @@ SELECT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 1 AND lost = 
        (SELECT min(run_at) FROM jobs WHERE queue = :queue AND ready = 0);
 
 -- name: complete
--- Rows [id, attempt]. The fence: a job that moved on to another attempt is left alone.
-DELETE FROM jobs
- WHERE status = 4
-   AND (id, attempt) IN (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:rows));
+-- Those that run as :attempt. The fence: a job that moved on to another attempt is left alone. One statement for each
+-- attempt number (nearly always the first) costs less than half of one over pairs [id, attempt].
+DELETE FROM jobs WHERE id IN (SELECT value FROM json_each(:ids)) AND status = 4 AND attempt = :attempt;
 
 -- name: settle
 -- Rows [id, attempt, lease or null, status, delay or null, failures, losses, message]. A verdict by a rescuer names the

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final
 
@@ -32,11 +33,21 @@ def settle_each(connection: sqlite3.Connection, now: int, settlements: Sequence[
     return refused
 
 
+def complete(connection: sqlite3.Connection, claims: Sequence[Claim]) -> None:
+    """Let these jobs leave the file. Raises SomeRefusedError when not all of the claims hold."""
+    by_attempt: defaultdict[int, list[int]] = defaultdict(list)
+    for claim in claims:
+        by_attempt[claim.job.attempt].append(claim.job.id)
+    for attempt, ids in by_attempt.items():
+        row = {"ids": _encode(ids).decode(), "attempt": attempt}
+        if connection.execute(SQL["complete"], row).rowcount != len(ids):
+            raise SomeRefusedError
+
+
 def settle_all(connection: sqlite3.Connection, now: int, settlements: Sequence[Settlement]) -> None:
     """Apply the settlements, a statement for each kind. Raises SomeRefusedError when not all of their claims hold."""
-    done = [(s.claim.job.id, s.claim.job.attempt) for s in settlements if s.to is JobStatus.COMPLETED]
-    if done and connection.execute(SQL["complete"], {"rows": _encode(done).decode()}).rowcount != len(done):
-        raise SomeRefusedError
+    done = [s.claim for s in settlements if s.to is JobStatus.COMPLETED]
+    complete(connection, done)
     if len(done) == len(settlements):
         return
     others = [s for s in settlements if s.to is not JobStatus.COMPLETED]
