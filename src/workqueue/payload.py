@@ -15,7 +15,7 @@ import msgspec
 
 from workqueue.errors import InvalidPayload
 
-Json: TypeAlias = Union[None, bool, int, float, str, list["Json"], dict[str, "Json"]]
+Json: TypeAlias = Union[None, bool, int, float, str, list["Json"], dict[str, "Json"]]  # noqa: UP007 - | cannot take forward names
 T = TypeVar("T")
 
 DEFAULT_LIMIT = 1024 * 1024

@@ -59,12 +59,12 @@ class Queue:
     UnsuitableFile, SchemaOutdated or StoreUnavailable; then nothing was changed.
     """
 
-    def __init__(  # noqa: PLR0913 - the front door has all the options, each with a default
+    def __init__(
         self,
         path: str | os.PathLike[str],
         worker: Worker | None = None,
         *,
-        id: str = "default",  # noqa: A002 - the seed's name
+        id: str = "default",
         timing: bool = False,
         archive: bool = True,
         auto_start: bool = True,

@@ -132,7 +132,7 @@ class Runner:
             self._keep_up()
             self._exchange()
             self._look_after()
-        except Exception as error:  # noqa: BLE001 - a store in trouble, or a bug of ours, must not end the runner
+        except Exception as error:
             self._failures += 1
             pause = min(_LONGEST_PAUSE, 0.1 * 2 ** min(self._failures, 10)) * random.uniform(0.5, 1)  # noqa: S311 - jitter
             log.error(

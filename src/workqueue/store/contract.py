@@ -96,6 +96,56 @@ class Find(msgspec.Struct, frozen=True, kw_only=True):
     limit: int = 100
 
 
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """One queue in figures: its jobs by status.
+
+    later: those of the pending and retrying whose `run_at` is to come. oldest_due: the `run_at` of the job that, of
+    those that wait and are due, was pushed first.
+    """
+
+    queue: str
+    pending: int = 0
+    retrying: int = 0
+    running: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    later: int = 0
+    oldest_due: datetime | None = None
+
+
+class Enlisted(msgspec.Struct, frozen=True, kw_only=True):
+    """One runner on the list. alive: its process has not certainly ended. running: jobs it holds."""
+
+    id: int
+    queue: str
+    label: str
+    started_at: datetime
+    alive: bool
+    running: int
+
+
+class Engine(msgspec.Struct, frozen=True, kw_only=True):
+    """What keeps the jobs. settings: read back from a connection of ours, by the engine's own names.
+
+    notes: what people should know of this version in this place, known bugs first, as sentences.
+    """
+
+    name: str
+    version: str = ""
+    settings: dict[str, str] = {}
+    file_system: str = ""
+    notes: list[str] = []
+
+
+class Overview(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole store at one moment: queues that have jobs or runners, by name; runners, by id."""
+
+    now: datetime
+    queues: list[Standing]
+    runners: list[Enlisted]
+    engine: Engine
+
+
 class Store(Protocol):
     """Where jobs are kept. Eighteen verbs; one more needs a page in docs/decisions."""
 
@@ -183,6 +233,10 @@ class Store(Protocol):
 
     def idle(self, queue: str) -> bool:
         """Say whether nothing of the queue runs, is due, or waits for another try."""
+        ...
+
+    def overview(self) -> Overview:
+        """Give the figures of every queue, its runners and the engine; for people, so it may take a moment."""
         ...
 
     # itself

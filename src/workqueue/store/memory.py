@@ -10,21 +10,22 @@ import threading
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Final, cast
 
 import msgspec
 
-from workqueue.errors import JobNotFound, LeaseLost, QueueClosed, UsageError
+from workqueue.errors import JobNotFound, LeaseLost, QueueClosed, StoreUnavailable, UsageError
 from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Size
-from workqueue.lifecycle import WAITING, Settlement
+from workqueue.lifecycle import FINAL, WAITING, Settlement
 from workqueue.store.clock import Clock, instant, micros, system_clock
 from workqueue.store.contract import Beat, Bell, Find, Parameters, Rows, Transaction, Turn, Want
 
 _KEPT_ATTEMPTS: Final = 100
+_PATIENCE: Final = 30.0  # seconds that a verb waits for another thread's transaction
 _NOW: Final = timedelta(0)
-_inside: ContextVar[MemoryStore | None] = ContextVar("workqueue_memory_transaction", default=None)
+_LAST: Final = micros(datetime.max.replace(tzinfo=UTC))
 
 
 @dataclass
@@ -40,6 +41,21 @@ class _Row:
 
     def order(self) -> tuple[int, int, int]:
         return (-self.job.priority, self.position, self.job.id)
+
+
+@dataclass(eq=False)
+class _Open:
+    """A transaction while it is open: what a rollback puts back (None: the job was not there), and whom a commit wakes.
+
+    Known by itself and not by its store: a task or thread that was started inside keeps the context for longer.
+    """
+
+    thread: int
+    before: dict[int, _Row | None] = field(default_factory=dict["int", "_Row | None"])
+    to_ring: set[str] = field(default_factory=set[str])
+
+
+_inside: ContextVar[tuple[_Open, ...]] = ContextVar("workqueue_memory_transactions", default=())
 
 
 class _MemoryBell:
@@ -62,28 +78,26 @@ class MemoryStore:
     def __init__(self, clock: Clock = system_clock) -> None:
         self._clock = clock
         self._lock = threading.RLock()
-        self._holder: int | None = None
+        self._open: _Open | None = None
         self._rows: dict[int, _Row] = {}
         self._last_id = 0
         self._last_runner = 0
         self._runners: dict[int, tuple[str, str, _MemoryBell]] = {}
         self._labels: dict[int, str] = {}
         self._guest: sqlite3.Connection | None = None
-        self._to_ring: set[str] = set()
         self._closed = False
 
     # push
 
     def push(self, jobs: Sequence[NewJob]) -> list[int]:
         with self._turn() as now:
-            ids: list[int] = []
-            for new in jobs:
-                self._last_id += 1
+            rows: list[_Row] = []
+            for job_id, new in enumerate(jobs, start=self._last_id + 1):
                 run_at = now if new.delay is None else now + micros(new.delay)
                 if new.run_at is not None:
                     run_at = micros(new.run_at)
                 job = Job(
-                    id=self._last_id,
+                    id=job_id,
                     queue=new.queue,
                     name=new.name,
                     data=new.data,
@@ -92,10 +106,13 @@ class MemoryStore:
                     pushed_at=instant(now),
                     backoff=new.backoff.copy(),
                 )
-                self._rows[job.id] = _Row(job, run_at if new.timing else 0, ready=run_at <= now)
-                ids.append(job.id)
+                rows.append(_Row(job, run_at if new.timing else 0, ready=run_at <= now))
+            for row in rows:
+                self._change(row.job.id)
+                self._rows[row.job.id] = row
+            self._last_id += len(rows)
             self._ring({new.queue for new in jobs})
-            return ids
+            return [row.job.id for row in rows]
 
     # claim and settle
 
@@ -106,7 +123,7 @@ class MemoryStore:
                 return Turn([], refused, suspects=False, next_due=None)
             self._promote(want.queue, now)
             claims = self._claim(want, now)
-            left = [row for row in self._waiting(want.queue)]
+            left = self._waiting(want.queue)
             later = min((micros(row.job.run_at) for row in left if not row.ready), default=None)
             return Turn(
                 claims,
@@ -121,12 +138,13 @@ class MemoryStore:
         if row is None or (settlement.losses and row.lease_until != claim.lease_until):
             return False
         job = row.job
-        if settlement.to is JobStatus.COMPLETED or not settlement.keep:
+        self._change(job.id)
+        if settlement.to is JobStatus.COMPLETED or (settlement.to is JobStatus.FAILED and not settlement.keep):
             del self._rows[job.id]
             return True
         counted = bool(settlement.failures or settlement.losses)
         waits = settlement.to in WAITING and not job.cancel_requested
-        run_at = now + micros(settlement.delay) if counted else micros(job.run_at)
+        run_at = min(now + micros(settlement.delay), _LAST) if counted else micros(job.run_at)
         row.job = msgspec.structs.replace(
             job,
             status=JobStatus.CANCELLED if settlement.to in WAITING and job.cancel_requested else settlement.to,
@@ -163,7 +181,9 @@ class MemoryStore:
 
     def _promote(self, queue: str, now: int) -> None:
         for row in self._waiting(queue):
-            row.ready = row.ready or micros(row.job.run_at) <= now
+            if not row.ready and micros(row.job.run_at) <= now:
+                self._change(row.job.id)
+                row.ready = True
 
     def _claim(self, want: Want, now: int) -> list[Claim]:
         best = sorted(
@@ -171,17 +191,14 @@ class MemoryStore:
         )
         claims: list[Claim] = []
         for row in best[: 1 if want.alone else want.limit]:
+            self._change(row.job.id)
             row.ready = False
             row.runner = want.runner
             row.lease_until = now + micros(want.lease)
             row.job = msgspec.structs.replace(row.job, status=JobStatus.RUNNING, attempt=row.job.attempt + 1)
-            claims.append(self._as_claim(row, now))
+            # What is claimed to be run does not carry the last error along, as in every engine.
+            claims.append(_claim(row, msgspec.structs.replace(row.job, message=""), now))
         return claims
-
-    def _as_claim(self, row: _Row, now: int) -> Claim:
-        # A claim does not carry the last error along, as in every engine.
-        job = msgspec.structs.replace(row.job, message="", cancel_requested=False)
-        return Claim(job, row.runner, timedelta(microseconds=now - micros(job.pushed_at)), row.lease_until)
 
     def _running(self, claim: Claim) -> _Row | None:
         row = self._rows.get(claim.job.id)
@@ -194,36 +211,50 @@ class MemoryStore:
 
     @contextmanager
     def transaction(self, claim: Claim | None = None) -> Generator[Transaction]:
-        if _inside.get() is self:
-            raise UsageError("expected one transaction at a time, but this code is inside a transaction of this queue")
         with self._turn():
+            if self._open is not None:
+                raise UsageError(
+                    "expected one transaction at a time, but this code is inside a transaction of this queue"
+                )
             if self._guest is None:
                 self._guest = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
             guest = self._guest
             guest.execute("BEGIN")
-            last_id = self._last_id
-            self._holder = threading.get_ident()
-            token = _inside.set(self)
+            opened = self._open = _Open(threading.get_ident())
+            token = _inside.set((*_inside.get(), opened))
+            transaction = _MemoryTransaction(guest)
             try:
-                yield (transaction := _MemoryTransaction(guest))
+                yield transaction
                 transaction.check()
-                if claim is not None:
-                    if self._running(claim) is None:
-                        raise LeaseLost(claim.job.id, claim.job.attempt)
-                    del self._rows[claim.job.id]
+                if claim is not None and self._running(claim) is None:
+                    raise LeaseLost(claim.job.id, claim.job.attempt)
                 guest.execute("COMMIT")
+                if claim is not None:
+                    del self._rows[claim.job.id]
             except BaseException:
-                for job_id in range(last_id + 1, self._last_id + 1):
-                    self._rows.pop(job_id, None)
-                self._to_ring.clear()
+                self._put_back(opened)
                 raise
             finally:
                 _inside.reset(token)
-                self._holder = None
+                self._open = None
+                transaction.is_over = True
                 if guest.in_transaction:
                     guest.execute("ROLLBACK")
-            queues, self._to_ring = self._to_ring, set()
-            self._ring(queues)
+            self._ring(opened.to_ring)
+
+    def _change(self, job_id: int) -> None:
+        """Say that a job is about to be added, changed or removed, so that a rollback can undo it."""
+        if self._open is not None and job_id not in self._open.before:
+            row = self._rows.get(job_id)
+            self._open.before[job_id] = None if row is None else replace(row)
+
+    def _put_back(self, opened: _Open) -> None:
+        for job_id, row in opened.before.items():
+            if row is None:
+                self._rows.pop(job_id, None)
+            else:
+                self._rows[job_id] = row
+        self._rows = dict(sorted(self._rows.items()))
 
     # runners
 
@@ -243,8 +274,8 @@ class MemoryStore:
             return self._runners[runner][2]
 
     def _ring(self, queues: Collection[str]) -> None:
-        if _inside.get() is self:
-            self._to_ring.update(queues)
+        if self._open is not None:
+            self._open.to_ring.update(queues)
             return
         for queue, _, bell in self._runners.values():
             if queue in queues:
@@ -253,6 +284,7 @@ class MemoryStore:
     def beat(self, runner: int, lease: timedelta) -> Beat:
         with self._turn() as now:
             for row in self._held(runner):
+                self._change(row.job.id)
                 row.lease_until = now + micros(lease)
             return self.held(runner)
 
@@ -267,7 +299,7 @@ class MemoryStore:
     def orphans(self, *, expired: bool, limit: int) -> list[Claim]:
         with self._turn() as now:
             return [
-                self._as_claim(row, now)
+                _claim(row, row.job, now)
                 for row in self._rows.values()
                 if row.job.status is JobStatus.RUNNING
                 and (row.runner not in self._runners or (expired and row.lease_until < now))
@@ -305,6 +337,7 @@ class MemoryStore:
         with self._turn() as now:
             row = self._row(job_id)
             status = row.job.status
+            self._change(job_id)
             if status in WAITING:
                 row.ready = False
                 row.job = msgspec.structs.replace(
@@ -328,6 +361,7 @@ class MemoryStore:
                 )
             ]
             for row in rows:
+                self._change(row.job.id)
                 row.ready = True
                 row.position = now if row.position else 0
                 row.job = msgspec.structs.replace(
@@ -350,6 +384,7 @@ class MemoryStore:
                 if row.job.queue == queue and row.job.status is status and row.job.settled_at is not None
             ]
             for job_id in gone:
+                self._change(job_id)
                 del self._rows[job_id]
             return len(gone)
 
@@ -375,8 +410,15 @@ class MemoryStore:
     def check(self) -> list[str]:
         with self._turn():
             rules: dict[str, Callable[[_Row], bool]] = {
+                "is completed and still here": lambda row: row.job.status is JobStatus.COMPLETED,
+                "has an id that was never given out": lambda row: row.job.id > self._last_id,
                 "is ready without waiting": lambda row: row.ready and row.job.status not in WAITING,
                 "does not fit its runner": lambda row: bool(row.runner) is not (row.job.status is JobStatus.RUNNING),
+                "does not fit its settled_at": lambda row: (row.job.settled_at is None) is (row.job.status in FINAL),
+                "is to be cancelled without running": lambda row: (
+                    row.job.cancel_requested and row.job.status is not JobStatus.RUNNING
+                ),
+                "has a history beyond its attempts": lambda row: any(a.attempt > row.job.attempt for a in row.history),
                 "runs without an attempt": lambda row: row.job.status is JobStatus.RUNNING and row.job.attempt < 1,
                 "retries without a reason": lambda row: (
                     row.job.status is JobStatus.RETRYING and not row.job.retry_count + row.job.lost
@@ -390,7 +432,9 @@ class MemoryStore:
             ]
 
     def close(self) -> None:
-        with self._lock:
+        with self._locked():
+            if self._open is not None:
+                raise UsageError("expected close() after the transaction's block, but it was called inside")
             self._closed = True
             if self._guest is not None:
                 self._guest.close()
@@ -399,19 +443,39 @@ class MemoryStore:
     @contextmanager
     def _turn(self) -> Generator[int]:
         """Give the store's time, with the lock held; refuse a second task on the thread that has a transaction open."""
-        with self._lock:
+        with self._locked():
             if self._closed:
                 raise QueueClosed(self.path)
-            if self._holder == threading.get_ident() and _inside.get() is not self:
+            if self._open is not None and self._open not in _inside.get():
                 raise UsageError(
                     "expected no await inside `with ctx.transaction()`: another job of this loop has a transaction open"
                 )
             yield self._clock()
 
+    @contextmanager
+    def _locked(self) -> Generator[None]:
+        opened = self._open
+        if opened is not None and opened in _inside.get() and opened.thread != threading.get_ident():
+            # The block may be waiting for this very thread, which would wait for the block.
+            raise UsageError("expected no await inside `with ctx.transaction()`, and no other thread to act in its name")
+        if not self._lock.acquire(timeout=_PATIENCE):
+            raise StoreUnavailable(
+                f"expected a turn within {_PATIENCE:.0f} s, but another thread holds a transaction open", path=self.path
+            )
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+
+def _claim(row: _Row, job: Job, now: int) -> Claim:
+    return Claim(job, row.runner, timedelta(microseconds=now - micros(job.pushed_at)), row.lease_until)
+
 
 class _MemoryTransaction:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self.is_over = False
 
     def execute(self, sql: str, parameters: Parameters = ()) -> Rows:
         self.check()
@@ -424,6 +488,8 @@ class _MemoryTransaction:
         return cast("Rows", self._connection.executemany(sql, cast("Sequence[Sequence[object]]", rows)))
 
     def check(self) -> None:
+        if self.is_over:
+            raise UsageError("expected a transaction to be used inside its block, but the block has ended")
         if not self._connection.in_transaction:
             raise UsageError(
                 "expected the transaction to be open until its block ends, but a statement inside ended it (COMMIT or "

@@ -1,0 +1,1 @@
+"""The SQLite engine: many processes on one file, without a server."""

@@ -17,7 +17,7 @@ from workqueue.errors import JobNotFound, LeaseLost, QueueClosed, QueueFull
 from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Size
 from workqueue.lifecycle import Settlement
 from workqueue.store.clock import Clock, instant, micros, system_clock
-from workqueue.store.contract import Beat, Bell, Durability, Find, Transaction, Turn, Want
+from workqueue.store.contract import Beat, Bell, Durability, Find, Overview, Transaction, Turn, Want
 from workqueue.store.sqlite import inspection
 from workqueue.store.sqlite.bell import SocketBell
 from workqueue.store.sqlite.claiming import Horizon, claim, horizon, promote
@@ -317,6 +317,14 @@ class SqliteStore:
         while count := self._db().write(work, lambda _connection, _count: False):
             cleaned += count
         return cleaned
+
+    def overview(self) -> Overview:
+        database = self._db()
+
+        def work(connection: sqlite3.Connection) -> Overview:
+            return inspection.overview(connection, self.path, database.clock(), is_dead=database.owners.is_dead)
+
+        return database.read(work)
 
     # itself
 

@@ -17,8 +17,11 @@ from workqueue.errors import StoreUnavailable, UnsuitableFile
 MOUNTS: Final = Path("/proc/self/mountinfo")
 # Locks or mmap of these cannot be trusted between hosts or through the host's boundary.
 NETWORK: Final = frozenset(
-    "nfs nfs4 cifs smb smb2 smb3 smbfs 9p virtiofs ceph glusterfs fuse.glusterfs fuse.sshfs afs lustre ncpfs ocfs2 "
-    "gfs2 fuse.s3fs fuse.rclone vboxsf prl_fs".split()
+    {
+        *("nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "afs", "ceph", "glusterfs", "lustre", "ocfs2", "gfs2"),
+        *("9p", "virtiofs", "vboxsf", "prl_fs"),
+        *("fuse.sshfs", "fuse.glusterfs", "fuse.s3fs", "fuse.rclone"),
+    }
 )
 
 

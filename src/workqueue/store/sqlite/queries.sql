@@ -191,6 +191,24 @@ SELECT NOT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 1 AND los
    AND NOT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 0 AND run_at <= :now)
    AND NOT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 0 AND status = 2);
 
+-- name: standings
+-- For people. Each part counts along an index of its own, but for the retrying jobs: those take one pass over the table.
+-- Kinds: 1 due, 0 later, 2 retrying (counted above already), 3 failed, 4 running, 5 cancelled.
+SELECT json_group_array(json_array(queue, kind, jobs, oldest, (SELECT run_at FROM jobs WHERE id = oldest))) FROM (
+    SELECT queue, 1 AS kind, count(*) AS jobs, min(id) AS oldest FROM jobs WHERE ready = 1 AND lost = 0 GROUP BY queue
+    UNION ALL SELECT queue, 1, count(*), min(id) FROM jobs WHERE ready = 1 AND lost > 0 GROUP BY queue
+    UNION ALL SELECT queue, 1, count(*), min(id) FROM jobs WHERE ready = 0 AND run_at <= :now GROUP BY queue
+    UNION ALL SELECT queue, 0, count(*), NULL FROM jobs WHERE ready = 0 AND run_at > :now GROUP BY queue
+    UNION ALL SELECT queue, 2, count(*), NULL FROM jobs WHERE status = 2 GROUP BY queue
+    UNION ALL SELECT queue, 4, count(*), NULL FROM jobs WHERE status = 4 GROUP BY queue
+    UNION ALL SELECT queue, status, count(*), NULL FROM jobs WHERE settled_at IS NOT NULL GROUP BY queue, status);
+
+-- name: enlisted
+SELECT json_group_array(json_array(id, queue, label, started_at, running)) FROM (
+    SELECT id, queue, label, started_at,
+           (SELECT count(*) FROM jobs WHERE status = 4 AND runner = runners.id) AS running
+      FROM runners ORDER BY id);
+
 -- name: objects
 SELECT count(*) FROM sqlite_master;
 

@@ -1,0 +1,59 @@
+# Needs make and Python 3.11 or later; everything else goes into .venv.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+STDLIB = $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
+MANIFEST = manifest-of-python
+
+help: ## say what there is
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+
+run: $(VENV)/run ## the main job: a fixity manifest of Python's own library, then checked by sha256sum -c
+	$(BIN)/python examples/manifest.py "$(STDLIB)" --out $(MANIFEST)
+	cd "$(STDLIB)" && sha256sum --check --quiet "$(CURDIR)/$(MANIFEST)/SHA256SUMS" && echo "sha256sum -c: every file is as the manifest says"
+
+test: check ## lint, types, layers, and every test
+	@echo "== tests"
+	$(BIN)/python -m pytest -n 2
+
+check: $(VENV)/test ## lint, types and layers
+	@echo "== lint"
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@echo "== types"
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	@echo "== layers"
+	$(BIN)/lint-imports --no-logo
+
+N ?= 2000
+crash: $(VENV)/test ## kill N processes at random instants (default 2000), then audit
+	WORKQUEUE_KILLS=$(N) $(BIN)/python -m pytest tests/crash -n 2 --timeout 0 -rA
+
+bench: $(VENV)/test ## print the speed table, and keep it in docs/performance.md
+	$(BIN)/python -m bench --write
+
+lock: ## make the locks anew from requirements/*.in
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/pip install --quiet pip-tools
+	for name in run test; do .venv-lock/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --upgrade \
+	    --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header \
+	    --output-file requirements/$$name.txt requirements/$$name.in; done
+	rm -rf .venv-lock
+
+clean: ## remove what the other targets made
+	rm -rf .venv .venv-lock $(MANIFEST) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "expected Python 3.11 or later as $(PYTHON), got: $$($(PYTHON) --version 2>&1); say make PYTHON=/path/to/python"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+	  { echo "expected $(PYTHON) to have the modules venv and ensurepip; on Debian: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run $(VENV)/test: $(VENV)/%: requirements/%.txt pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/$*.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: help run test check crash bench lock clean
