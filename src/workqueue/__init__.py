@@ -6,6 +6,7 @@ it, `runner` and `executor` run it. docs/architecture.md is the map.
 
 from workqueue.backoff import Backoff
 from workqueue.context import Context
+from workqueue.control import RecoverableWorkerError
 from workqueue.errors import (
     InvalidOption,
     InvalidPayload,
@@ -13,7 +14,6 @@ from workqueue.errors import (
     LeaseLost,
     QueueClosed,
     QueueFull,
-    RecoverableWorkerError,
     SchemaOutdated,
     StoreError,
     StoreUnavailable,

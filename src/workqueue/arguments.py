@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
 from workqueue.duration import as_duration
-from workqueue.errors import InvalidOption
+from workqueue.errors import InvalidOption, JobNotFound
 from workqueue.job import JobStatus
 
 T = TypeVar("T")
 _NAME_LIMIT: Final = 255
+_NO_ID: Final = 2**63
 
 
 def as_status(value: JobStatus | str) -> JobStatus:
@@ -31,7 +32,9 @@ def checked_name(value: object, name: str) -> str:
     """Give `value` if it is text that can name a queue or a job. Raises InvalidOption."""
     if not isinstance(value, str) or not value or len(value) > _NAME_LIMIT:
         raise InvalidOption(
-            f"expected {name} to be text of 1 to {_NAME_LIMIT} characters, got: {value!r}", name=name, value=value
+            f"expected {name} to be text of 1 to {_NAME_LIMIT} characters, got: {value!r:.80}",
+            name=name,
+            value=value,
         )
     try:
         value.encode()
@@ -58,7 +61,7 @@ def at_least(value: object, lowest: timedelta, name: str) -> timedelta:
 
 
 def aware(run_at: object) -> datetime:
-    """Give `run_at` if it says its time zone. Raises InvalidOption."""
+    """Give `run_at` in UTC if it says its time zone. Raises InvalidOption."""
     if not isinstance(run_at, datetime):
         raise InvalidOption(f"expected run_at to be a datetime, got: {run_at!r}", name="run_at", value=run_at)
     if run_at.utcoffset() is None:
@@ -68,7 +71,12 @@ def aware(run_at: object) -> datetime:
             name="run_at",
             value=run_at,
         )
-    return run_at
+    try:
+        return run_at.astimezone(UTC)
+    except OverflowError as error:
+        raise InvalidOption(
+            f"expected run_at to be a date in UTC too, got: {run_at}", name="run_at", value=run_at
+        ) from error
 
 
 def one_of(value: T, values: Sequence[T], name: str) -> T:
@@ -76,4 +84,13 @@ def one_of(value: T, values: Sequence[T], name: str) -> T:
     if value not in values:
         words = ", ".join(map(repr, values))
         raise InvalidOption(f"expected {name} to be one of {words}, got: {value!r}", name=name, value=value)
+    return value
+
+
+def job_id(value: object) -> int:
+    """Give `value` if it can be the id of a job. Raises InvalidOption, or JobNotFound for a number no job can have."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidOption(f"expected a job's id to be a whole number, got: {value!r}", name="job_id", value=value)
+    if not 0 < value < _NO_ID:
+        raise JobNotFound(value)
     return value

@@ -6,10 +6,10 @@ import math
 import random
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from types import UnionType
 
+from workqueue.duration import as_duration
 from workqueue.errors import InvalidOption
-
-_ZERO = timedelta(0)
 
 
 @dataclass(slots=True)
@@ -17,8 +17,9 @@ class Backoff:
     """Exponential delays: `min` × `factor` ** attempt, never above `max`.
 
     factor: 1 or more, finite. jitter: draw evenly from `min` to the delay, so that jobs which failed together do not
-    come back together. expiration: no retry later than this after the push. limit: at most this many attempts, from 1.
-    attempt: the counter that `duration` raises. Raises InvalidOption for a value outside its range.
+    come back together. expiration: no retry later than this after the push. limit: at most this many attempts, from
+    1. attempt: the counter that `duration` raises. Durations may be given as seconds. Raises InvalidOption for a value
+    outside its range.
 
     `for_attempt` is pure and safe from any thread; `duration` and `reset` move the counter: one `copy()` per thread.
     Source: the arithmetic is that of the seed (github.com/jpillora/backoff).
@@ -36,18 +37,15 @@ class Backoff:
     attempt: int = 0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.factor) and self.factor >= 1):
+        if not (_is_number(self.factor, int | float) and math.isfinite(self.factor) and self.factor >= 1):
             raise _invalid("factor", "a finite number, 1 or more", self.factor)
-        if self.min < _ZERO:
-            raise _invalid("min", "zero or more", self.min)
-        if self.max < _ZERO:
-            raise _invalid("max", "zero or more", self.max)
-        if self.expiration is not None and self.expiration < _ZERO:
-            raise _invalid("expiration", "zero or more", self.expiration)
-        if self.limit is not None and self.limit < 1:
-            raise _invalid("limit", "1 or more", self.limit)
-        if self.attempt < 0:
-            raise _invalid("attempt", "0 or more", self.attempt)
+        if self.limit is not None and not (_is_number(self.limit, int) and self.limit >= 1):
+            raise _invalid("limit", "a whole number, 1 or more", self.limit)
+        if not (_is_number(self.attempt, int) and self.attempt >= 0):
+            raise _invalid("attempt", "a whole number, 0 or more", self.attempt)
+        self.min = as_duration(self.min, "min")
+        self.max = as_duration(self.max, "max")
+        self.expiration = None if self.expiration is None else as_duration(self.expiration, "expiration")
 
     def copy(self) -> Backoff:
         """Give equal constraints with a counter of their own, starting at 0."""
@@ -73,7 +71,7 @@ class Backoff:
         lowest = self.min.total_seconds()
         highest = self.max.total_seconds()
         try:
-            seconds = lowest * self.factor**n
+            seconds = lowest * float(self.factor) ** float(n)
         except OverflowError:
             return self.max
         if not seconds < highest:
@@ -81,6 +79,10 @@ class Backoff:
         if self.jitter:
             seconds = lowest + random.random() * (seconds - lowest)  # noqa: S311 - spreads load, guards no secret
         return max(self.min, timedelta(seconds=seconds))
+
+
+def _is_number(value: object, kind: type[int] | UnionType) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def _invalid(name: str, expected: str, value: object) -> InvalidOption:

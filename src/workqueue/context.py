@@ -7,8 +7,9 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from workqueue.duration import as_duration
 from workqueue.errors import UsageError
 from workqueue.job import Claim, Job
 from workqueue.store.contract import Store, Transaction
@@ -57,23 +58,25 @@ class Context:
         """True once the queue stops, a person cancels the job, or its lease was lost: finish early if you can."""
         return self._cancelled
 
-    def wait(self, seconds: float) -> bool:
+    def wait(self, seconds: timedelta | float) -> bool:
         """Wait, but no longer than until the job is cancelled; give `cancelled`. For `def` handlers."""
+        longest = as_duration(seconds, "seconds").total_seconds()
         if self._event is None:
             self._event = threading.Event()
         # `cancel` sets the flag first and looks for the event then; this looks in the other order.
         if not self._cancelled:
-            self._event.wait(seconds)
+            self._event.wait(longest)
         return self._cancelled
 
-    async def sleep(self, seconds: float) -> bool:
+    async def sleep(self, seconds: timedelta | float) -> bool:
         """Wait as `wait` does, without blocking the event loop. For `async def` handlers."""
+        longest = as_duration(seconds, "seconds").total_seconds()
         loop = asyncio.get_running_loop()
         woken = asyncio.Event()
         self._wake_loop = lambda: loop.call_soon_threadsafe(woken.set)
         if not self._cancelled:
             try:
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout(longest):
                     await woken.wait()
             except TimeoutError:
                 pass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from datetime import timedelta
 from typing import Final
@@ -10,6 +9,7 @@ from typing import Final
 from workqueue.errors import InvalidOption
 
 _UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_LONGEST: Final = 5000 * 365 * 86400.0  # seconds; now and so long after must still be a date
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
 
 
@@ -23,12 +23,11 @@ def as_duration(value: object, name: str) -> timedelta:
             f"expected {name} to be a timedelta or a number of seconds, got: {value!r}", name=name, value=value
         )
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if not math.isfinite(seconds) or seconds < 0:
-        raise InvalidOption(f"expected {name} to be finite, zero or more, got: {value}", name=name, value=value)
-    try:
-        return value if isinstance(value, timedelta) else timedelta(seconds=value)
-    except OverflowError as error:
-        raise InvalidOption(f"expected {name} to fit into a timedelta, got: {value}", name=name, value=value) from error
+    if not 0 <= seconds <= _LONGEST:  # NaN compares with nothing
+        raise InvalidOption(
+            f"expected {name} to be finite, zero or more, got: {value}; 5,000 years is the most", name=name, value=value
+        )
+    return value if isinstance(value, timedelta) else timedelta(seconds=value)
 
 
 def parse_duration(text: str) -> timedelta:

@@ -12,12 +12,10 @@ WorkqueueError
 │   ├── UnsuitableFile          this path cannot hold a queue: a folder, another program's database, damaged …
 │   └── SchemaOutdated          the file was written by a newer workqueue
 ├── LeaseLost                   the job was given to another runner meanwhile; nothing was written
-└── RecoverableWorkerError      raised by a worker: try this job again after its backoff
+└── RecoverableWorkerError      (control.py) raised by a worker: try this job again after its backoff
 
 A message says what was expected, what came, and what to do; the values in it are attributes too.
 """
-
-from datetime import timedelta
 
 
 class WorkqueueError(Exception):
@@ -113,16 +111,3 @@ class LeaseLost(WorkqueueError):
         )
         self.job_id = job_id
         self.attempt = attempt
-
-
-class RecoverableWorkerError(WorkqueueError):
-    """Raised by a worker: this attempt failed, try the job again after its backoff.
-
-    delay: wait this long instead of what the backoff says. Raises InvalidOption when it is negative.
-    """
-
-    def __init__(self, message: str = "", delay: timedelta | None = None) -> None:
-        super().__init__(message)
-        if delay is not None and delay < timedelta(0):
-            raise InvalidOption(f"expected delay to be zero or more, got: {delay}", name="delay", value=delay)
-        self.delay = delay

@@ -91,8 +91,10 @@ def _faults(value: object, path: str, depth: int) -> Iterator[tuple[str, str]]:
         yield path, repr(value)
     elif isinstance(value, Mapping):
         for key, item in cast("Mapping[object, object]", value).items():
-            if not isinstance(key, str | int | float):
+            if isinstance(key, bool) or not isinstance(key, str | int | float):
                 yield path, f"a key of type {type(key).__name__}"
+            elif reason := _refusal(key):
+                yield path, reason
             yield from _faults(item, f"{path}.{key}", depth + 1)
     elif isinstance(value, list | tuple | set | frozenset):
         for index, item in enumerate(cast("Collection[object]", value)):
@@ -103,8 +105,13 @@ def _faults(value: object, path: str, depth: int) -> Iterator[tuple[str, str]]:
     elif isinstance(value, msgspec.Struct):
         for name in value.__struct_fields__:
             yield from _faults(getattr(value, name), f"{path}.{name}", depth + 1)
-    else:
-        try:
-            _encoder.encode(value)
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            yield path, f"{type(value).__name__} ({error})"
+    elif reason := _refusal(value):
+        yield path, reason
+
+
+def _refusal(value: object) -> str:
+    try:
+        _encoder.encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        return f"{type(value).__name__} ({error})"
+    return ""

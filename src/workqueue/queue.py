@@ -15,12 +15,12 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Final, Protocol, Self, get_args
 
-from workqueue import payload
+from workqueue import arguments, payload
 from workqueue.arguments import as_status, at_least, aware, between, checked_name, one_of
 from workqueue.backoff import Backoff
 from workqueue.context import Context
 from workqueue.duration import as_duration
-from workqueue.errors import InvalidOption, QueueClosed, UsageError
+from workqueue.errors import InvalidOption, JobNotFound, QueueClosed, UsageError
 from workqueue.job import Attempt, Job, JobStatus, NewJob, Size
 from workqueue.runner import Plan, Runner
 from workqueue.store import open_store
@@ -80,7 +80,7 @@ class Queue:
     ) -> None:
         self.id = checked_name(id, "id")
         self._timing = timing
-        self._backoff = Backoff() if backoff is None else backoff.copy()
+        self._backoff = Backoff() if backoff is None else _checked_backoff(backoff).copy()
         self._max_payload = between(max_payload, 1, 512 * 1024 * 1024, "max_payload")
         self._plan = Plan(
             queue=self.id,
@@ -136,11 +136,12 @@ class Queue:
 
         When it raises midway, the full thousands before are stored; the error's `__notes__` say how many.
         """
+        store = self._open_store()
         head = self._new_job(name, b"", run_at=run_at, priority=priority)
         ids: list[int] = []
         try:
             for batch in self._batches(objs):
-                ids += self._store.push([_with_data(head, data) for data in batch])
+                ids += store.push([_with_data(head, data) for data in batch])
         except BaseException as error:
             error.add_note(f"push_many had stored {len(ids):,} jobs before this")
             raise
@@ -175,7 +176,7 @@ class Queue:
 
     def get(self, job_id: int) -> Job:
         """Give one job. Raises JobNotFound; a completed job has left the file."""
-        return self._open_store().get(job_id)
+        return self._open_store().get(arguments.job_id(job_id))
 
     def jobs(
         self,
@@ -189,15 +190,19 @@ class Queue:
         which = Find(
             queue=self.id,
             status=None if status is None else as_status(status),
-            name=name,
-            after=after,
+            name=None if name is None else checked_name(name, "name"),
+            after=between(after, 0, 2**63 - 1, "after"),
             limit=between(limit, 1, 1_000_000, "limit"),
         )
         return self._open_store().find(which)
 
     def history(self, job_id: int) -> list[Attempt]:
         """Give the attempts of a job that did not complete: error, traceback, runner, duration."""
-        return self._open_store().history(job_id)
+        try:
+            known = arguments.job_id(job_id)
+        except JobNotFound:
+            return []
+        return self._open_store().history(known)
 
     def wait_idle(self, timeout: timedelta | float | None = None) -> bool:
         """Wait until nothing of this queue runs, is due, or waits for another try; False when `timeout` came first.
@@ -222,7 +227,7 @@ class Queue:
 
     def cancel(self, job_id: int) -> bool:
         """Cancel a waiting job at once, or tell a running one (`ctx.cancelled`); False when it was settled already."""
-        return self._open_store().cancel(job_id)
+        return self._open_store().cancel(arguments.job_id(job_id))
 
     def restore_failed_jobs(self) -> int:
         """Make all failed jobs wait again, with fresh counters; gives how many."""
@@ -230,7 +235,7 @@ class Queue:
 
     def restore(self, *job_ids: int) -> int:
         """Make these failed or cancelled jobs wait again, with fresh counters; gives how many of them there were."""
-        return self._open_store().restore(self.id, job_ids)
+        return self._open_store().restore(self.id, [job_id for job_id in job_ids if 0 < job_id < 2**63])
 
     def clean_failed_jobs(self) -> int:
         """Delete all failed jobs; gives how many."""
@@ -258,9 +263,10 @@ class Queue:
         What is handed back counts nowhere. Can be started again. Safe to call twice, from any thread; a shorter grace
         shortens that of the first call.
         """
+        longest = None if grace is None else as_duration(grace, "grace")
         runner = self._runner
         if runner is not None and runner.pid == os.getpid():
-            runner.stop(None if grace is None else as_duration(grace, "grace"))
+            runner.stop(longest)
             with self._lock:
                 if self._runner is runner:
                     self._runner = None
@@ -361,7 +367,19 @@ def _with_data(head: NewJob, data: bytes) -> NewJob:
     )
 
 
+def _checked_backoff(backoff: object) -> Backoff:
+    if not isinstance(backoff, Backoff):
+        raise InvalidOption(f"expected backoff to be a Backoff, got: {backoff}", name="backoff", value=backoff)
+    return backoff
+
+
 def _checked_worker(worker: Worker, concurrency: int) -> Worker:
+    if isinstance(worker, type):
+        raise InvalidOption(
+            f"expected worker to be an object, got: {worker!r}; say {worker.__name__}()",
+            name="worker",
+            value=worker,
+        )
     for method in ("do_work", "id"):
         if not callable(getattr(worker, method, None)):
             raise InvalidOption(

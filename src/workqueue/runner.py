@@ -227,7 +227,7 @@ class Runner:
         now = time.monotonic()
         until = min(self._next_upkeep, self._due_at)
         if self._stopping:
-            until = min(until, self._give_up_at)
+            until = min(until, self._give_up_at) if self._in_hand else now
         if not self._executor.finished():
             self._bell.wait(max(0.0, until - now))
         if self._executor.finished() and not self._executor.is_pressing():

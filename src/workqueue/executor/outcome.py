@@ -8,7 +8,9 @@ from datetime import timedelta
 from typing import Final
 
 from workqueue.context import Context
-from workqueue.errors import RecoverableWorkerError, StoreUnavailable
+from workqueue.control import RecoverableWorkerError
+from workqueue.duration import as_duration
+from workqueue.errors import InvalidOption, StoreUnavailable
 from workqueue.lifecycle import Cancelled, Outcome, Raised
 
 _ERROR_LIMIT: Final = 1_000  # characters
@@ -21,14 +23,17 @@ def of_exception(context: Context, error: BaseException) -> Outcome:
     said = describe(error)
     if context.cancel_requested and not isinstance(error, RecoverableWorkerError):
         return Cancelled(f"cancelled while running: {said}", duration)
-    return Raised(
-        error=said,
-        traceback=_traceback(error),
-        duration=duration,
-        # A store that is away for a while is no fault of the job: it is tried again like a recoverable error.
-        recoverable=isinstance(error, RecoverableWorkerError | StoreUnavailable),
-        delay=error.delay if isinstance(error, RecoverableWorkerError) else None,
-    )
+    # A store that is away for a while is no fault of the job: it is tried again like a recoverable error.
+    recoverable = isinstance(error, RecoverableWorkerError | StoreUnavailable)
+    delay: timedelta | None = None
+    if isinstance(error, RecoverableWorkerError):
+        try:
+            # A subclass may have skipped our __init__, and anybody may have set the attribute since.
+            asked = getattr(error, "delay", None)
+            delay = None if asked is None else as_duration(asked, "delay")
+        except InvalidOption as worse:
+            recoverable, said = False, describe(worse)
+    return Raised(said, _traceback(error), duration, recoverable, delay)
 
 
 def describe(error: BaseException) -> str:

@@ -138,7 +138,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole store at one moment: queues that have jobs or runners, by name; runners, by id."""
+    """The whole store, as it is just now: queues that have jobs or runners, by name; runners, by id."""
 
     now: datetime
     queues: list[Standing]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -20,7 +21,20 @@ from workqueue.errors import JobNotFound, LeaseLost, QueueClosed, StoreUnavailab
 from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Size
 from workqueue.lifecycle import FINAL, WAITING, Settlement
 from workqueue.store.clock import Clock, instant, micros, system_clock
-from workqueue.store.contract import Beat, Bell, Find, Parameters, Rows, Transaction, Turn, Want
+from workqueue.store.contract import (
+    Beat,
+    Bell,
+    Engine,
+    Enlisted,
+    Find,
+    Overview,
+    Parameters,
+    Rows,
+    Standing,
+    Transaction,
+    Turn,
+    Want,
+)
 
 _KEPT_ATTEMPTS: Final = 100
 _PATIENCE: Final = 30.0  # seconds that a verb waits for another thread's transaction
@@ -70,6 +84,17 @@ class _MemoryBell:
         self._rung.set()
 
 
+@dataclass
+class _Runner:
+    """A runner that was enlisted; kept when it has retired, because its label stands in the history of its jobs."""
+
+    queue: str
+    label: str
+    started_at: int
+    alive: bool = True
+    bell: _MemoryBell = field(default_factory=_MemoryBell)
+
+
 class MemoryStore:
     """See `store.contract.Store` for what each verb promises; here a job survives nothing but its runner."""
 
@@ -81,9 +106,7 @@ class MemoryStore:
         self._open: _Open | None = None
         self._rows: dict[int, _Row] = {}
         self._last_id = 0
-        self._last_runner = 0
-        self._runners: dict[int, tuple[str, str, _MemoryBell]] = {}
-        self._labels: dict[int, str] = {}
+        self._runners: dict[int, _Runner] = {}
         self._guest: sqlite3.Connection | None = None
         self._closed = False
 
@@ -170,7 +193,7 @@ class MemoryStore:
             started = claim.job.pushed_at + claim.age
             attempt = Attempt(
                 claim.job.attempt,
-                self._labels.get(claim.runner, ""),
+                self._runners[claim.runner].label if claim.runner in self._runners else "",
                 started,
                 settlement.duration,
                 settlement.outcome,
@@ -259,27 +282,27 @@ class MemoryStore:
     # runners
 
     def enlist(self, queue: str, label: str) -> int:
-        with self._turn():
-            self._last_runner += 1
-            self._runners[self._last_runner] = (queue, label, _MemoryBell())
-            self._labels[self._last_runner] = label
-            return self._last_runner
+        with self._turn() as now:
+            runner = len(self._runners) + 1
+            self._runners[runner] = _Runner(queue, label, now)
+            return runner
 
     def retire(self, runner: int) -> None:
         with self._turn():
-            self._runners.pop(runner, None)
+            if runner in self._runners:
+                self._runners[runner].alive = False
 
     def bell(self, runner: int) -> Bell:
         with self._turn():
-            return self._runners[runner][2]
+            return self._runners[runner].bell
 
     def _ring(self, queues: Collection[str]) -> None:
         if self._open is not None:
             self._open.to_ring.update(queues)
             return
-        for queue, _, bell in self._runners.values():
-            if queue in queues:
-                bell.ring()
+        for runner in self._runners.values():
+            if runner.alive and runner.queue in queues:
+                runner.bell.ring()
 
     def beat(self, runner: int, lease: timedelta) -> Beat:
         with self._turn() as now:
@@ -298,11 +321,12 @@ class MemoryStore:
 
     def orphans(self, *, expired: bool, limit: int) -> list[Claim]:
         with self._turn() as now:
+            alive = {number for number, runner in self._runners.items() if runner.alive}
             return [
                 _claim(row, row.job, now)
                 for row in self._rows.values()
                 if row.job.status is JobStatus.RUNNING
-                and (row.runner not in self._runners or (expired and row.lease_until < now))
+                and (row.runner not in alive or (expired and row.lease_until < now))
             ][:limit]
 
     # people
@@ -402,6 +426,45 @@ class MemoryStore:
                 if row.job.queue == queue and row.job.settled_at is None
             )
 
+    def overview(self) -> Overview:
+        with self._turn() as now:
+            runners: list[Enlisted] = []
+            for number, runner in self._runners.items():
+                running = len(self._held(number))
+                if runner.alive or running:
+                    runners.append(
+                        Enlisted(
+                            id=number,
+                            queue=runner.queue,
+                            label=runner.label,
+                            started_at=instant(runner.started_at),
+                            alive=runner.alive,
+                            running=running,
+                        )
+                    )
+            queues = {row.job.queue for row in self._rows.values()} | {runner.queue for runner in runners}
+            return Overview(
+                now=instant(now),
+                queues=[self._standing(queue, now) for queue in sorted(queues)],
+                runners=runners,
+                engine=Engine(name="memory", notes=["the jobs end with the process"]),
+            )
+
+    def _standing(self, queue: str, now: int) -> Standing:
+        count = Counter(row.job.status for row in self._rows.values() if row.job.queue == queue)
+        waiting = self._waiting(queue)
+        due = [row.job for row in waiting if row.ready or micros(row.job.run_at) <= now]
+        return Standing(
+            queue=queue,
+            pending=count[JobStatus.PENDING],
+            retrying=count[JobStatus.RETRYING],
+            running=count[JobStatus.RUNNING],
+            failed=count[JobStatus.FAILED],
+            cancelled=count[JobStatus.CANCELLED],
+            later=len(waiting) - len(due),
+            oldest_due=due[0].run_at if due else None,
+        )
+
     # itself
 
     def now(self) -> datetime:
@@ -457,7 +520,7 @@ class MemoryStore:
         opened = self._open
         if opened is not None and opened in _inside.get() and opened.thread != threading.get_ident():
             # The block may be waiting for this very thread, which would wait for the block.
-            raise UsageError("expected no await inside `with ctx.transaction()`, and no other thread to act in its name")
+            raise UsageError("expected no await inside `with ctx.transaction()`, but another thread acts in its name")
         if not self._lock.acquire(timeout=_PATIENCE):
             raise StoreUnavailable(
                 f"expected a turn within {_PATIENCE:.0f} s, but another thread holds a transaction open", path=self.path

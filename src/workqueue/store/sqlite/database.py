@@ -35,6 +35,9 @@ T = TypeVar("T")
 log = logging.getLogger("workqueue.store")
 
 PATIENCE: Final = 30.0  # seconds that a write waits for its turn
+_BEGIN: Final = "BEGIN IMMEDIATE -- by workqueue"
+_COMMIT: Final = "COMMIT -- by workqueue"
+_ROLLBACK: Final = "ROLLBACK -- by workqueue"
 _CHECKPOINT_PAGES: Final = 1000  # as SQLite's own autocheckpoint
 _PAGE: Final = 4096
 
@@ -78,6 +81,7 @@ class Database:
         self._file: location.Identity | None = None
         self._wal: location.Identity | None = None
         self._unsaved_pages = 0.0
+        self._guest_speaks = False
         try:
             with self._turn():
                 self._connect()
@@ -133,13 +137,18 @@ class Database:
                 self._connection()
                 if self._guest is None:
                     self._guest = sqlite.connect(self.path, self.durability)
+                    self._guest.set_authorizer(self._authorise)
                 connection = self._guest
                 now = self._begin(connection)
             self.to_ring.clear()
             token = _joined.set((self, connection, now))
             began = time.monotonic()
             try:
-                yield connection
+                self._guest_speaks = True
+                try:
+                    yield connection
+                finally:
+                    self._guest_speaks = False
                 with translated(self.path):
                     last(connection, now)
                     lasted = self._commit(connection)
@@ -162,6 +171,18 @@ class Database:
                     log.warning("a transaction held the write lock of %s for more than 5 s", self.path)
             with translated(self.path):
                 self._keep_wal_short()
+
+    def _authorise(self, action: int, *_: str | None) -> int:
+        # SQLite asks when a statement is prepared. Ours are prepared while the guest is silent, and under texts of
+        # their own, so that the statement cache does not lend them to a guest.
+        return sqlite3.SQLITE_DENY if self._guest_speaks and action == sqlite3.SQLITE_TRANSACTION else sqlite3.SQLITE_OK
+
+    def dismiss(self, runner: int) -> None:
+        """Let a runner of this process count as dead, and take its bell away."""
+        _, bell = self.bells.pop(runner, ("", None))
+        if bell is not None:
+            bell.close()
+        self.owners.release(runner)
 
     def is_joined(self) -> bool:
         """Say whether this context has a transaction open, which `write` would join."""
@@ -200,7 +221,7 @@ class Database:
             self._turnstile.release()
 
     def _begin(self, connection: sqlite3.Connection) -> int:
-        patiently(lambda: connection.execute("BEGIN IMMEDIATE"), seconds=PATIENCE)
+        patiently(lambda: connection.execute(_BEGIN), seconds=PATIENCE)
         found = schema.version(connection)
         if found > schema.VERSION:
             self._roll_back(connection)
@@ -210,7 +231,7 @@ class Database:
     def _commit(self, connection: sqlite3.Connection) -> bool:
         """Commit; say whether it is certain that it lasts."""
         try:
-            patiently(lambda: connection.execute("COMMIT"), seconds=PATIENCE)
+            patiently(lambda: connection.execute(_COMMIT), seconds=PATIENCE)
         except sqlite3.Error as error:
             if _is_full(error) or sqlite.is_busy(error):
                 self._roll_back(connection)
@@ -222,7 +243,7 @@ class Database:
     def _roll_back(self, connection: sqlite3.Connection) -> None:
         if connection.in_transaction:  # SQLITE_FULL and I/O errors have rolled back by themselves
             try:
-                connection.execute("ROLLBACK")
+                connection.execute(_ROLLBACK)
             except sqlite3.Error as error:
                 log.error("ROLLBACK of %s: %s; opening it anew", self.path, error)
                 self._disconnect()
@@ -290,7 +311,7 @@ class Database:
         writer = self._connection()
         if self._checkpointer is None:
             self._checkpointer = sqlite.connect(self.path, self.durability)
-        patiently(lambda: writer.execute("BEGIN IMMEDIATE"), seconds=PATIENCE)
+        patiently(lambda: writer.execute(_BEGIN), seconds=PATIENCE)
         try:
             busy, pages, copied = self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         except sqlite3.Error as error:
@@ -323,11 +344,11 @@ class Database:
             self._refuse_foreign()
             writer = self._writer = sqlite.connect(self.path, self.durability)
             if schema.version(writer) < schema.VERSION:
-                patiently(lambda: writer.execute("BEGIN IMMEDIATE"), seconds=PATIENCE)
+                patiently(lambda: writer.execute(_BEGIN), seconds=PATIENCE)
                 try:
                     schema.recognise(writer, self.path)
                     schema.migrate(writer, made_by=f"sqlite {sqlite3.sqlite_version}", now=self.clock())
-                    writer.execute("COMMIT")
+                    writer.execute(_COMMIT)
                 except BaseException:
                     self._roll_back(writer)
                     raise

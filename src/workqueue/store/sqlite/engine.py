@@ -53,6 +53,7 @@ class SqliteStore:
         self._durability: Durability = durability
         self._allow_network = allow_network
         self._closed = False
+        self._enlisted: set[int] = set()
         self._backoffs: dict[int, Backoff] = {}
         self._backoff_ids: dict[bytes, int] = {}
         self._database = self._open()
@@ -182,18 +183,17 @@ class SqliteStore:
 
         runner = database.write(work, lambda _connection, _runner: False)
         database.bells[runner] = (queue, SocketBell(database.exchange, runner))
+        self._enlisted.add(runner)
         self._remove_dead_runners(database)
         return runner
 
     def retire(self, runner: int) -> None:
         database = self._db()
-        _, bell = database.bells.pop(runner, ("", None))
-        if bell is not None:
-            bell.close()
+        self._enlisted.discard(runner)
         try:
             self._strike_off(database, [runner])
         finally:
-            database.owners.release(runner)
+            database.dismiss(runner)
 
     def _remove_dead_runners(self, database: Database) -> None:
         enlisted = database.read(lambda connection: _ids.decode(connection.execute(SQL["runners"]).fetchone()[0]))
@@ -337,6 +337,8 @@ class SqliteStore:
     def close(self) -> None:
         if not self._closed:
             self._closed = True
+            for runner in self._enlisted:  # what they still hold is orphaned at once
+                self._database.dismiss(runner)
             give_up(self._database)
 
     def _db(self) -> Database:

@@ -28,6 +28,11 @@ class GuestTransaction:
         try:
             rows = self._connection.execute(sql, cast("Sequence[object]", parameters))
         except sqlite3.Error as error:
+            if primary_code(error) == sqlite3.SQLITE_AUTH:
+                raise UsageError(
+                    f"expected statements that leave the transaction open until its block ends, got: {sql!r:.80}; "
+                    "leave that to the block"
+                ) from error
             if primary_code(error) in _THE_DISK:
                 raise in_our_words(error, self._path) from error
             raise

@@ -16,7 +16,7 @@ from workqueue.store.clock import instant
 from workqueue.store.contract import Durability, Engine, Enlisted, Find, Overview, Standing
 from workqueue.store.sqlite.connection import connect_bare, patiently, translated
 from workqueue.store.sqlite.location import NETWORK, filesystem
-from workqueue.store.sqlite.schema import SQL
+from workqueue.store.sqlite.schema import SQL, recognise
 
 _SENTENCES: Final = (
     "jobs have no data, neither in their row nor in payloads",
@@ -39,6 +39,7 @@ _SETTINGS: Final = (
     "cell_size_check",
     "page_size",
 )
+_MENDED: Final[dict[tuple[int, ...], int]] = {(3, 44): 6, (3, 50): 7}  # older lines that got the repair too
 _SYNCHRONOUS: Final = ("off", "normal", "full", "extra")  # by SQLite's own numbers
 
 
@@ -155,15 +156,20 @@ def has_wal_reset_bug(version: tuple[int, ...]) -> bool:
     >>> has_wal_reset_bug((3, 40, 1)), has_wal_reset_bug((3, 50, 7)), has_wal_reset_bug((3, 51, 3))
     (True, False, False)
     """
-    mended = {(3, 44): (3, 44, 6), (3, 50): (3, 50, 7)}.get(version[:2], (3, 51, 3))
-    return (3, 7, 0) <= version < mended
+    if version[:2] in _MENDED:
+        return version[2] < _MENDED[version[:2]]
+    return (3, 7, 0) <= version < (3, 51, 3)
 
 
 def durability(path: str) -> Durability:
-    """Say as what a file that is there should be opened, so that opening does not change its journal mode."""
+    """Say as what a file that is there should be opened, so that opening does not change its journal mode.
+
+    Raises UnsuitableFile or SchemaOutdated for a file that is not ours, with nothing made beside it.
+    """
     with translated(path):
         looking = connect_bare(path)
         try:
+            patiently(lambda: recognise(looking, path))
             mode = patiently(lambda: looking.execute("PRAGMA journal_mode").fetchone()[0])
             is_new = not patiently(lambda: looking.execute(SQL["objects"]).fetchone()[0])
         finally:

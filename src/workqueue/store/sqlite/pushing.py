@@ -9,7 +9,7 @@ from typing import Final, cast
 import msgspec
 
 from workqueue.job import NewJob
-from workqueue.store.clock import micros
+from workqueue.store.clock import later, micros
 from workqueue.store.sqlite.schema import SQL
 
 INLINE: Final = 1024  # bytes of data that stand in the job's own row
@@ -18,7 +18,7 @@ INLINE: Final = 1024  # bytes of data that stand in the job's own row
 def insert(connection: sqlite3.Connection, now: int, backoff: int, batch: Sequence[NewJob]) -> range:
     """Store a batch of alike jobs; give their ids. The payloads go in as one blob, cut up by the statement."""
     head = batch[0]
-    run_at = now if head.delay is None else now + micros(head.delay)
+    run_at = now if head.delay is None else later(now, head.delay)
     if head.run_at is not None:
         run_at = micros(head.run_at)
     rows: list[tuple[int, int]] = []
@@ -27,7 +27,7 @@ def insert(connection: sqlite3.Connection, now: int, backoff: int, batch: Sequen
         size = len(job.data)
         rows.append((offset, size))
         offset += size
-    blob = b"".join([job.data for job in batch])
+    blob = b"".join([*(job.data for job in batch), b"\0"])  # SQLite's substr of an empty blob is NULL
     columns = {
         "queue": head.queue,
         "name": head.name,

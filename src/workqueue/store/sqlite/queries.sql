@@ -72,21 +72,21 @@ SELECT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 1 AND lost = 
 DELETE FROM jobs WHERE id IN (SELECT value FROM json_each(:ids)) AND status = 4 AND attempt = :attempt;
 
 -- name: settle
--- Rows [id, attempt, lease or null, status, delay or null, failures, losses, message]. A verdict by a rescuer names the
--- lease it saw; a null delay leaves run_at alone (handed back: it was due before).
+-- Rows [id, attempt, lease or null, status, run_at or null, failures, losses, message]. A verdict by a rescuer names the
+-- lease it saw; a null run_at leaves the old one (handed back: it was due before).
 UPDATE jobs
    SET status = CASE WHEN s.status IN (0, 2) AND cancel_requested THEN 5 ELSE s.status END,
-       ready = CASE WHEN s.status IN (0, 2) AND NOT cancel_requested THEN coalesce(s.delay, 0) <= 0 END,
+       ready = CASE WHEN s.status IN (0, 2) AND NOT cancel_requested THEN coalesce(s.run_at <= :now, 1) END,
        settled_at = CASE WHEN s.status NOT IN (0, 2) OR cancel_requested THEN :now END,
-       run_at = coalesce(:now + s.delay, run_at),
-       position = CASE WHEN position <> 0 THEN coalesce(:now + s.delay, position) ELSE 0 END,
+       run_at = coalesce(s.run_at, jobs.run_at),
+       position = CASE WHEN position <> 0 THEN coalesce(s.run_at, position) ELSE 0 END,
        retry_count = retry_count + s.failures,
        lost = lost + s.losses,
        message = CASE WHEN s.message <> '' THEN s.message ELSE jobs.message END,
        cancel_requested = 0, runner = NULL, lease_until = NULL
   FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS attempt,
                json_extract(value, '$[2]') AS lease, json_extract(value, '$[3]') AS status,
-               json_extract(value, '$[4]') AS delay, json_extract(value, '$[5]') AS failures,
+               json_extract(value, '$[4]') AS run_at, json_extract(value, '$[5]') AS failures,
                json_extract(value, '$[6]') AS losses, json_extract(value, '$[7]') AS message
           FROM json_each(:rows)) AS s
  WHERE jobs.id = s.id AND jobs.status = 4 AND jobs.attempt = s.attempt

@@ -11,7 +11,7 @@ import msgspec
 
 from workqueue.job import Claim, JobStatus
 from workqueue.lifecycle import Settlement
-from workqueue.store.clock import micros
+from workqueue.store.clock import later, micros
 from workqueue.store.sqlite.schema import SQL
 
 _KEPT_ATTEMPTS: Final = 100
@@ -57,7 +57,7 @@ def settle_all(connection: sqlite3.Connection, now: int, settlements: Sequence[S
             s.claim.job.attempt,
             s.claim.lease_until if s.losses else None,
             s.to,
-            micros(s.delay) if s.failures or s.losses else None,
+            later(now, s.delay) if s.failures or s.losses else None,
             s.failures,
             s.losses,
             s.error,

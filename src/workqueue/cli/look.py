@@ -1,0 +1,213 @@
+"""status, jobs, show, check: what is in a file. They change nothing, and make no file."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+import click
+
+from workqueue import report
+from workqueue.backoff import Backoff
+from workqueue.cli.options import ID, LARGEST_ID, existing, file_argument, json_option, queue_option
+from workqueue.cli.output import (
+    complain,
+    facts,
+    job_record,
+    moment,
+    pretty,
+    printable,
+    say,
+    say_json,
+    shortened,
+    span,
+    table,
+)
+from workqueue.job import Attempt, Job, JobStatus
+from workqueue.store.contract import Find, Overview
+
+_STORED: Final = [str(status) for status in JobStatus if status is not JobStatus.COMPLETED]
+
+
+@click.command()
+@file_argument
+@queue_option
+@json_option
+def status(file: str, *, queue: str | None, as_json: bool) -> None:
+    """Count the jobs of FILE by queue and status, and list who runs them."""
+    with existing(file) as store:
+        found = report.overview(store, queue)
+        path = store.path
+    if as_json:
+        say_json({"path": printable(path), **_figures(found)})
+        return
+    if not found.queues:
+        say(f"{path} has no jobs and no runners")
+        return
+    table(
+        ["QUEUE", "PENDING", "RETRYING", "RUNNING", "FAILED", "CANCELLED", "NOT YET DUE", "OLDEST DUE"],
+        [
+            [q.queue, q.pending, q.retrying, q.running, q.failed, q.cancelled, q.later, _since(found, q.oldest_due)]
+            for q in found.queues
+        ],
+    )
+    say()
+    if found.runners:
+        table(
+            ["RUNNER", "QUEUE", "PROCESS", "SINCE", "STATE", "RUNNING"],
+            [
+                [r.id, r.queue, r.label, moment(r.started_at), "alive" if r.alive else "dead", r.running]
+                for r in found.runners
+            ],
+        )
+    else:
+        say("no runners")
+
+
+def _figures(found: Overview) -> dict[str, object]:
+    return {"now": found.now, "queues": found.queues, "runners": found.runners, "engine": found.engine}
+
+
+def _since(found: Overview, at: datetime | None) -> str:
+    return "" if at is None else span(found.now - at)
+
+
+@click.command()
+@file_argument
+@click.option("--status", "wanted", type=click.Choice(_STORED), help="Only jobs of this status.")
+@click.option("--name", help="Only jobs of this name.")
+@queue_option
+@click.option("--limit", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="At most so many.")
+@click.option("--after", type=click.IntRange(0, LARGEST_ID), default=0, metavar="ID", help="Only ids above this one.")
+@json_option
+def jobs(
+    file: str,
+    *,
+    wanted: str | None,
+    name: str | None,
+    queue: str | None,
+    limit: int,
+    after: int,
+    as_json: bool,
+) -> None:
+    """List the jobs of FILE by id, upwards. Completed jobs have left it."""
+    which = Find(
+        queue=queue,
+        status=None if wanted is None else JobStatus[wanted.upper()],
+        name=name,
+        after=after,
+        limit=limit,
+    )
+    with existing(file) as store:
+        found = store.find(which)
+    if as_json:
+        say_json([job_record(job) for job in found])
+    elif found:
+        table(
+            ["ID", "QUEUE", "STATUS", "NAME", "PRIORITY", "ATTEMPT", "RUN AT", "MESSAGE"],
+            [
+                [
+                    j.id,
+                    j.queue,
+                    j.status,
+                    shortened(j.name),
+                    j.priority,
+                    j.attempt,
+                    moment(j.run_at),
+                    shortened(j.message),
+                ]
+                for j in found
+            ],
+        )
+    if len(found) == limit:
+        complain(f"there may be more; the next page is --after {found[-1].id}")
+
+
+@click.command()
+@file_argument
+@click.argument("job_id", type=ID, metavar="ID")
+@json_option
+def show(file: str, job_id: int, *, as_json: bool) -> None:
+    """Show all that FILE knows of job ID: its data, and its attempts that did not complete."""
+    with existing(file) as store:
+        job = store.get(job_id)
+        history = store.history(job_id)
+    if as_json:
+        say_json({**job_record(job), "history": history})
+        return
+    _show(job)
+    for attempt in history:
+        _show_attempt(attempt)
+
+
+def _show(job: Job) -> None:
+    facts(
+        [
+            ("id", job.id),
+            ("name", job.name),
+            ("queue", job.queue),
+            ("status", f"{job.status}, asked to stop" if job.cancel_requested else job.status),
+            ("priority", job.priority),
+            ("pushed at", moment(job.pushed_at)),
+            ("run at", moment(job.run_at)),
+            ("settled at", moment(job.settled_at)),
+            ("attempts", f"{job.attempt} (its handler failed {job.retry_count}, its runner died {job.lost} times)"),
+            ("message", job.message),
+            ("backoff", _rule(job.backoff)),
+            ("data", f"{len(job.data):,} bytes"),
+        ]
+    )
+    for line in pretty(job.data):
+        say(f"  {line}")
+
+
+def _rule(backoff: Backoff) -> str:
+    expiration = "none" if backoff.expiration is None else span(backoff.expiration)
+    limit = "none" if backoff.limit is None else str(backoff.limit)
+    return (
+        f"factor {backoff.factor:g}, min {span(backoff.min)}, max {span(backoff.max)}, "
+        f"jitter {'on' if backoff.jitter else 'off'}, limit {limit}, expiration {expiration}"
+    )
+
+
+def _show_attempt(attempt: Attempt) -> None:
+    say()
+    took = "" if attempt.duration == timedelta(0) else f" after {span(attempt.duration)}"
+    runner = f" by {attempt.runner}" if attempt.runner else ""
+    say(f"attempt {attempt.attempt} at {moment(attempt.started_at)}{runner}: {attempt.outcome}{took}: {attempt.error}")
+    for line in attempt.traceback.rstrip("\n").split("\n") if attempt.traceback else []:
+        say(f"  {line}")
+
+
+@click.command()
+@file_argument
+@json_option
+@click.pass_context
+def check(ctx: click.Context, file: str, *, as_json: bool) -> None:
+    """Examine FILE: SQLite's integrity check, our own invariants, and what it stands on.
+
+    Exits with 1 when it finds something wrong.
+    """
+    with existing(file) as store:
+        found = report.health(store)
+    engine = found.engine
+    if as_json:
+        health: dict[str, object] = {"path": printable(found.path), "problems": found.problems, "engine": engine}
+        say_json({**health, "files": {printable(name): size for name, size in found.files.items()}})
+    else:
+        facts(
+            [
+                ("file", found.path),
+                *[(f"  {name}", f"{size:,} bytes") for name, size in found.files.items()],
+                ("file system", engine.file_system or "unknown"),
+                (engine.name, engine.version),
+                *[(f"  {name}", value) for name, value in engine.settings.items()],
+            ]
+        )
+        for note in engine.notes:
+            say(f"note: {note}")
+        for problem in found.problems:
+            say(f"wrong: {problem}")
+        say(f"found {len(found.problems)} things wrong" if found.problems else "found nothing wrong")
+    if found.problems:
+        ctx.exit(1)

@@ -1,0 +1,59 @@
+"""What several commands take: the path of a file that is there, a duration, JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Final, TypeVar
+
+import click
+
+from workqueue.duration import parse_duration
+from workqueue.errors import InvalidOption
+from workqueue.store import open_existing
+from workqueue.store.contract import Store
+
+LARGEST_ID: Final = 2**63 - 1
+_F = TypeVar("_F", bound=Callable[..., object])
+
+
+def _as_duration(ctx: click.Context, param: click.Parameter, value: str | None) -> timedelta | None:
+    try:
+        return None if value is None else parse_duration(value)
+    except InvalidOption as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
+def _as_path(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    if value == ":memory:":
+        raise click.BadParameter("expected a file, got: ':memory:', which no other process can see", ctx, param)
+    if not value or "\0" in value:
+        raise click.BadParameter(f"expected the path of a file, got: {value!r}", ctx, param)
+    return value
+
+
+def duration_option(name: str, text: str) -> Callable[[_F], _F]:
+    """Make an option that takes 10m, 1h30m, 250ms and gives a timedelta."""
+    return click.option(name, metavar="DURATION", callback=_as_duration, help=text)
+
+
+ID: Final = click.IntRange(1, LARGEST_ID)
+file_argument = click.argument("file", callback=_as_path)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+queue_option = click.option("--queue", metavar="ID", help="Only this queue of the file.")
+
+
+@contextmanager
+def existing(file: str) -> Generator[Store]:
+    """Open the file of a queue for one command; never makes one."""
+    store = open_existing(file, allow_network=network_allowed())
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def network_allowed() -> bool:
+    """Say whether `--allow-network` was given before the command."""
+    return bool(click.get_current_context().find_root().params.get("allow_network"))

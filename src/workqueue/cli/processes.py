@@ -1,0 +1,173 @@
+"""Several worker processes: started, kept alive, told to end. The parent imports nothing of the user's.
+
+Each child holds the end of a pipe, its leash: the parent writes the level to end at (see `run`), and a parent that is
+killed lets go of it, whereupon the children drain by themselves.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue as queues
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
+from types import FrameType
+from typing import Final, TypeAlias
+
+from workqueue.backoff import Backoff
+from workqueue.cli.run import DRAIN, KILLED, NOW
+
+log = logging.getLogger("workqueue.cli")
+
+GAVE_UP: Final = 4  # exit code
+_USAGE: Final = 2  # the exit code of a child that cannot work as it was called
+_MOST_DEATHS: Final = 10
+_WITHIN: Final = 60.0  # seconds
+_PAUSE: Final = Backoff(min=timedelta(milliseconds=100), max=timedelta(seconds=30))
+
+
+class _Child:
+    """One place for a process, and who holds it now."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.process: subprocess.Popen[bytes] | None = None
+        self.leash = -1
+        self.started = 0.0
+        self.deaths = 0  # in a row
+        self.restart_at = 0.0
+
+    def tell(self, level: int) -> None:
+        with suppress(BrokenPipeError):  # it is dead already
+            os.write(self.leash, bytes([level]))
+
+
+_Event: TypeAlias = int | _Child
+"""A level to end at, or a child that ended."""
+
+
+class Processes:
+    """See the module. command: what follows `workqueue run` in a child."""
+
+    def __init__(self, command: Sequence[str], count: int) -> None:
+        self._command = [sys.executable, "-m", "workqueue", "run", *command]
+        self._children = [_Child(number) for number in range(1, count + 1)]
+        self._events: queues.SimpleQueue[_Event] = queues.SimpleQueue()
+        self._died: deque[float] = deque()
+        self._signals = 0
+        self._level = 0
+        self._code = 0
+
+    def run(self) -> int:
+        """Keep the children alive until a signal; give the exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        log.info("process %d starts %d worker processes", os.getpid(), len(self._children))
+        while not self._level or any(child.process for child in self._children):
+            self._start_those_due()
+            try:
+                event = self._events.get(timeout=self._pause())
+            except queues.Empty:
+                continue
+            if isinstance(event, _Child):
+                self._bury(event)
+            else:
+                self._reach(event)
+        return self._code
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self._signals += 1
+        self._events.put(self._signals)
+
+    def _reach(self, level: int) -> None:
+        """Tell the children to end; at the last level, end them."""
+        if level <= self._level:
+            return
+        self._level = level
+        for child in self._children:
+            if child.process is not None:
+                child.tell(level)
+                if level >= NOW:
+                    child.process.kill()
+        if level >= NOW:
+            self._code = KILLED
+
+    def _pause(self) -> float | None:
+        """Give the seconds until a child is to be started again; None when no child is waiting for that."""
+        if self._level:
+            return None
+        waiting = [child.restart_at for child in self._children if child.process is None]
+        return max(0.0, min(waiting) - time.monotonic()) if waiting else None
+
+    def _start_those_due(self) -> None:
+        for child in self._children:
+            if not self._level and child.process is None and child.restart_at <= time.monotonic():
+                self._start(child)
+
+    def _start(self, child: _Child) -> None:
+        child.started = time.monotonic()
+        held_by_child, child.leash = os.pipe()
+        try:
+            child.process = subprocess.Popen(  # noqa: S603 - our own command, no shell
+                [*self._command, "--leash", str(held_by_child)], stdin=subprocess.DEVNULL, pass_fds=[held_by_child]
+            )
+        except OSError as error:
+            os.close(child.leash)
+            self._note_death(child, f"could not be started: {error}")
+            return
+        finally:
+            os.close(held_by_child)
+        watch = threading.Thread(target=self._watch, args=(child, child.process), daemon=True)
+        watch.start()
+
+    def _watch(self, child: _Child, process: subprocess.Popen[bytes]) -> None:
+        process.wait()
+        self._events.put(child)
+
+    def _bury(self, child: _Child) -> None:
+        process, child.process = child.process, None
+        os.close(child.leash)
+        if process is None or (self._level and process.returncode == 0):
+            return
+        code = process.returncode
+        how = f"ended with code {code}" if code >= 0 else f"was ended by {_signal_name(-code)}"
+        if code == _USAGE and not child.deaths and not self._level:
+            log.error("worker process %d (pid %d) %s: trying again will not help", child.number, process.pid, how)
+            self._give_up(_USAGE)
+            return
+        self._note_death(child, f"(pid {process.pid}) {how}")
+
+    def _note_death(self, child: _Child, how: str) -> None:
+        if self._level:
+            log.error("worker process %d %s", child.number, how)
+            return
+        now = time.monotonic()
+        child.deaths = 1 if now - child.started > _WITHIN else child.deaths + 1
+        pause = _PAUSE.for_attempt(child.deaths - 1).total_seconds()
+        child.restart_at = now + pause
+        log.error("worker process %d %s; starting another in %.1f s", child.number, how, pause)
+        self._died.append(now)
+        while self._died[0] < now - _WITHIN:
+            self._died.popleft()
+        if len(self._died) > _MOST_DEATHS:
+            log.error("worker processes died %d times within %.0f s: giving up", len(self._died), _WITHIN)
+            self._give_up(GAVE_UP)
+
+    def _give_up(self, code: int) -> None:
+        self._code = code
+        self._reach(DRAIN)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,174 @@
+"""run: a process that works. It imports the user's queue, runs it, and ends it in three steps.
+
+How urgently to end is a level that only rises: 1 drain, 2 hand back at once, 3 now. It comes from signals to this
+process (the nth means level n) and, through the leash, from the process that started it; the higher one counts. So
+Ctrl-C in a terminal and a service manager, which signal parent and children alike, are not heard twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue as queues
+import signal
+import sys
+import threading
+import traceback
+from datetime import timedelta
+from importlib import import_module
+from types import FrameType
+from typing import Final
+
+import click
+
+from workqueue.cli.options import duration_option
+from workqueue.cli.output import printable
+from workqueue.errors import UsageError, WorkqueueError
+from workqueue.queue import Queue
+
+log = logging.getLogger("workqueue.cli")
+
+DRAIN: Final = 1
+HAND_BACK: Final = 2
+NOW: Final = 3
+KILLED: Final = 130  # the exit code of level 3
+_STOPPED: Final = 0  # no level: the queue has stopped
+
+
+@click.command()
+@click.argument("target", metavar="MODULE:QUEUE")
+@click.option("--processes", type=click.IntRange(1, 1024), default=1, show_default=True, help="Worker processes.")
+@duration_option("--grace", "How long running jobs may take to end: 30s, 5m.  [default: the queue's]")
+@click.option("--leash", type=int, hidden=True, help="A pipe from the parent: levels to end at; its end is level 1.")
+@click.pass_context
+def run(ctx: click.Context, target: str, *, processes: int, grace: timedelta | None, leash: int | None) -> None:
+    """Run the jobs of a Queue object, such as app.tasks:queue, until a signal.
+
+    The current folder is on the import path. SIGTERM or Ctrl-C drains: no new jobs, running ones may end within the
+    grace. A second one hands them back at once; a third one ends the process.
+    """
+    module, separator, attribute = target.partition(":")
+    if not (module and separator and attribute):
+        raise click.BadParameter(f"expected module:queue, such as app.tasks:queue, got: {target!r}")
+    if processes > 1:
+        from workqueue.cli.processes import Processes
+
+        _log_to_stderr()
+        options = [] if grace is None else ["--grace", f"{grace // timedelta(milliseconds=1)}ms"]
+        ctx.exit(Processes([target, *options], processes).run())
+    ctx.exit(_Process(grace, leash).run(module, attribute))
+
+
+class _Process:
+    """This process as a worker, from the import to the exit code."""
+
+    def __init__(self, grace: timedelta | None, leash: int | None) -> None:
+        self._grace = grace
+        self._events: queues.SimpleQueue[int] = queues.SimpleQueue()
+        self._signals = 0
+        self._listen()
+        if leash is not None:
+            os.set_inheritable(leash, False)
+            threading.Thread(target=self._hold, args=(leash,), name="workqueue-leash", daemon=True).start()
+
+    def run(self, module: str, attribute: str) -> int:
+        queue = _load(module, attribute)
+        self._listen()  # again: the import may have set handlers of its own
+        _log_to_stderr()
+        queue.start()
+        log.info("process %d runs %r of %s", os.getpid(), queue.id, queue.path)
+        self._until_stopped(queue)
+        try:
+            queue.close()
+        except WorkqueueError as error:
+            log.error("could not close %s: %s", queue.path, error)
+        log.info("process %d has ended its work", os.getpid())
+        return 0
+
+    def _until_stopped(self, queue: Queue) -> None:
+        level = 0
+        while (wanted := self._events.get()) != _STOPPED:
+            if wanted <= level:
+                continue
+            level = wanted
+            if level == DRAIN:
+                log.info("draining: no new jobs; a second signal hands the running ones back at once")
+            else:
+                log.info("handing back what still runs")
+            grace = self._grace if level == DRAIN else timedelta(0)
+            threading.Thread(target=self._stop, args=(queue, grace), name="workqueue-stop", daemon=True).start()
+
+    def _stop(self, queue: Queue, grace: timedelta | None) -> None:
+        try:
+            queue.stop(grace)
+        finally:
+            self._events.put(_STOPPED)
+
+    def _listen(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self._signals += 1
+        self._reach(self._signals)
+
+    def _hold(self, leash: int) -> None:
+        while heard := os.read(leash, 1):
+            self._reach(heard[0])
+        self._reach(DRAIN)  # the parent is gone
+
+    def _reach(self, level: int) -> None:
+        """Ask for this level. Called from signal handlers: a SimpleQueue may be put into while it is being read."""
+        if level >= NOW:
+            os._exit(KILLED)
+        self._events.put(level)
+
+
+def _load(module: str, attribute: str) -> Queue:
+    """Import the Queue object. Raises UsageError, after the traceback of the user's code where that raised."""
+    sys.path.insert(0, os.getcwd())
+    try:
+        found: object = import_module(module)
+    except WorkqueueError:
+        raise
+    except Exception as error:
+        if not _is_missing(error, module):
+            for line in traceback.format_exc().rstrip().split("\n"):
+                click.echo(printable(line), err=True)
+        raise UsageError(
+            f"expected to import {module!r} from {os.getcwd()!r} or the Python path, got: {type(error).__name__}: "
+            f"{error}; start in the folder that holds it"
+        ) from error
+    for name in attribute.split("."):
+        found = getattr(found, name, None)
+    if not isinstance(found, Queue):
+        raise UsageError(
+            f"expected {module}:{attribute} to be a workqueue.Queue, got: "
+            f"{'nothing of that name' if found is None else type(found).__name__}"
+        )
+    if found._worker is None:  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        raise UsageError(f"expected {module}:{attribute} to have a worker: Queue(path, worker); it can only push")
+    return found
+
+
+def _is_missing(error: Exception, module: str) -> bool:
+    return isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}.")
+
+
+class _OneLine(logging.Formatter):
+    """A line for each line, whatever the jobs' data hold."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(printable(line) for line in super().format(record).split("\n"))
+
+
+def _log_to_stderr() -> None:
+    """Log to stderr, unless the program has set its own logging up."""
+    root = logging.getLogger()
+    if root.handlers:
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root.addHandler(handler)
+    logging.getLogger("workqueue").setLevel(logging.INFO)

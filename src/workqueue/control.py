@@ -1,0 +1,19 @@
+"""What a handler may raise to say how its job goes on."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from workqueue.duration import as_duration
+from workqueue.errors import WorkqueueError
+
+
+class RecoverableWorkerError(WorkqueueError):
+    """Raised by a worker: this attempt failed, try the job again after its backoff.
+
+    delay: wait this long (a timedelta, or seconds) and not as the backoff says. Raises InvalidOption as `as_duration`.
+    """
+
+    def __init__(self, message: str = "", delay: timedelta | float | None = None) -> None:
+        super().__init__(message)
+        self.delay = None if delay is None else as_duration(delay, "delay")

@@ -1,0 +1,47 @@
+"""Figures of a file as records, for every face to show in its own way. Nothing here knows how."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+
+from workqueue.store.contract import Engine, Overview, Standing, Store
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wrong with a file, each as a sentence, and what it stands on. files: bytes of the parts on disk."""
+
+    path: str
+    problems: list[str]
+    engine: Engine
+    files: dict[str, int]
+
+
+def overview(store: Store, queue: str | None = None) -> Overview:
+    """Give the figures of the store; with `queue`, of that one alone, zeros if nothing of it is there."""
+    whole = store.overview()
+    if queue is None:
+        return whole
+    ours = [standing for standing in whole.queues if standing.queue == queue]
+    return msgspec.structs.replace(
+        whole,
+        queues=ours or [Standing(queue=queue)],
+        runners=[runner for runner in whole.runners if runner.queue == queue],
+    )
+
+
+def health(store: Store) -> Health:
+    """Examine the whole store; takes as long as reading all of it."""
+    problems = store.check()
+    return Health(path=store.path, problems=problems, engine=store.overview().engine, files=_files(store.path))
+
+
+def _files(path: str) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for suffix in ("", "-wal", "-journal", "-reserve"):
+        try:
+            found[os.path.basename(path) + suffix] = os.stat(path + suffix).st_size  # never open(): see architecture.md
+        except FileNotFoundError:
+            continue
+    return found
