@@ -15,6 +15,8 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Final, Protocol, Self, get_args
 
+import msgspec
+
 from workqueue import arguments, payload
 from workqueue.arguments import as_status, at_least, aware, between, checked_name, one_of
 from workqueue.backoff import Backoff
@@ -141,7 +143,7 @@ class Queue:
         ids: list[int] = []
         try:
             for batch in self._batches(objs):
-                ids += store.push([_with_data(head, data) for data in batch])
+                ids += store.push([msgspec.structs.replace(head, data=data) for data in batch])
         except BaseException as error:
             error.add_note(f"push_many had stored {len(ids):,} jobs before this")
             raise
@@ -353,18 +355,6 @@ class Queue:
     def _notify(self) -> None:
         with self._progress:
             self._progress.notify_all()
-
-
-def _with_data(head: NewJob, data: bytes) -> NewJob:
-    return NewJob(
-        queue=head.queue,
-        name=head.name,
-        data=data,
-        priority=head.priority,
-        run_at=head.run_at,
-        timing=head.timing,
-        backoff=head.backoff,
-    )
 
 
 def _checked_backoff(backoff: object) -> Backoff:

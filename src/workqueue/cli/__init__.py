@@ -52,7 +52,6 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             result: object = super().invoke(ctx)
-            sys.stdout.flush()
         except BrokenPipeError:
             # Nobody reads any more; the interpreter's own flush at exit must not find that out again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

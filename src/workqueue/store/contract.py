@@ -147,7 +147,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Store(Protocol):
-    """Where jobs are kept. Eighteen verbs; one more needs a page in docs/decisions."""
+    """Where jobs are kept. Twenty-one verbs; one more needs a page in docs/decisions."""
 
     @property
     def path(self) -> str:

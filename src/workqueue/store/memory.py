@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, cast
 
 import msgspec
@@ -20,7 +20,7 @@ import msgspec
 from workqueue.errors import JobNotFound, LeaseLost, QueueClosed, StoreUnavailable, UsageError
 from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Size
 from workqueue.lifecycle import FINAL, WAITING, Settlement
-from workqueue.store.clock import Clock, instant, micros, system_clock
+from workqueue.store.clock import Clock, instant, later, micros, system_clock
 from workqueue.store.contract import (
     Beat,
     Bell,
@@ -39,7 +39,6 @@ from workqueue.store.contract import (
 _KEPT_ATTEMPTS: Final = 100
 _PATIENCE: Final = 30.0  # seconds that a verb waits for another thread's transaction
 _NOW: Final = timedelta(0)
-_LAST: Final = micros(datetime.max.replace(tzinfo=UTC))
 
 
 @dataclass
@@ -116,7 +115,7 @@ class MemoryStore:
         with self._turn() as now:
             rows: list[_Row] = []
             for job_id, new in enumerate(jobs, start=self._last_id + 1):
-                run_at = now if new.delay is None else now + micros(new.delay)
+                run_at = now if new.delay is None else later(now, new.delay)
                 if new.run_at is not None:
                     run_at = micros(new.run_at)
                 job = Job(
@@ -147,12 +146,12 @@ class MemoryStore:
             self._promote(want.queue, now)
             claims = self._claim(want, now)
             left = self._waiting(want.queue)
-            later = min((micros(row.job.run_at) for row in left if not row.ready), default=None)
+            next_run_at = min((micros(row.job.run_at) for row in left if not row.ready), default=None)
             return Turn(
                 claims,
                 refused,
                 suspects=any(row.ready and row.job.lost for row in left),
-                next_due=None if later is None else timedelta(microseconds=max(0, later - now)),
+                next_due=None if next_run_at is None else timedelta(microseconds=max(0, next_run_at - now)),
             )
 
     def _settle(self, settlement: Settlement, now: int) -> bool:
@@ -167,7 +166,7 @@ class MemoryStore:
             return True
         counted = bool(settlement.failures or settlement.losses)
         waits = settlement.to in WAITING and not job.cancel_requested
-        run_at = min(now + micros(settlement.delay), _LAST) if counted else micros(job.run_at)
+        run_at = later(now, settlement.delay) if counted else micros(job.run_at)
         row.job = msgspec.structs.replace(
             job,
             status=JobStatus.CANCELLED if settlement.to in WAITING and job.cancel_requested else settlement.to,
@@ -247,7 +246,11 @@ class MemoryStore:
             token = _inside.set((*_inside.get(), opened))
             transaction = _MemoryTransaction(guest)
             try:
-                yield transaction
+                guest.set_authorizer(_authorise)
+                try:
+                    yield transaction
+                finally:
+                    guest.set_authorizer(None)
                 transaction.check()
                 if claim is not None and self._running(claim) is None:
                     raise LeaseLost(claim.job.id, claim.job.attempt)
@@ -531,6 +534,11 @@ class MemoryStore:
             self._lock.release()
 
 
+def _authorise(action: int, *_: str | None) -> int:
+    """Deny a guest the statements that begin and end transactions; SQLite asks when one is prepared."""
+    return sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_TRANSACTION else sqlite3.SQLITE_OK
+
+
 def _claim(row: _Row, job: Job, now: int) -> Claim:
     return Claim(job, row.runner, timedelta(microseconds=now - micros(job.pushed_at)), row.lease_until)
 
@@ -542,7 +550,15 @@ class _MemoryTransaction:
 
     def execute(self, sql: str, parameters: Parameters = ()) -> Rows:
         self.check()
-        rows = self._connection.execute(sql, cast("Sequence[object]", parameters))
+        try:
+            rows = self._connection.execute(sql, cast("Sequence[object]", parameters))
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_AUTH:
+                raise UsageError(
+                    f"expected statements that leave the transaction open until its block ends, got: {sql!r:.80}; "
+                    "leave that to the block"
+                ) from error
+            raise
         self.check()
         return cast("Rows", rows)
 
@@ -555,6 +571,6 @@ class _MemoryTransaction:
             raise UsageError("expected a transaction to be used inside its block, but the block has ended")
         if not self._connection.in_transaction:
             raise UsageError(
-                "expected the transaction to be open until its block ends, but a statement inside ended it (COMMIT or "
-                "ROLLBACK); leave that to the block"
+                "expected the transaction to be open until its block ends, but a statement inside ended it (such as "
+                "INSERT OR ROLLBACK); leave that to the block"
             )

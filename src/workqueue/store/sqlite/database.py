@@ -18,14 +18,13 @@ import threading
 import time
 from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
 from typing import Final, TypeVar
 
 from workqueue.errors import QueueFull, SchemaOutdated, StoreError, StoreUnavailable, UnsuitableFile, UsageError
 from workqueue.store.clock import Clock
 from workqueue.store.contract import Durability
 from workqueue.store.sqlite import connection as sqlite
-from workqueue.store.sqlite import location, schema
+from workqueue.store.sqlite import joining, location, schema
 from workqueue.store.sqlite.bell import Exchange, SocketBell
 from workqueue.store.sqlite.connection import patiently, primary_code, translated
 from workqueue.store.sqlite.owners import Owners
@@ -51,8 +50,6 @@ _SUSPECT: Final = frozenset(
     }
 )
 
-_joined: ContextVar[tuple[Database, sqlite3.Connection, int] | None] = ContextVar("workqueue_transaction", default=None)
-
 
 class Database:
     """See the module. Safe from any thread; `pid` tells whether it is this process's own."""
@@ -66,8 +63,8 @@ class Database:
         self.clock = clock
         self.pid = os.getpid()
         self.owners = Owners(f"{path}-owners")
-        self.reserve = Reserve(f"{path}-reserve")
         self.exchange = Exchange(path)
+        self.reserve = Reserve(f"{path}-reserve")
         self.bells: dict[int, tuple[str, SocketBell]] = {}
         self.wal_losses = 0
         self.to_ring: set[str] = set()  # by the open guest transaction; its holder has the turn
@@ -86,7 +83,7 @@ class Database:
             with self._turn():
                 self._connect()
         except BaseException:
-            self._disconnect()
+            self._let_go()
             raise
         self.reserve.keep()
 
@@ -141,7 +138,8 @@ class Database:
                 connection = self._guest
                 now = self._begin(connection)
             self.to_ring.clear()
-            token = _joined.set((self, connection, now))
+            opened = joining.Opened(self, connection, now)
+            token = opened.join()
             began = time.monotonic()
             try:
                 self._guest_speaks = True
@@ -164,8 +162,8 @@ class Database:
                     self.reserve.release()
                 raise
             finally:
-                _joined.reset(token)
-                if connection.in_transaction:
+                opened.leave(token)
+                if connection is self._guest:
                     self._roll_back(connection)
                 if time.monotonic() - began > 5:
                     log.warning("a transaction held the write lock of %s for more than 5 s", self.path)
@@ -196,10 +194,8 @@ class Database:
         return True
 
     def _joined_transaction(self) -> tuple[sqlite3.Connection, int] | None:
-        joined = _joined.get()
-        if joined is None or joined[0] is not self:
-            return None
-        return joined[1], joined[2]
+        opened = joining.opened_by_us(self)
+        return None if opened is None else (opened.connection, opened.now)
 
     @contextmanager
     def _turn(self) -> Generator[None]:
@@ -383,14 +379,12 @@ class Database:
             if self.durability != "conservative" and self._writer is not None:
                 with suppress(sqlite3.Error, StoreError):
                     self.checkpoint_in_turn()
-            self._disconnect()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._disconnect()
         self.exchange.close()
         self.owners.close()
-
-
-def forget_transaction() -> None:
-    """In a forked child: the transaction that the parent has open is not ours."""
-    _joined.set(None)
 
 
 def _is_full(error: BaseException) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Collection, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, cast
@@ -165,8 +165,9 @@ class SqliteStore:
             except SomeRefusedError:
                 raise LeaseLost(claim.job.id, claim.job.attempt) from None
 
-        with database.guest(last=last) as connection:
+        with ExitStack() as after, database.guest(last=last) as connection:
             guest = GuestTransaction(connection, self.path)
+            after.callback(guest.end)
             yield guest
         self._ring(queues)
 

@@ -21,6 +21,7 @@ class GuestTransaction:
     def __init__(self, connection: sqlite3.Connection, path: str) -> None:
         self._connection = connection
         self._path = path
+        self._ended = False
         connection.row_factory = None
 
     def execute(self, sql: str, parameters: Parameters = ()) -> Rows:
@@ -30,7 +31,7 @@ class GuestTransaction:
         except sqlite3.Error as error:
             if primary_code(error) == sqlite3.SQLITE_AUTH:
                 raise UsageError(
-                    f"expected statements that leave the transaction open until its block ends, got: {sql!r:.80}; "
+                    f"expected the transaction to be open until its block ends, got: {sql!r:.80}; "
                     "leave that to the block"
                 ) from error
             if primary_code(error) in _THE_DISK:
@@ -43,10 +44,14 @@ class GuestTransaction:
         self.check()
         return cast("Rows", self._connection.executemany(sql, cast("Sequence[Sequence[object]]", rows)))
 
+    def end(self) -> None:
+        """Be of no use from now on: the connection is lent to others after the block."""
+        self._ended = True
+
     def check(self) -> None:
-        """Raise UsageError when a statement has ended the transaction."""
-        if not self._connection.in_transaction:
+        """Raise UsageError when the block is over, or an error of the disk has ended the transaction."""
+        if self._ended or not self._connection.in_transaction:
             raise UsageError(
-                "expected the transaction to be open until its block ends, but a statement inside ended it (COMMIT, "
-                "ROLLBACK, or an error of the disk); leave that to the block"
+                "expected the transaction to be open until its block ends, but it is over: the block has ended, or an "
+                "error has rolled it back; leave that to the block"
             )

@@ -8,7 +8,8 @@ import threading
 from workqueue.errors import UnsuitableFile
 from workqueue.store.clock import Clock
 from workqueue.store.contract import Durability
-from workqueue.store.sqlite.database import Database, forget_transaction
+from workqueue.store.sqlite import joining
+from workqueue.store.sqlite.database import Database
 
 _open: dict[str, Database] = {}
 _users: dict[Database, int] = {}
@@ -51,7 +52,7 @@ def _forget_inherited() -> None:
     _inherited.extend(_open.values())
     _open.clear()
     _users.clear()
-    forget_transaction()
+    joining.forget()
 
 
 os.register_at_fork(after_in_child=_forget_inherited)
