@@ -1,0 +1,48 @@
+"""The store's contract, run on every engine: each test takes a `store`, and leaves it whole."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from workqueue.store.contract import Store
+
+from support import FakeClock
+
+ENGINES = ["memory", "sqlite"]
+
+
+def open_engine(name: str, clock: FakeClock, folder: Path) -> Store:
+    # Imported where they are used, so that each engine can be tested while another is broken.
+    if name == "memory":
+        from workqueue.store.memory import MemoryStore
+
+        return MemoryStore(clock)
+    from workqueue.store.sqlite.engine import SqliteStore
+
+    return SqliteStore(folder / "q.db", clock=clock)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def store(engine: str, clock: FakeClock, tmp_path: Path) -> Iterator[Store]:
+    store = open_engine(engine, clock, tmp_path)
+    try:
+        yield store
+        assert store.check() == []
+    finally:
+        store.close()

@@ -1,0 +1,366 @@
+"""One random history, two engines: the model in memory and the SQLite file must give the same answers at every step.
+
+Ids are compared by the job they stand for: a rolled back push burns ids in memory, and gives them back in SQLite.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
+from workqueue.backoff import Backoff
+from workqueue.errors import JobNotFound, LeaseLost
+from workqueue.job import Claim, Job, JobStatus, NewJob
+from workqueue.lifecycle import Cancelled, HandedBack, Lost, Outcome, Raised, Returned, settle
+from workqueue.store.contract import Beat, Find, Standing, Store, Turn, Want
+from workqueue.store.memory import MemoryStore
+from workqueue.store.sqlite.engine import SqliteStore
+
+from support import LEASE, FakeClock
+
+T = TypeVar("T")
+QUEUES = ["a", "b"]
+STATUSES = [JobStatus.FAILED, JobStatus.CANCELLED]
+NEVER_PUSHED = -1
+
+steps = st.integers(-30, 90).map(lambda seconds: timedelta(seconds=seconds))
+delays = st.sampled_from([0, 1, 5, 30]).map(lambda seconds: timedelta(seconds=seconds))
+backoffs = st.sampled_from(
+    [
+        Backoff(min=timedelta(0), max=timedelta(0)),
+        Backoff(min=timedelta(seconds=1), max=timedelta(seconds=4), limit=3),
+        Backoff(min=timedelta(seconds=2), expiration=timedelta(seconds=20)),
+    ]
+)
+texts = st.sampled_from(["ValueError: bad", "Größe 🐙", "a\nb", "'"])
+outcomes = st.one_of(
+    st.just(Returned()),
+    st.builds(
+        Raised,
+        error=texts,
+        traceback=texts,
+        duration=delays,
+        recoverable=st.sampled_from([True, True, False]),
+        delay=st.none() | delays,
+    ),
+    st.builds(Cancelled, reason=texts, duration=delays),
+    st.just(HandedBack()),
+    st.builds(Lost, reason=texts),
+)
+new_jobs = st.fixed_dictionaries(
+    {
+        "queue": st.sampled_from(QUEUES),
+        "name": st.sampled_from(["x", "日本"]),
+        "data": st.sampled_from([b"", b"\x00\xff", b"[1,2]", b"y" * 1500]),
+        "priority": st.sampled_from([0, 0, 0, 1, -1]),
+        "timing": st.booleans(),
+        "backoff": backoffs,
+    }
+)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> list[dict[str, object]]:
+    batch = []
+    for job in draw(st.lists(new_jobs, min_size=1, max_size=3)):
+        when = draw(st.sampled_from(["now", "now", "delay", "run_at"]))
+        if when == "delay":
+            job = job | {"delay": draw(delays)}
+        elif when == "run_at":
+            job = job | {"in": draw(steps)}
+        batch.append(job)
+    return batch
+
+
+def jobs_of(queue: Standing) -> int:
+    # A queue without jobs is listed for its runners' sake, and a file remembers dead runners for a while.
+    return queue.pending + queue.retrying + queue.running + queue.failed + queue.cancelled
+
+
+class RollBackError(Exception):
+    pass
+
+
+class Engine:
+    """A store, with its ids of jobs and runners turned into numbers that are the same for every engine."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.ids: list[int] = []
+        self.runners: list[int] = []
+
+    def id_of(self, number: int) -> int:
+        return self.ids[number] if number >= 0 else 10**9
+
+    def number_of(self, job_id: int) -> int:
+        return self.ids.index(job_id)
+
+    def job(self, job: Job) -> Job:
+        return msgspec.structs.replace(job, id=self.number_of(job.id))
+
+    def claim(self, claim: Claim) -> Claim:
+        return msgspec.structs.replace(claim, job=self.job(claim.job), runner=self.runners.index(claim.runner))
+
+    def own(self, claim: Claim) -> Claim:
+        job = msgspec.structs.replace(claim.job, id=self.id_of(claim.job.id))
+        return msgspec.structs.replace(claim, job=job, runner=self.runners[claim.runner])
+
+    def turn(self, turn: Turn) -> Turn:
+        return Turn(
+            [self.claim(claim) for claim in turn.claims],
+            [self.claim(claim) for claim in turn.refused],
+            turn.suspects,
+            turn.next_due,
+        )
+
+    def beat(self, beat: Beat) -> Beat:
+        return Beat(
+            {self.number_of(job_id): attempt for job_id, attempt in beat.held.items()},
+            frozenset(map(self.number_of, beat.cancelled)),
+        )
+
+
+class TwoEngines(RuleBasedStateMachine):
+    claims: Bundle[Claim] = Bundle("claims")
+    runners: Bundle[int] = Bundle("runners")
+
+    @initialize(target=runners)
+    def open(self) -> object:
+        self.folder = Path(tempfile.mkdtemp(prefix="workqueue-machine-"))
+        self.clock = FakeClock()
+        self.memory = Engine(MemoryStore(self.clock))
+        self.sqlite = Engine(self.open_file())
+        self.enlisted = 0
+        return multiple(*(self.enlist_in(queue) for queue in QUEUES))
+
+    def open_file(self) -> SqliteStore:
+        # The least durability: a power cut is not part of the history, and each fsync costs.
+        return SqliteStore(self.folder / "q.db", clock=self.clock, durability="process")
+
+    def teardown(self) -> None:
+        if hasattr(self, "folder"):
+            for engine in (self.memory, self.sqlite):
+                engine.store.close()
+            shutil.rmtree(self.folder)
+
+    def both(self, act: Callable[[Engine], T]) -> T:
+        """Do it in both engines, and give the one answer."""
+        answer, of_the_file = act(self.memory), act(self.sqlite)
+        assert answer == of_the_file
+        return answer
+
+    def enlist_in(self, queue: str) -> int:
+        for engine in (self.memory, self.sqlite):
+            engine.runners.append(engine.store.enlist(queue, f"runner of {queue}"))
+        self.enlisted += 1
+        return self.enlisted - 1
+
+    @property
+    def pushed(self) -> int:
+        assert len(self.memory.ids) == len(self.sqlite.ids)
+        return len(self.memory.ids)
+
+    def some_job(self, data: st.DataObject) -> int:
+        return data.draw(st.integers(NEVER_PUSHED, self.pushed - 1), label="job")
+
+    def build(self, batch: list[dict[str, object]]) -> list[NewJob]:
+        jobs = []
+        for job in batch:
+            fields = dict(job)
+            if "in" in fields:
+                fields["run_at"] = self.clock.now() + fields.pop("in")
+            jobs.append(NewJob(**fields))
+        return jobs
+
+    # push
+
+    @rule(batch=batches())
+    def push(self, batch: list[dict[str, object]]) -> None:
+        jobs = self.build(batch)
+        for engine in (self.memory, self.sqlite):
+            pushed = engine.store.push(jobs)
+            assert pushed == sorted(pushed)
+            assert not engine.ids or pushed[0] > max(engine.ids)
+            engine.ids += pushed
+
+    @rule(batch=batches(), commits=st.booleans(), data=st.data())
+    def push_in_a_transaction(self, batch: list[dict[str, object]], commits: bool, data: st.DataObject) -> None:
+        jobs = self.build(batch)
+        cancelled = self.some_job(data) if data.draw(st.booleans(), label="cancels too") else NEVER_PUSHED
+        for engine in (self.memory, self.sqlite):
+            pushed: list[int] = []
+            try:
+                with engine.store.transaction() as transaction:
+                    transaction.execute("CREATE TABLE IF NOT EXISTS notes (word TEXT)")
+                    transaction.execute("INSERT INTO notes VALUES ('a')")
+                    pushed = engine.store.push(jobs)
+                    if cancelled != NEVER_PUSHED:
+                        try:
+                            engine.store.cancel(engine.id_of(cancelled))
+                        except JobNotFound:
+                            pass
+                    if not commits:
+                        raise RollBackError
+            except RollBackError:
+                continue
+            engine.ids += pushed
+
+    # claim and settle
+
+    @rule(target=claims, runner=runners, queue=st.sampled_from(QUEUES), limit=st.integers(1, 4), alone=st.booleans())
+    def claim(self, runner: int, queue: str, limit: int, alone: bool) -> object:
+        def act(engine: Engine) -> Turn:
+            want = Want(queue, engine.runners[runner], LEASE, limit, alone=alone)
+            return engine.turn(engine.store.turn([], want))
+
+        return multiple(*self.both(act).claims)
+
+    @rule(
+        target=claims,
+        held=st.lists(claims, max_size=4),
+        chosen=st.lists(outcomes, min_size=4, max_size=4),
+        archive=st.booleans(),
+        want=st.none() | st.tuples(runners, st.sampled_from(QUEUES), st.integers(1, 4), st.booleans()),
+    )
+    def settle(
+        self,
+        held: list[Claim],
+        chosen: list[Outcome],
+        archive: bool,
+        want: tuple[int, str, int, bool] | None,
+    ) -> object:
+        """Settle what may well be stale by now, or named twice, and claim in the same turn."""
+
+        def act(engine: Engine) -> Turn:
+            verdicts = [
+                settle(engine.own(claim), outcome, age=claim.age, archive=archive)
+                for claim, outcome in zip(held, chosen, strict=False)
+            ]
+            wanted = None
+            if want is not None:
+                runner, queue, limit, alone = want
+                wanted = Want(queue, engine.runners[runner], LEASE, limit, alone=alone)
+            return engine.turn(engine.store.turn(verdicts, wanted))
+
+        return multiple(*self.both(act).claims)
+
+    @rule(claim=claims, batch=batches(), commits=st.booleans())
+    def complete_in_a_transaction(self, claim: Claim, batch: list[dict[str, object]], commits: bool) -> None:
+        jobs = self.build(batch)
+
+        def act(engine: Engine) -> str:
+            try:
+                with engine.store.transaction(engine.own(claim)):
+                    pushed = engine.store.push(jobs)
+                    if not commits:
+                        raise RollBackError
+            except RollBackError:
+                return "rolled back"
+            except LeaseLost as error:
+                assert (error.job_id, error.attempt) == (engine.id_of(claim.job.id), claim.job.attempt)
+                return "lost"
+            engine.ids += pushed
+            return "committed"
+
+        self.both(act)
+
+    # runners
+
+    @rule(target=runners, queue=st.sampled_from(QUEUES))
+    def enlist(self, queue: str) -> int:
+        return self.enlist_in(queue)
+
+    @rule(runner=runners)
+    def retire(self, runner: int) -> None:
+        for engine in (self.memory, self.sqlite):
+            engine.store.retire(engine.runners[runner])
+
+    @rule(runner=runners)
+    def beat(self, runner: int) -> None:
+        self.both(lambda engine: engine.beat(engine.store.beat(engine.runners[runner], LEASE)))
+
+    @rule(target=claims, expired=st.booleans(), limit=st.integers(1, 5), rescues=st.booleans())
+    def orphans(self, expired: bool, limit: int, rescues: bool) -> object:
+        """Find orphans; rescue them, or keep them for a rescuer who comes late."""
+        found = self.both(
+            lambda engine: [engine.claim(claim) for claim in engine.store.orphans(expired=expired, limit=limit)]
+        )
+        if rescues:
+            verdicts = [settle(claim, Lost("runner ended"), age=claim.age) for claim in found]
+            turn = self.both(
+                lambda engine: engine.turn(
+                    engine.store.turn(
+                        [msgspec.structs.replace(verdict, claim=engine.own(verdict.claim)) for verdict in verdicts],
+                        None,
+                    )
+                )
+            )
+            assert turn.refused == []
+        return multiple(*found)
+
+    # people
+
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        number = self.some_job(data)
+
+        def act(engine: Engine) -> bool | str:
+            try:
+                return engine.store.cancel(engine.id_of(number))
+            except JobNotFound:
+                return "not found"
+
+        self.both(act)
+
+    @rule(queue=st.sampled_from(QUEUES))
+    def restore_failed(self, queue: str) -> None:
+        self.both(lambda engine: engine.store.restore(queue, None))
+
+    @rule(queue=st.sampled_from(QUEUES), data=st.data())
+    def restore(self, queue: str, data: st.DataObject) -> None:
+        numbers = [self.some_job(data) for _ in range(3)]
+        self.both(lambda engine: engine.store.restore(queue, list(map(engine.id_of, numbers))))
+
+    @rule(queue=st.sampled_from(QUEUES), status=st.sampled_from(STATUSES))
+    def clean(self, queue: str, status: JobStatus) -> None:
+        self.both(lambda engine: engine.store.clean(queue, status))
+
+    # time and the file
+
+    @rule(step=steps)
+    def advance(self, step: timedelta) -> None:
+        self.clock.advance(step)
+
+    @rule()
+    def reopen(self) -> None:
+        """A file that was closed has no living runners; what they held is found again."""
+        self.sqlite.store.close()
+        self.sqlite.store = self.open_file()
+        for runner in self.memory.runners:
+            self.memory.store.retire(runner)
+
+    # after each step
+
+    @invariant()
+    def both_look_the_same(self) -> None:
+        if not hasattr(self, "sqlite"):
+            return
+        jobs = self.both(lambda engine: [engine.job(job) for job in engine.store.find(Find(limit=10**6))])
+        for job in jobs:
+            self.both(lambda engine, number=job.id: engine.store.history(engine.id_of(number)))
+        self.both(lambda engine: [(engine.store.size(queue), engine.store.idle(queue)) for queue in QUEUES])
+        self.both(lambda engine: [found for found in engine.store.overview().queues if jobs_of(found)])
+        self.both(lambda engine: [engine.beat(engine.store.held(runner)) for runner in engine.runners])
+        assert self.both(lambda engine: engine.store.check()) == []
+
+
+TwoEngines.TestCase.settings = settings(settings.default, max_examples=40, stateful_step_count=30)
+test_both_engines_tell_one_history = TwoEngines.TestCase

@@ -1,0 +1,149 @@
+"""What the tests of the store share: a clock that stands still until it is told, and factories with plain defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from workqueue.job import Claim, NewJob
+from workqueue.lifecycle import (
+    Cancelled,
+    HandedBack,
+    Lost,
+    Outcome,
+    Raised,
+    Returned,
+    Settlement,
+    settle,
+)
+from workqueue.store.clock import instant, micros
+from workqueue.store.contract import Find, Store, Turn, Want
+
+QUEUE = "default"
+LEASE = timedelta(seconds=60)
+SECOND = timedelta(seconds=1)
+TICK = timedelta(microseconds=1)
+START = 1_700_000_000_000_000  # microseconds since 1970: 2023-11-14 22:13:20 UTC
+
+
+class FakeClock:
+    """A store's clock that moves only by `advance`; backwards too."""
+
+    def __init__(self, at: int = START) -> None:
+        self._at = at
+
+    def __call__(self) -> int:
+        return self._at
+
+    def advance(self, step: timedelta) -> None:
+        self._at += micros(step)
+
+    def now(self) -> datetime:
+        return instant(self._at)
+
+
+def new_job(**changes: object) -> NewJob:
+    return NewJob(**({"queue": QUEUE, "name": "task", "data": b"{}"} | changes))  # type: ignore[arg-type]
+
+
+def push(store: Store, **changes: object) -> int:
+    [job_id] = store.push([new_job(**changes)])
+    return job_id
+
+
+def claim_all(
+    store: Store, runner: int | None = None, *, queue: str = QUEUE, limit: int = 1000, alone: bool = False
+) -> list[Claim]:
+    """Claim what is due; without a runner, as a new one."""
+    return turn(store, [], runner, queue=queue, limit=limit, alone=alone).claims
+
+
+def claim_one(store: Store, runner: int | None = None, *, queue: str = QUEUE, alone: bool = False) -> Claim:
+    [claim] = claim_all(store, runner, queue=queue, limit=1, alone=alone)
+    return claim
+
+
+def turn(
+    store: Store,
+    settlements: list[Settlement],
+    runner: int | None = None,
+    *,
+    queue: str = QUEUE,
+    limit: int = 1000,
+    alone: bool = False,
+) -> Turn:
+    """Settle and claim; without a runner, as a new one."""
+    if runner is None:
+        runner = store.enlist(queue, "tests")
+    return store.turn(settlements, Want(queue, runner, LEASE, limit, alone=alone))
+
+
+def verdict(claim: Claim, outcome: Outcome, *, archive: bool = True) -> Settlement:
+    return settle(claim, outcome, age=claim.age, archive=archive)
+
+
+def completed(claim: Claim) -> Settlement:
+    return verdict(claim, Returned())
+
+
+def raised(
+    claim: Claim,
+    error: str = "ValueError: bad",
+    *,
+    recoverable: bool = False,
+    delay: timedelta | None = None,
+    archive: bool = True,
+) -> Settlement:
+    return verdict(claim, Raised(error, "a traceback", SECOND, recoverable, delay), archive=archive)
+
+
+def again(claim: Claim, delay: timedelta = timedelta(0)) -> Settlement:
+    """The handler failed, and the job is to be tried again after `delay`."""
+    return raised(claim, "RecoverableWorkerError: later", recoverable=True, delay=delay)
+
+
+def gave_up(claim: Claim) -> Settlement:
+    return verdict(claim, Cancelled("cancelled while running", SECOND))
+
+
+def handed_back(claim: Claim) -> Settlement:
+    return verdict(claim, HandedBack())
+
+
+def lost(claim: Claim, *, archive: bool = True) -> Settlement:
+    return verdict(claim, Lost("runner ended"), archive=archive)
+
+
+def apply(store: Store, *settlements: Settlement) -> list[Claim]:
+    """Settle without claiming; give the refused."""
+    return store.turn(list(settlements), None).refused
+
+
+def ids(claims: list[Claim]) -> list[int]:
+    return [claim.job.id for claim in claims]
+
+
+def everything(store: Store) -> list[object]:
+    """All jobs of a store with their histories, to compare before and after."""
+    jobs = store.find(Find(limit=1_000_000))
+    return [(job, store.history(job.id)) for job in jobs]
+
+
+def settled_at_once(store: Store, settled: Callable[[Claim], Settlement], **changes: object) -> int:
+    """Push a job, claim it and settle it so; what else was claimed with it is handed back."""
+    job_id = push(store, **changes)
+    runner = store.enlist(QUEUE, "tests")
+    claims = claim_all(store, runner, queue=str(changes.get("queue", QUEUE)))
+    assert job_id in ids(claims)
+    assert apply(store, *(settled(c) if c.job.id == job_id else handed_back(c) for c in claims)) == []
+    store.retire(runner)
+    return job_id
+
+
+def a_failed_job(store: Store, **changes: object) -> int:
+    return settled_at_once(store, raised, **changes)
+
+
+def a_suspect(store: Store, **changes: object) -> int:
+    """A job that was lost once, and waits to run alone."""
+    return settled_at_once(store, lost, **changes)

@@ -1,0 +1,70 @@
+"""Mistakes that a type checker must find: every line marked so, and no other. Checked by test_types.py; not run."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from workqueue import Backoff, Context, Job, Queue, RecoverableWorkerError, Worker
+
+
+class NoId:
+    def do_work(self, ctx: Context, job: Job) -> None: ...
+
+
+class NoContext:
+    def id(self) -> str:
+        return "no context"
+
+    def do_work(self, job: Job) -> None: ...
+
+
+class NumberedId:
+    def id(self) -> int:
+        return 5
+
+    def do_work(self, ctx: Context, job: Job) -> None: ...
+
+
+no_id: Worker = NoId()  # error
+no_context: Worker = NoContext()  # error
+numbered_id: Worker = NumberedId()  # error
+
+Queue()  # error
+Queue(5)  # error
+Queue("jobs.db", lambda ctx, job: None)  # error
+Queue("jobs.db", bach_size=5)  # error
+Queue("jobs.db", batch_size="5")  # error
+Queue("jobs.db", durability="fast")  # error
+Queue("jobs.db", poll_rate="5s")  # error
+Queue("jobs.db", backoff=5)  # error
+Backoff(min="1s")  # error
+Backoff(first=5)  # error
+RecoverableWorkerError("busy", delay="soon")  # error
+
+
+def use(queue: Queue, job: Job, ctx: Context) -> None:
+    queue.push()  # error
+    queue.push(5)  # error
+    queue.push("n", run_at="tomorrow")  # error
+    queue.push("n", 1, datetime.now())  # error
+    queue.push("n", delay=5)  # error
+    queue.push("n", priority="high")  # error
+    queue.push_bytes("n", "text")  # error
+    queue.push_many("n", 5)  # error
+    queue.get("1")  # error
+    queue.cancel("1")  # error
+    queue.jobs(status=3)  # error
+    queue.jobs("failed")  # error
+    queue.wait_idle("5s")  # error
+    queue.size().done  # error
+    job.name = "other"  # error
+    job.payload  # error
+    ctx.wait("5")  # error
+    with queue.transaction() as rows:
+        rows.commit()  # error
+        rows.execute("SELECT ?", ([1],))  # error
+
+
+async def use_async(queue: Queue) -> None:
+    job_id: int = queue.apush("n")  # error
+    await queue.push("n")  # error

@@ -1,0 +1,123 @@
+"""What users write, and a strict type checker must accept. Checked by test_types.py; not run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import assert_type
+
+from workqueue import (
+    Attempt,
+    Backoff,
+    Context,
+    Job,
+    JobNotFound,
+    JobStatus,
+    Queue,
+    RecoverableWorkerError,
+    Size,
+    Worker,
+)
+
+
+@dataclass
+class Mail:
+    to: str
+
+
+class Plain:
+    def id(self) -> str:
+        return "plain"
+
+    def do_work(self, ctx: Context, job: Job) -> None:
+        assert_type(ctx.cancelled, bool)
+        assert_type(ctx.wait(0.5), bool)
+        assert_type(ctx.deadline, datetime | None)
+        assert_type(job.decode(Mail), Mail)
+        assert_type(job.decode(list[int]), list[int])
+        with ctx.transaction() as rows:
+            rows.execute("INSERT INTO sent VALUES (?, :b)", (1, "x", b"", None, 2.5))
+            rows.execute("INSERT INTO sent VALUES (:to)", {"to": "ada"})
+        raise RecoverableWorkerError("busy", delay=timedelta(seconds=5))
+
+
+class Async:
+    def id(self) -> str:
+        return "async"
+
+    async def do_work(self, ctx: Context, job: Job) -> int:
+        assert_type(await ctx.sleep(1), bool)
+        return len(job.data)
+
+
+class OtherNames:
+    def id(self) -> str:
+        return "other names"
+
+    def do_work(self, context: Context, task: Job) -> None: ...
+
+
+workers: list[Worker] = [Plain(), Async(), OtherNames()]
+
+Queue("jobs.db")
+Queue(Path("jobs.db"), Plain())
+Queue(":memory:", Async(), concurrency=1000, auto_start=False)
+Queue(
+    "jobs.db",
+    None,
+    id="mail",
+    timing=True,
+    archive=False,
+    backoff=Backoff(factor=2, jitter=True, min=timedelta(seconds=1), max=timedelta(hours=1), limit=5),
+    batch_size=500,
+    poll_rate=0.5,
+    grace=timedelta(seconds=5),
+    lease=60,
+    max_payload=1024,
+    durability="process",
+)
+
+
+def use(queue: Queue) -> None:
+    assert_type(queue.id, str)
+    assert_type(queue.push("n"), int)
+    assert_type(queue.push("n", {"to": ["ada"]}, run_at=datetime.now(UTC), priority=5), int)
+    assert_type(queue.push("n", Mail("ada")), int)
+    assert_type(queue.push_after("n", Mail("ada"), 5), int)
+    assert_type(queue.push_after("n", delay=timedelta(seconds=5)), int)
+    assert_type(queue.push_bytes("n", b"data"), int)
+    assert_type(queue.push_many("n", (n for n in range(5))), list[int])
+    assert_type(queue.size(), Size)
+    assert_type(queue.size().waiting, int)
+    assert_type(queue.jobs(status="failed", limit=5, after=7), list[Job])
+    assert_type(queue.jobs(status=JobStatus.FAILED, name="n"), list[Job])
+    assert_type(queue.get(1).run_at, datetime)
+    assert_type(queue.get(1).backoff.for_attempt(2.5), timedelta)
+    assert_type(queue.history(1), list[Attempt])
+    assert_type(queue.cancel(1), bool)
+    assert_type(queue.restore(1, 2, 3), int)
+    assert_type(queue.restore_failed_jobs(), int)
+    assert_type(queue.clean_failed_jobs(), int)
+    assert_type(queue.wait_idle(), bool)
+    assert_type(queue.wait_idle(timedelta(seconds=5)), bool)
+    assert_type(queue.start(), bool)
+    assert_type(queue.check(), list[str])
+    assert_type(Job.from_bytes(bytes(queue.get(1))), Job)
+    with queue.transaction() as rows:
+        assert_type(rows.execute("SELECT 1").fetchall(), list[tuple[None | int | float | str | bytes, ...]])
+    try:
+        queue.get(1)
+    except JobNotFound as error:
+        assert_type(error.job_id, int)
+    queue.stop(grace=5)
+    queue.close()
+
+
+async def use_async(queue: Queue) -> None:
+    assert_type(await queue.apush("n", {"a": 1}, delay=5), int)
+
+
+def open_it() -> None:
+    with Queue("jobs.db") as queue:
+        assert_type(queue, Queue)
