@@ -1,0 +1,1 @@
+"""The speed of workqueue, side by side with a hand-written loop (R) and a peer: `python -m bench`."""

@@ -1,0 +1,55 @@
+"""`python -m bench` prints the speed table; `--write` keeps it in docs/performance.md."""
+
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+
+from bench import backlog, drain, idle, memory, neighbour, push, rescue, sleepers
+from bench.child import ROOT
+from bench.samples import FULL, QUICK
+from bench.table import Row, as_markdown, as_typed, machine, write_page
+
+SCENARIOS = {
+    "push": push.one_by_one,
+    "push-threads": push.threads,
+    "push-many": push.many,
+    "drain": drain.one_process,
+    "drain-two": drain.two_processes,
+    "idle": idle.pick_up,
+    "waiting": backlog.waiting,
+    "future": backlog.later,
+    "archive": backlog.archived,
+    "neighbour": neighbour.cpu_bound,
+    "rescue": rescue.killed,
+    "memory": memory.flat,
+    "sleepers": sleepers.at_once,
+}
+
+
+@click.command()
+@click.option("--only", type=click.Choice(list(SCENARIOS)), multiple=True, help="Run this scenario; may be repeated.")
+@click.option("--quick", is_flag=True, help="Tiny sizes, one round: to see that it works. The figures mean nothing.")
+@click.option("--write", is_flag=True, help="Keep the table in docs/performance.md.")
+@click.option("--folder", type=click.Path(exists=True, file_okay=False, path_type=Path), default=Path(),
+              help="Put the files of the run there, on the file system to be measured.  [default: here]")  # fmt: skip
+def main(only: tuple[str, ...], folder: Path, *, quick: bool, write: bool) -> None:
+    """Measure the speed of workqueue beside a hand-written loop and a peer, and print one table."""
+    if write and (quick or only):
+        raise click.UsageError("expected --write to be alone: the page holds the whole table at its full size")
+    rows: list[Row] = []
+    for name in only or SCENARIOS:
+        began = time.monotonic()
+        click.echo(f"{name} …", err=True, nl=False)
+        with TemporaryDirectory(dir=folder, prefix=".bench-") as inside:
+            rows += SCENARIOS[name](QUICK if quick else FULL, Path(inside).resolve())
+        click.echo(f" {time.monotonic() - began:.1f} s", err=True)
+    click.echo(f"{as_markdown(rows)}\n\n{machine(folder)}")
+    if write:
+        write_page(ROOT / "docs" / "performance.md", rows, command=as_typed(), folder=folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
