@@ -87,10 +87,19 @@ def one_of(value: T, values: Sequence[T], name: str) -> T:
     return value
 
 
-def job_id(value: object) -> int:
+def job_id(value: int) -> int:
     """Give `value` if it can be the id of a job. Raises InvalidOption, or JobNotFound for a number no job can have."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidOption(f"expected a job's id to be a whole number, got: {value!r}", name="job_id", value=value)
-    if not 0 < value < _NO_ID:
+    if not may_be_job_id(value):
         raise JobNotFound(value)
     return value
+
+
+def may_be_job_id(value: int) -> bool:
+    """Say whether a job could have this id. Raises InvalidOption when it is no whole number."""
+    if not _is_whole(value):
+        raise InvalidOption(f"expected a job's id to be a whole number, got: {value!r}", name="job_id", value=value)
+    return 0 < value < _NO_ID
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

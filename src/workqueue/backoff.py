@@ -66,7 +66,7 @@ class Backoff:
 
         What overflows, is infinite or is not a number ends at `max`; `min >= max` gives `max`.
         """
-        if self.min >= self.max:
+        if self.min >= self.max or n == math.inf:
             return self.max
         lowest = self.min.total_seconds()
         highest = self.max.total_seconds()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import TypeVar, overload
@@ -138,3 +139,6 @@ class Size(msgspec.Struct, frozen=True):
 
     waiting: int
     failed: int
+
+    def __iter__(self) -> Iterator[int]:
+        return iter((self.waiting, self.failed))

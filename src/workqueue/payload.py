@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 DEFAULT_LIMIT = 1024 * 1024
 _DEEPEST = 64
+_LOST = (b"null", b'"nan"', b'"inf"', b'"-inf"')  # what msgspec makes of numbers that are not finite
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder()
@@ -36,8 +37,8 @@ def encode(value: object, *, limit: int = DEFAULT_LIMIT) -> bytes:
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         path, reason = next(_faults(value, "$", 0), ("$", str(error)))
         raise InvalidPayload(f"expected data that JSON can carry, got at {path}: {reason}", path=path) from error
-    # A lost NaN shows as null; only then is the slow walk worth its time. So is it for text with many brackets.
-    if b"null" in data or data.count(b"[") + data.count(b"{") > _DEEPEST:
+    # Only where one of these shows is the slow walk worth its time, and where there are many brackets.
+    if any(trace in data for trace in _LOST) or data.count(b"[") + data.count(b"{") > _DEEPEST:
         for path, reason in _faults(value, "$", 0):
             raise InvalidPayload(f"expected data that JSON can carry, got at {path}: {reason}", path=path)
     check_size(data, limit=limit)
@@ -91,7 +92,9 @@ def _faults(value: object, path: str, depth: int) -> Iterator[tuple[str, str]]:
         yield path, repr(value)
     elif isinstance(value, Mapping):
         for key, item in cast("Mapping[object, object]", value).items():
-            if isinstance(key, bool) or not isinstance(key, str | int | float):
+            if isinstance(key, float) and not math.isfinite(key):
+                yield path, f"the key {key!r}"
+            elif isinstance(key, bool) or not isinstance(key, str | int | float):
                 yield path, f"a key of type {type(key).__name__}"
             elif reason := _refusal(key):
                 yield path, reason

@@ -22,7 +22,7 @@ from workqueue.arguments import as_status, at_least, aware, between, checked_nam
 from workqueue.backoff import Backoff
 from workqueue.context import Context
 from workqueue.duration import as_duration
-from workqueue.errors import InvalidOption, JobNotFound, QueueClosed, UsageError
+from workqueue.errors import InvalidOption, InvalidPayload, QueueClosed, UsageError
 from workqueue.job import Attempt, Job, JobStatus, NewJob, Size
 from workqueue.runner import Plan, Runner
 from workqueue.store import open_store
@@ -139,6 +139,8 @@ class Queue:
         When it raises midway, the full thousands before are stored; the error's `__notes__` say how many.
         """
         store = self._open_store()
+        if isinstance(objs, str | bytes):
+            raise InvalidPayload(f"expected several objects, got one {type(objs).__name__}; push it by push()")
         head = self._new_job(name, b"", run_at=run_at, priority=priority)
         ids: list[int] = []
         try:
@@ -200,11 +202,7 @@ class Queue:
 
     def history(self, job_id: int) -> list[Attempt]:
         """Give the attempts of a job that did not complete: error, traceback, runner, duration."""
-        try:
-            known = arguments.job_id(job_id)
-        except JobNotFound:
-            return []
-        return self._open_store().history(known)
+        return self._open_store().history(job_id) if arguments.may_be_job_id(job_id) else []
 
     def wait_idle(self, timeout: timedelta | float | None = None) -> bool:
         """Wait until nothing of this queue runs, is due, or waits for another try; False when `timeout` came first.
@@ -237,7 +235,8 @@ class Queue:
 
     def restore(self, *job_ids: int) -> int:
         """Make these failed or cancelled jobs wait again, with fresh counters; gives how many of them there were."""
-        return self._open_store().restore(self.id, [job_id for job_id in job_ids if 0 < job_id < 2**63])
+        known = [job_id for job_id in job_ids if arguments.may_be_job_id(job_id)]
+        return self._open_store().restore(self.id, known)
 
     def clean_failed_jobs(self) -> int:
         """Delete all failed jobs; gives how many."""
@@ -284,6 +283,7 @@ class Queue:
         _open_queues.discard(self)
 
     def __enter__(self) -> Self:
+        self._open_store()
         return self
 
     def __exit__(

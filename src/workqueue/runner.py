@@ -22,7 +22,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final, cast
 
 import msgspec
@@ -268,7 +268,7 @@ class Runner:
         """One round of stopping; say whether nothing is left in hand."""
         for context in self._executor.take_back():
             self._hand_back(context)
-        deadline = datetime.now(UTC) + timedelta(seconds=max(0.0, self._give_up_at - time.monotonic()))
+        deadline = self._store.now() + timedelta(seconds=max(0.0, self._give_up_at - time.monotonic()))
         for context in list(self._in_hand.values()):
             if not context.cancelled:
                 context.deadline = deadline

@@ -424,26 +424,15 @@ def test_a_thread_that_acts_in_the_name_of_an_open_block_does_not_hang(store):
 
 
 def test_a_context_that_outlives_its_block_pushes_on_its_own(store):
-    """A task that was started inside the block runs after it, with the block's context."""
+    """A task that was started inside the block runs after it, with the block's context; it joins no later block."""
     with store.transaction():
         started_inside = contextvars.copy_context()
-    opened, go_on = threading.Event(), threading.Event()
-
-    def fails() -> None:
-        with pytest.raises(Oops), store.transaction():
-            opened.set()
-            go_on.wait(30)
-            raise Oops
-
-    with ThreadPoolExecutor(2) as pool:
-        failing = pool.submit(fails)
-        assert opened.wait(30)
-        pushing = pool.submit(started_inside.run, push, store)
-        # Not waited for: it may have to wait for the other's end itself. Whether or not, what it stores must last.
-        threading.Timer(0.05, go_on.set).start()
-        failing.result(30)
-        job_id = pushing.result(30)
-    assert store.get(job_id).status is JobStatus.PENDING
+    with pytest.raises(Oops), store.transaction():
+        with pytest.raises(UsageError, match="no await inside"):
+            started_inside.run(push, store)
+        raise Oops
+    job_id = started_inside.run(push, store)
+    assert [job.id for job in store.find(Find())] == [job_id]
 
 
 def test_a_context_that_outlives_its_block_can_open_a_transaction(store):

@@ -6,13 +6,13 @@ import json
 import sqlite3
 
 import pytest
-
 from workqueue.store.sqlite.engine import SqliteStore
 from workqueue.store.sqlite.schema import SQL
 
 FILL = """
     WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :rows)
-    INSERT INTO jobs (queue, name, status, ready, priority, position, run_at, pushed_at, backoff, attempt, settled_at, data)
+    INSERT INTO jobs
+        (queue, name, status, ready, priority, position, run_at, pushed_at, backoff, attempt, settled_at, data)
     SELECT 'default', 'task', :status, :ready, :priority, 0, :run_at, 1, 1, 1, :settled_at, x'7b7d' FROM n
 """
 WAITING = {"status": 0, "ready": 1, "priority": 0, "run_at": 1, "settled_at": None}

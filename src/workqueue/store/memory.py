@@ -572,5 +572,5 @@ class _MemoryTransaction:
         if not self._connection.in_transaction:
             raise UsageError(
                 "expected the transaction to be open until its block ends, but a statement inside ended it (such as "
-                "INSERT OR ROLLBACK); leave that to the block"
+                "a conflict that rolls back); leave that to the block"
             )

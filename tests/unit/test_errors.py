@@ -1,0 +1,146 @@
+"""Each error: its place in the tree, its message to the letter, and its values as attributes."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+import re
+from datetime import timedelta
+
+import pytest
+import workqueue
+from workqueue import RecoverableWorkerError, errors
+from workqueue.errors import (
+    InvalidOption,
+    InvalidPayload,
+    JobNotFound,
+    LeaseLost,
+    QueueClosed,
+    QueueFull,
+    SchemaOutdated,
+    StoreError,
+    StoreUnavailable,
+    UnsuitableFile,
+    UsageError,
+    WorkqueueError,
+)
+
+PARENTS = {
+    WorkqueueError: (Exception,),
+    UsageError: (WorkqueueError,),
+    InvalidOption: (UsageError, ValueError),
+    InvalidPayload: (UsageError, ValueError),
+    JobNotFound: (UsageError, LookupError),
+    QueueClosed: (UsageError,),
+    StoreError: (WorkqueueError,),
+    StoreUnavailable: (StoreError,),
+    QueueFull: (StoreUnavailable,),
+    UnsuitableFile: (StoreError,),
+    SchemaOutdated: (StoreError,),
+    LeaseLost: (WorkqueueError,),
+    RecoverableWorkerError: (WorkqueueError,),
+}
+
+
+@pytest.mark.parametrize("kind", PARENTS, ids=lambda kind: kind.__name__)
+def test_each_error_has_its_place_in_the_tree(kind):
+    assert kind.__bases__ == PARENTS[kind]
+
+
+def test_the_tree_has_no_error_that_is_not_named_here():
+    found = {kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, BaseException)}
+    assert found | {RecoverableWorkerError} == set(PARENTS)
+
+
+def test_the_picture_in_the_docstring_names_them_all_in_the_right_depth():
+    depth = {
+        name: len(branch) // 4 for branch, name in re.findall(r"^([│├└─ ]*)([A-Z]\w+)", errors.__doc__, re.MULTILINE)
+    }
+    for kind in PARENTS:
+        assert depth[kind.__name__] == len([base for base in kind.__mro__ if issubclass(base, WorkqueueError)]) - 1
+
+
+def test_users_can_catch_every_error_by_a_public_name():
+    assert [kind.__name__ for kind in PARENTS if getattr(workqueue, kind.__name__, None) is not kind] == []
+
+
+@pytest.mark.parametrize("kind", [WorkqueueError, UsageError])
+def test_a_plain_error_says_what_it_was_given(kind):
+    assert str(kind("expected a, got b")) == "expected a, got b"
+
+
+def test_an_invalid_option_carries_its_name_and_value():
+    value = object()
+    error = InvalidOption("expected x to be 1, got: 2", name="x", value=value)
+    assert str(error) == "expected x to be 1, got: 2"
+    assert (error.name, error.value) == ("x", value)
+
+
+def test_an_invalid_payload_carries_the_path_of_the_bad_value():
+    error = InvalidPayload("expected JSON, got at $.to[3]: nan", path="$.to[3]")
+    assert str(error) == "expected JSON, got at $.to[3]: nan"
+    assert error.path == "$.to[3]"
+    assert InvalidPayload("expected JSON").path == "$"
+
+
+def test_a_job_that_is_not_found_is_named():
+    error = JobNotFound(42)
+    assert str(error) == "expected the id of a job in this file, got: 42; completed jobs leave the file"
+    assert error.job_id == 42
+
+
+def test_a_closed_queue_is_named():
+    error = QueueClosed("jobs.db")
+    assert str(error) == "expected an open queue, but 'jobs.db' was closed; create a new Queue to go on"
+    assert error.path == "jobs.db"
+
+
+@pytest.mark.parametrize("kind", [StoreError, StoreUnavailable, QueueFull, UnsuitableFile])
+def test_an_error_of_the_store_names_its_file(kind):
+    error = kind("expected room, got none", path="/tmp/jobs.db")
+    assert str(error) == "expected room, got none"
+    assert error.path == "/tmp/jobs.db"
+
+
+def test_an_outdated_program_is_told_both_versions():
+    error = SchemaOutdated(path="jobs.db", found=3, known=2)
+    assert str(error) == (
+        "expected 'jobs.db' to have schema version 2 or older, got: 3; "
+        "it was opened by a newer workqueue: upgrade this program (nothing was changed)"
+    )
+    assert (error.path, error.found, error.known) == ("jobs.db", 3, 2)
+
+
+def test_a_lost_lease_names_the_attempt():
+    error = LeaseLost(7, 2)
+    assert str(error) == (
+        "expected job 7 to be running as attempt 2, but it was taken back meanwhile "
+        "(its lease ended, or its runner was thought dead); nothing of this attempt was written"
+    )
+    assert (error.job_id, error.attempt) == (7, 2)
+
+
+def test_a_recoverable_error_carries_its_delay():
+    assert RecoverableWorkerError().delay is None
+    assert str(RecoverableWorkerError()) == ""
+    error = RecoverableWorkerError("later", delay=timedelta(seconds=3))
+    assert (str(error), error.delay) == ("later", timedelta(seconds=3))
+    assert RecoverableWorkerError("at once", timedelta(0)).delay == timedelta(0)
+
+
+def test_a_recoverable_error_has_no_negative_delay():
+    with pytest.raises(InvalidOption) as caught:
+        RecoverableWorkerError("x", delay=timedelta(seconds=-1))
+    assert (caught.value.name, caught.value.value) == ("delay", timedelta(seconds=-1))
+    assert "zero or more" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [JobNotFound(3), QueueClosed("p"), RecoverableWorkerError("x", timedelta(seconds=1))],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_of_one_argument_survive_a_trip_between_processes(error):
+    back = pickle.loads(pickle.dumps(error))
+    assert type(back) is type(error)
+    assert vars(back) == vars(error)
