@@ -10,7 +10,7 @@ import click
 from bench import backlog, drain, idle, memory, neighbour, push, rescue, sleepers
 from bench.child import ROOT
 from bench.samples import FULL, QUICK
-from bench.table import Row, as_markdown, as_typed, machine, write_page
+from bench.table import Row, as_markdown, describe_machine, write_page
 
 SCENARIOS = {
     "push": push.one_by_one,
@@ -39,6 +39,7 @@ def main(only: tuple[str, ...], folder: Path, *, quick: bool, write: bool) -> No
     """Measure the speed of workqueue beside a hand-written loop and a peer, and print one table."""
     if write and (quick or only):
         raise click.UsageError("expected --write to be alone: the page holds the whole table at its full size")
+    machine = describe_machine(folder)
     rows: list[Row] = []
     for name in only or SCENARIOS:
         began = time.monotonic()
@@ -46,9 +47,9 @@ def main(only: tuple[str, ...], folder: Path, *, quick: bool, write: bool) -> No
         with TemporaryDirectory(dir=folder, prefix=".bench-") as inside:
             rows += SCENARIOS[name](QUICK if quick else FULL, Path(inside).resolve())
         click.echo(f" {time.monotonic() - began:.1f} s", err=True)
-    click.echo(f"{as_markdown(rows)}\n\n{machine(folder)}")
+    click.echo(f"{as_markdown(rows)}\n\n{machine}")
     if write:
-        write_page(ROOT / "docs" / "performance.md", rows, command=as_typed(), folder=folder)
+        write_page(ROOT / "docs" / "performance.md", rows, machine)
 
 
 if __name__ == "__main__":

@@ -38,10 +38,6 @@ class Child:
         self._process.stdin.write(f"{word}\n")
         self._process.stdin.flush()
 
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
     def __enter__(self) -> Self:
         return self
 

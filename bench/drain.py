@@ -3,6 +3,7 @@
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,20 +19,17 @@ from bench.work import NoOp, objects
 
 def rate(kind: str, folder: Path, count: int, *, processes: int = 1, busy: bool = False) -> float:
     """Give the jobs per second that so many processes of a kind drain, from their start to the last job's end."""
-    with TemporaryDirectory(dir=folder) as inside:
+    with TemporaryDirectory(dir=folder) as inside, ExitStack() as stack:
         path = Path(inside) / f"{kind}.db"
         _fill(kind, path, count)
-        children = [Child("bench.drain", kind, path, "busy" if busy else "quiet") for _ in range(processes)]
-        try:
-            for child in children:
-                child.read()
-            began = time.monotonic()
-            for child in children:
-                child.tell()
-            ends = [child.read() for child in children]
-        finally:
-            for child in children:
-                child.kill()
+        company = "busy" if busy else "quiet"
+        children = [stack.enter_context(Child("bench.drain", kind, path, company)) for _ in range(processes)]
+        for child in children:
+            child.read()
+        began = time.monotonic()
+        for child in children:
+            child.tell()
+        ends = [child.read() for child in children]
     assert sum(end["count"] for end in ends) == count, f"{kind}: expected {count} jobs to run, got: {ends}"
     return count / (max(end["last"] for end in ends if end["count"]) - began)
 

@@ -2,7 +2,9 @@
 
 import random
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from workqueue import Context, Job, Queue
@@ -51,7 +53,7 @@ def pick_up(effort: Effort, folder: Path) -> list[Row]:
     ]
 
 
-def _delays(child: Child, push: object, count: int) -> list[float]:
+def _delays(child: Child, push: Callable[[], object], count: int) -> list[float]:
     delays = []
     for _ in range(count):
         time.sleep(random.uniform(0.002, 0.02))  # it shall be asleep again, and not in step with its polls
@@ -100,8 +102,13 @@ def main(kind: str, path: Path) -> None:
             ready()
             sys.stdin.readline()  # until the parent is gone
         return
-    loop = RawLoop(path)
     ready()
+    threading.Thread(target=_poll, args=(path,), daemon=True).start()
+    sys.stdin.readline()
+
+
+def _poll(path: Path) -> None:
+    loop = RawLoop(path)
     while True:
         pushed_at = loop.take()
         if isinstance(pushed_at, float):

@@ -26,7 +26,7 @@ reported as it is.
 
 @dataclass(frozen=True)
 class Row:
-    """One line. reach: what design asks for; stands_at: the figure to compare with it; figures: what it came from."""
+    """One line. reach: what the design asks for; stands_at: the figure to hold against it; figures: its origin."""
 
     what: str
     reach: str
@@ -46,17 +46,16 @@ def as_markdown(rows: Iterable[Row]) -> str:
     )
 
 
-def write_page(page: Path, rows: Iterable[Row], *, command: str, folder: Path) -> None:
-    """Keep the table in `page`, with the machine it was measured on. folder: where the files of the run were."""
-    page.parent.mkdir(exist_ok=True)
-    text = _PAGE.format(command=command, table=as_markdown(rows), machine=machine(folder))
-    page.write_text(text, encoding="utf-8")
+def write_page(page: Path, rows: Iterable[Row], machine: str) -> None:
+    """Keep the table in `page`, with the machine it was measured on."""
+    page.write_text(_PAGE.format(command=_as_typed(), table=as_markdown(rows), machine=machine), encoding="utf-8")
 
 
-def machine(folder: Path) -> str:
-    """Say what it was measured on."""
+def describe_machine(folder: Path) -> str:
+    """Say what it is measured on, before the run makes a load itself. folder: where the files of the run are."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     facts = {
-        "CPU": f"{_cpu_model()}, {len(os.sched_getaffinity(0))} cores",
+        "CPU": f"{_cpu_model()}, {cores} cores, load before the run {os.getloadavg()[0]:.1f}",
         "system": f"{platform.system()} {platform.release()}, {_file_system(folder)}",
         "Python": f"{platform.python_implementation()} {platform.python_version()}, SQLite {sqlite3.sqlite_version}",
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
@@ -83,6 +82,6 @@ def _file_system(folder: Path) -> str:
     return max(holding, key=lambda mount: len(mount[0]))[1]
 
 
-def as_typed() -> str:
+def _as_typed() -> str:
     """Give the command of this run."""
     return " ".join(["python -m bench", *sys.argv[1:]])

@@ -76,6 +76,8 @@ class Backoff:
             return self.max
         if not seconds < highest:
             return self.max
+        if seconds <= lowest:
+            return self.min
         if self.jitter:
             seconds = lowest + random.random() * (seconds - lowest)  # noqa: S311 - spreads load, guards no secret
         return max(self.min, timedelta(seconds=seconds))

@@ -63,6 +63,7 @@ def test_ids_of_one_push_follow_its_order_whatever_the_jobs_are(store):
 def test_an_id_is_not_used_again_after_its_job_has_left(store):
     last = push(store)
     apply(store, completed(claim_one(store)))
+    store.push([])
     assert push(store) > last
 
 

@@ -55,7 +55,8 @@ def test_jitter_only_shortens(backoff, n):
     assert backoff.for_attempt(n) <= plain.for_attempt(n) + timedelta(microseconds=1)
 
 
-@given(backoffs())
+# Beyond 270 years the seconds of a timedelta, as a float, do not tell one microsecond from the next.
+@given(backoffs(short))
 def test_the_first_delay_is_min_or_max_if_that_is_less(backoff):
     assert backoff.for_attempt(0) == min(backoff.min, backoff.max)
 

@@ -55,6 +55,7 @@ outcomes = st.one_of(
     st.just(HandedBack()),
     st.builds(Lost, reason=texts),
 )
+wants = st.tuples(st.integers(0, 9), st.sampled_from(QUEUES), st.integers(1, 4), st.booleans())  # whose, what, how much
 new_jobs = st.fixed_dictionaries(
     {
         "queue": st.sampled_from(QUEUES),
@@ -138,7 +139,7 @@ class TwoEngines(RuleBasedStateMachine):
         self.clock = FakeClock()
         self.memory = Engine(MemoryStore(self.clock))
         self.sqlite = Engine(self.open_file())
-        self.enlisted = 0
+        self.alive: list[int] = []
         return multiple(*(self.enlist_in(queue) for queue in QUEUES))
 
     def open_file(self) -> SqliteStore:
@@ -160,8 +161,16 @@ class TwoEngines(RuleBasedStateMachine):
     def enlist_in(self, queue: str) -> int:
         for engine in (self.memory, self.sqlite):
             engine.runners.append(engine.store.enlist(queue, f"runner of {queue}"))
-        self.enlisted += 1
-        return self.enlisted - 1
+        self.alive.append(len(self.memory.runners) - 1)
+        return self.alive[-1]
+
+    def want(self, engine: Engine, wanted: tuple[int, str, int, bool] | None) -> Want | None:
+        """What a living runner wants: one that has retired claims no more."""
+        if wanted is None or not self.alive:
+            return None
+        pick, queue, limit, alone = wanted
+        runner = self.alive[pick % len(self.alive)]
+        return Want(queue, engine.runners[runner], LEASE, limit, alone=alone)
 
     @property
     def pushed(self) -> int:
@@ -215,27 +224,23 @@ class TwoEngines(RuleBasedStateMachine):
 
     # claim and settle
 
-    @rule(target=claims, runner=runners, queue=st.sampled_from(QUEUES), limit=st.integers(1, 4), alone=st.booleans())
-    def claim(self, runner: int, queue: str, limit: int, alone: bool) -> object:
-        def act(engine: Engine) -> Turn:
-            want = Want(queue, engine.runners[runner], LEASE, limit, alone=alone)
-            return engine.turn(engine.store.turn([], want))
-
-        return multiple(*self.both(act).claims)
+    @rule(target=claims, wanted=wants)
+    def claim(self, wanted: tuple[int, str, int, bool]) -> object:
+        return multiple(*self.both(lambda engine: engine.turn(engine.store.turn([], self.want(engine, wanted)))).claims)
 
     @rule(
         target=claims,
         held=st.lists(claims, max_size=4),
         chosen=st.lists(outcomes, min_size=4, max_size=4),
         archive=st.booleans(),
-        want=st.none() | st.tuples(runners, st.sampled_from(QUEUES), st.integers(1, 4), st.booleans()),
+        wanted=st.none() | wants,
     )
     def settle(
         self,
         held: list[Claim],
         chosen: list[Outcome],
         archive: bool,
-        want: tuple[int, str, int, bool] | None,
+        wanted: tuple[int, str, int, bool] | None,
     ) -> object:
         """Settle what may well be stale by now, or named twice, and claim in the same turn."""
 
@@ -244,11 +249,7 @@ class TwoEngines(RuleBasedStateMachine):
                 settle(engine.own(claim), outcome, age=claim.age, archive=archive)
                 for claim, outcome in zip(held, chosen, strict=False)
             ]
-            wanted = None
-            if want is not None:
-                runner, queue, limit, alone = want
-                wanted = Want(queue, engine.runners[runner], LEASE, limit, alone=alone)
-            return engine.turn(engine.store.turn(verdicts, wanted))
+            return engine.turn(engine.store.turn(verdicts, self.want(engine, wanted)))
 
         return multiple(*self.both(act).claims)
 
@@ -282,6 +283,8 @@ class TwoEngines(RuleBasedStateMachine):
     def retire(self, runner: int) -> None:
         for engine in (self.memory, self.sqlite):
             engine.store.retire(engine.runners[runner])
+        if runner in self.alive:
+            self.alive.remove(runner)
 
     @rule(runner=runners)
     def beat(self, runner: int) -> None:
@@ -339,13 +342,15 @@ class TwoEngines(RuleBasedStateMachine):
     def advance(self, step: timedelta) -> None:
         self.clock.advance(step)
 
-    @rule()
-    def reopen(self) -> None:
+    @rule(target=runners)
+    def reopen(self) -> object:
         """A file that was closed has no living runners; what they held is found again."""
         self.sqlite.store.close()
         self.sqlite.store = self.open_file()
         for runner in self.memory.runners:
             self.memory.store.retire(runner)
+        self.alive = []
+        return multiple(*(self.enlist_in(queue) for queue in QUEUES))
 
     # after each step
 
@@ -362,5 +367,7 @@ class TwoEngines(RuleBasedStateMachine):
         assert self.both(lambda engine: engine.store.check()) == []
 
 
-TwoEngines.TestCase.settings = settings(settings.default, max_examples=40, stateful_step_count=30)
+TwoEngines.TestCase.settings = settings(
+    settings.default, max_examples=int(__import__("os").environ.get("N", 40)), stateful_step_count=30
+)
 test_both_engines_tell_one_history = TwoEngines.TestCase

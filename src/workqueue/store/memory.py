@@ -105,6 +105,7 @@ class MemoryStore:
         self._open: _Open | None = None
         self._rows: dict[int, _Row] = {}
         self._last_id = 0
+        self._last_runner = 0
         self._runners: dict[int, _Runner] = {}
         self._guest: sqlite3.Connection | None = None
         self._closed = False
@@ -286,14 +287,17 @@ class MemoryStore:
 
     def enlist(self, queue: str, label: str) -> int:
         with self._turn() as now:
-            runner = len(self._runners) + 1
-            self._runners[runner] = _Runner(queue, label, now)
-            return runner
+            self._last_runner += 1
+            self._runners[self._last_runner] = _Runner(queue, label, now)
+            return self._last_runner
 
     def retire(self, runner: int) -> None:
         with self._turn():
             if runner in self._runners:
-                self._runners[runner].alive = False
+                if any(row.runner == runner for row in self._rows.values()):
+                    self._runners[runner].alive = False
+                else:
+                    del self._runners[runner]
 
     def bell(self, runner: int) -> Bell:
         with self._turn():
