@@ -62,10 +62,10 @@ def make_tables(queue: Queue, folder: Path) -> None:
             raise click.UsageError(f"{queue.path} is of another folder of that name; choose another one with --out")
 
 
-def walk(queue: Queue, folder: Path, out: Path) -> list[OSError]:
+def walk(queue: Queue, folder: Path, out: Path, skip: frozenset[bytes]) -> list[OSError]:
     """Push a job for every file that was not walked before; give what could not be listed."""
     unlisted: list[OSError] = []
-    files = regular_files(os.fsencode(folder), os.fsencode(out), unlisted)
+    files = regular_files(os.fsencode(folder), os.fsencode(out), skip, unlisted)
     while batch := list(islice(files, 1000)):
         with queue.transaction() as database:
             note = "INSERT OR IGNORE INTO walked VALUES (?)"
@@ -73,19 +73,22 @@ def walk(queue: Queue, folder: Path, out: Path) -> list[OSError]:
     return unlisted
 
 
-def regular_files(top: bytes, leave_out: bytes, unlisted: list[OSError]) -> Iterator[bytes]:
-    """Give every regular file below `top`, as its path from there. Symbolic links are not followed."""
+def regular_files(top: bytes, out: bytes, skip: frozenset[bytes], unlisted: list[OSError]) -> Iterator[bytes]:
+    """Give every regular file below `top`, as its path from there. Symbolic links are not followed.
+
+    out, skip: the folder, and the names of folders, that are left out.
+    """
     start = len(os.path.join(top, b""))
     folders = [top]
     while folders:
         try:
             entries = sorted(os.scandir(folders.pop()), key=lambda entry: entry.name)
             files = [entry.path[start:] for entry in entries if entry.is_file(follow_symlinks=False)]
-            folders += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+            inner = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
         except OSError as error:
             unlisted.append(error)
         else:
-            folders = [folder for folder in folders if folder != leave_out]
+            folders += [entry.path for entry in inner if entry.path != out and entry.name not in skip]
             yield from files
 
 
@@ -121,12 +124,12 @@ def manifest_line(path: bytes, sha256: str) -> bytes:
     return mark + sha256.encode() + b"  " + (b"./-" if name == b"-" else name) + b"\n"  # a lone - would mean stdin
 
 
-def make_manifest(queue: Queue, folder: Path, out: Path, *, retry_failed: bool) -> int:
+def make_manifest(queue: Queue, folder: Path, out: Path, *, skip: frozenset[bytes], retry_failed: bool) -> int:
     """Walk, hash, write; give the exit code."""
     make_tables(queue, folder)
     if retry_failed:
         queue.restore_failed_jobs()
-    unlisted = walk(queue, folder, out)
+    unlisted = walk(queue, folder, out, skip)
     if queue.size().waiting:
         queue.start()
         watch(queue)
@@ -145,8 +148,9 @@ def make_manifest(queue: Queue, folder: Path, out: Path, *, retry_failed: bool) 
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path))
 @click.option("--out", metavar="DIR", type=click.Path(file_okay=False, resolve_path=True, path_type=Path))
 @click.option("--concurrency", metavar="N", type=click.IntRange(min=1), default=os.cpu_count())
+@click.option("--skip", metavar="NAME", multiple=True, help="Leave out folders of this name; may be repeated.")
 @click.option("--retry-failed", is_flag=True, help="Try the files again that could not be read.")
-def main(folder: Path, out: Path | None, concurrency: int, retry_failed: bool) -> None:
+def main(folder: Path, out: Path | None, concurrency: int, skip: tuple[str, ...], retry_failed: bool) -> None:
     """Write the SHA-256 of each file below FOLDER to DIR/SHA256SUMS (DIR: manifest-of-FOLDER). Run again to go on."""
     out = out or Path(f"manifest-of-{folder.name}").absolute()
     if out == folder:
@@ -155,7 +159,8 @@ def main(folder: Path, out: Path | None, concurrency: int, retry_failed: bool) -
     logging.basicConfig(filename=out / "log", format="%(asctime)s %(levelname)s %(message)s")
     try:  # on Ctrl-C, what ends within the grace is finished, and the rest handed back
         with Queue(out / "jobs.db", Hasher(folder), concurrency=concurrency, auto_start=False, grace=1) as queue:
-            sys.exit(make_manifest(queue, folder, out, retry_failed=retry_failed))
+            names = frozenset(map(os.fsencode, skip))
+            sys.exit(make_manifest(queue, folder, out, skip=names, retry_failed=retry_failed))
     except KeyboardInterrupt:
         click.echo(f"\nstopped; to go on: {shlex.join([sys.executable, *sys.argv])}")
         sys.exit(130)

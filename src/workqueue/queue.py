@@ -93,7 +93,7 @@ class Queue:
             grace=as_duration(grace, "grace"),
             archive=archive,
         )
-        self._worker = None if worker is None else _checked_worker(worker, concurrency)
+        self.worker = None if worker is None else _checked_worker(worker, concurrency)
         self._runner: Runner | None = None
         self._lock = threading.Lock()
         self._progress = threading.Condition()
@@ -252,9 +252,9 @@ class Queue:
         """Begin to run jobs; says whether it did: False without a worker, or when running already."""
         self._open_store()
         with self._lock:
-            if self._worker is None or self._runs():
+            if self.worker is None or self._runs():
                 return False
-            self._runner = Runner(self._store, self._worker.do_work, self._plan, settled=self._notify)
+            self._runner = Runner(self._store, self.worker.do_work, self._plan, settled=self._notify)
             self._runner.start()
             return True
 

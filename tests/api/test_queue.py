@@ -288,7 +288,7 @@ def test_restore_and_clean_cancelled_jobs(queue):
 def test_cancel_a_failed_job_changes_nothing(open_queue):
     queue = open_queue(Notes(Gate(ValueError("for good"))))
     job_id = queue.push("n")
-    queue._worker._act.open.set()
+    queue.worker._act.open.set()
     assert queue.wait_idle(10)
     assert queue.cancel(job_id) is False
     assert queue.get(job_id).status is JobStatus.FAILED

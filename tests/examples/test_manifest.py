@@ -207,7 +207,7 @@ def test_what_cannot_be_read_is_listed_kept_and_retried(tree: Path, manifest: Mo
     out.mkdir()
     with Queue(out / "jobs.db") as queue:  # the walk alone: as if killed after it
         manifest.make_tables(queue, tree)
-        assert manifest.walk(queue, tree, out) == []
+        assert manifest.walk(queue, tree, out, frozenset()) == []
     (tree / "empty").unlink()
     (tree / "a b").rename(tree / "moved")
     (tree / "a b").mkdir()
@@ -229,7 +229,7 @@ def test_what_cannot_be_read_is_listed_kept_and_retried(tree: Path, manifest: Mo
 
 def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, manifest: ModuleType) -> None:
     unlisted: list[OSError] = []
-    assert list(manifest.regular_files(os.fsencode(tmp_path / "gone"), b"", unlisted)) == []
+    assert list(manifest.regular_files(os.fsencode(tmp_path / "gone"), b"", frozenset(), unlisted)) == []
     assert [type(error) for error in unlisted] == [FileNotFoundError]
 
 

@@ -367,7 +367,5 @@ class TwoEngines(RuleBasedStateMachine):
         assert self.both(lambda engine: engine.store.check()) == []
 
 
-TwoEngines.TestCase.settings = settings(
-    settings.default, max_examples=int(__import__("os").environ.get("N", 40)), stateful_step_count=30
-)
+TwoEngines.TestCase.settings = settings(settings.default, max_examples=40, stateful_step_count=30)
 test_both_engines_tell_one_history = TwoEngines.TestCase

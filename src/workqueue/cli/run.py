@@ -147,7 +147,7 @@ def _load(module: str, attribute: str) -> Queue:
             f"expected {module}:{attribute} to be a workqueue.Queue, got: "
             f"{'nothing of that name' if found is None else type(found).__name__}"
         )
-    if found._worker is None:  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    if found.worker is None:
         raise UsageError(f"expected {module}:{attribute} to have a worker: Queue(path, worker); it can only push")
     return found
 

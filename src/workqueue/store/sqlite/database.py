@@ -17,7 +17,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Generator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Final, TypeVar
 
 from workqueue.errors import QueueFull, SchemaOutdated, StoreError, StoreUnavailable, UnsuitableFile, UsageError
@@ -62,6 +62,7 @@ class Database:
         self.durability: Durability = durability
         self.clock = clock
         self.pid = os.getpid()
+        self._refuse_foreign()  # before there is a file of ours beside it
         self.owners = Owners(f"{path}-owners")
         self.exchange = Exchange(path)
         self.reserve = Reserve(f"{path}-reserve")
@@ -354,11 +355,8 @@ class Database:
 
     def _refuse_foreign(self) -> None:
         # Looked at through a connection without settings: switching a foreign file to WAL would be a change already.
-        looking = sqlite.connect_bare(self.path)
-        try:
+        with translated(self.path), closing(sqlite.connect_bare(self.path)) as looking:
             patiently(lambda: schema.recognise(looking, self.path), seconds=PATIENCE)
-        finally:
-            looking.close()
 
     def _reconnect(self) -> sqlite3.Connection:
         self._disconnect()
