@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -15,11 +16,11 @@ from typing import TypeVar
 import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from workqueue.backoff import Backoff
 from workqueue.errors import JobNotFound, LeaseLost
 from workqueue.job import Claim, Job, JobStatus, NewJob
-from workqueue.lifecycle import Cancelled, HandedBack, Lost, Outcome, Raised, Returned, settle
+from workqueue.lifecycle import Cancelled, HandedBack, Lost, Outcome, Raised, Returned, Settlement, settle
 from workqueue.store.contract import Beat, Find, Standing, Store, Turn, Want
 from workqueue.store.memory import MemoryStore
 from workqueue.store.sqlite.engine import SqliteStore
@@ -130,17 +131,18 @@ class Engine:
 
 
 class TwoEngines(RuleBasedStateMachine):
-    claims: Bundle[Claim] = Bundle("claims")
-    runners: Bundle[int] = Bundle("runners")
+    """Few rules, so that most steps push, claim and settle; `claims` has every claim ever given, stale ones too."""
 
-    @initialize(target=runners)
-    def open(self) -> object:
+    @initialize(batch=batches())
+    def open(self, batch: list[dict[str, object]]) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="workqueue-machine-"))
         self.clock = FakeClock()
         self.memory = Engine(MemoryStore(self.clock))
         self.sqlite = Engine(self.open_file())
         self.alive: list[int] = []
-        return multiple(*(self.enlist_in(queue) for queue in QUEUES))
+        self.claims: list[Claim] = []
+        self.enlist()
+        self.push(batch)
 
     def open_file(self) -> SqliteStore:
         # The least durability: a power cut is not part of the history, and each fsync costs.
@@ -158,27 +160,12 @@ class TwoEngines(RuleBasedStateMachine):
         assert answer == of_the_file
         return answer
 
-    def enlist_in(self, queue: str) -> int:
-        for engine in (self.memory, self.sqlite):
-            engine.runners.append(engine.store.enlist(queue, f"runner of {queue}"))
-        self.alive.append(len(self.memory.runners) - 1)
-        return self.alive[-1]
-
-    def want(self, engine: Engine, wanted: tuple[int, str, int, bool] | None) -> Want | None:
-        """What a living runner wants: one that has retired claims no more."""
-        if wanted is None or not self.alive:
-            return None
-        pick, queue, limit, alone = wanted
-        runner = self.alive[pick % len(self.alive)]
-        return Want(queue, engine.runners[runner], LEASE, limit, alone=alone)
-
-    @property
-    def pushed(self) -> int:
-        assert len(self.memory.ids) == len(self.sqlite.ids)
-        return len(self.memory.ids)
-
     def some_job(self, data: st.DataObject) -> int:
-        return data.draw(st.integers(NEVER_PUSHED, self.pushed - 1), label="job")
+        assert len(self.memory.ids) == len(self.sqlite.ids)
+        return data.draw(st.integers(NEVER_PUSHED, len(self.memory.ids) - 1), label="job")
+
+    def some_claim(self, data: st.DataObject) -> Claim:
+        return data.draw(st.sampled_from(self.claims[-8:]), label="claim")
 
     def build(self, batch: list[dict[str, object]]) -> list[NewJob]:
         jobs = []
@@ -204,58 +191,80 @@ class TwoEngines(RuleBasedStateMachine):
     def push_in_a_transaction(self, batch: list[dict[str, object]], commits: bool, data: st.DataObject) -> None:
         jobs = self.build(batch)
         cancelled = self.some_job(data) if data.draw(st.booleans(), label="cancels too") else NEVER_PUSHED
-        for engine in (self.memory, self.sqlite):
-            pushed: list[int] = []
-            try:
-                with engine.store.transaction() as transaction:
-                    transaction.execute("CREATE TABLE IF NOT EXISTS notes (word TEXT)")
-                    transaction.execute("INSERT INTO notes VALUES ('a')")
-                    pushed = engine.store.push(jobs)
-                    if cancelled != NEVER_PUSHED:
-                        try:
-                            engine.store.cancel(engine.id_of(cancelled))
-                        except JobNotFound:
-                            pass
-                    if not commits:
-                        raise RollBackError
-            except RollBackError:
-                continue
+
+        def act(engine: Engine) -> None:
+            with engine.store.transaction() as transaction:
+                transaction.execute("CREATE TABLE IF NOT EXISTS notes (word TEXT)")
+                transaction.execute("INSERT INTO notes VALUES ('a')")
+                pushed = engine.store.push(jobs)
+                with suppress(JobNotFound):
+                    engine.store.cancel(engine.id_of(cancelled))
+                if not commits:
+                    raise RollBackError
             engine.ids += pushed
+
+        for engine in (self.memory, self.sqlite):
+            with suppress(RollBackError):
+                act(engine)
 
     # claim and settle
 
-    @rule(target=claims, wanted=wants)
-    def claim(self, wanted: tuple[int, str, int, bool]) -> object:
-        return multiple(*self.both(lambda engine: engine.turn(engine.store.turn([], self.want(engine, wanted)))).claims)
+    def turn(self, verdicts: list[Settlement], wanted: tuple[int, str, int, bool] | None) -> Turn:
+        """Take a turn in both, for a runner that lives: one that has retired claims no more."""
 
+        def act(engine: Engine) -> Turn:
+            want = None
+            if wanted is not None and self.alive:
+                pick, queue, limit, alone = wanted
+                want = Want(queue, engine.runners[self.alive[pick % len(self.alive)]], LEASE, limit, alone=alone)
+            own = [msgspec.structs.replace(verdict, claim=engine.own(verdict.claim)) for verdict in verdicts]
+            return engine.turn(engine.store.turn(own, want))
+
+        turn = self.both(act)
+        self.claims += turn.claims
+        return turn
+
+    @rule(wanted=wants)
+    def claim(self, wanted: tuple[int, str, int, bool]) -> None:
+        self.turn([], wanted)
+
+    @rule(queue=st.sampled_from(QUEUES))
+    def claim_all(self, queue: str) -> None:
+        self.turn([], (0, queue, 100, False))
+
+    @precondition(lambda self: self.claims)
     @rule(
-        target=claims,
-        held=st.lists(claims, max_size=4),
-        chosen=st.lists(outcomes, min_size=4, max_size=4),
+        chosen=st.lists(outcomes, min_size=1, max_size=4),
         archive=st.booleans(),
         wanted=st.none() | wants,
+        data=st.data(),
     )
     def settle(
         self,
-        held: list[Claim],
         chosen: list[Outcome],
         archive: bool,
         wanted: tuple[int, str, int, bool] | None,
-    ) -> object:
+        data: st.DataObject,
+    ) -> None:
         """Settle what may well be stale by now, or named twice, and claim in the same turn."""
+        claims = [(self.some_claim(data), outcome) for outcome in chosen]
+        self.turn([settle(claim, outcome, age=claim.age, archive=archive) for claim, outcome in claims], wanted)
 
-        def act(engine: Engine) -> Turn:
-            verdicts = [
-                settle(engine.own(claim), outcome, age=claim.age, archive=archive)
-                for claim, outcome in zip(held, chosen, strict=False)
-            ]
-            return engine.turn(engine.store.turn(verdicts, self.want(engine, wanted)))
+    @precondition(lambda self: self.claims)
+    @rule(outcome=outcomes, late=outcomes, data=st.data())
+    def settle_again_when_it_runs_again(self, outcome: Outcome, late: Outcome, data: st.DataObject) -> None:
+        """The case the fence is for: a verdict on an attempt after which the job was claimed anew."""
+        claim = self.some_claim(data)
+        self.turn([settle(claim, outcome, age=claim.age)], None)
+        for alone in (False, True):
+            self.turn([], (0, claim.job.queue, 100, alone))
+        self.turn([settle(claim, late, age=claim.age)], None)
 
-        return multiple(*self.both(act).claims)
-
-    @rule(claim=claims, batch=batches(), commits=st.booleans())
-    def complete_in_a_transaction(self, claim: Claim, batch: list[dict[str, object]], commits: bool) -> None:
+    @precondition(lambda self: self.claims)
+    @rule(batch=batches(), commits=st.booleans(), data=st.data())
+    def complete_in_a_transaction(self, batch: list[dict[str, object]], commits: bool, data: st.DataObject) -> None:
         jobs = self.build(batch)
+        claim = self.some_claim(data)
 
         def act(engine: Engine) -> str:
             try:
@@ -275,82 +284,85 @@ class TwoEngines(RuleBasedStateMachine):
 
     # runners
 
-    @rule(target=runners, queue=st.sampled_from(QUEUES))
-    def enlist(self, queue: str) -> int:
-        return self.enlist_in(queue)
+    def enlist(self) -> None:
+        for queue in QUEUES:
+            for engine in (self.memory, self.sqlite):
+                engine.runners.append(engine.store.enlist(queue, f"runner of {queue}"))
+            self.alive.append(len(self.memory.runners) - 1)
 
-    @rule(runner=runners)
-    def retire(self, runner: int) -> None:
-        for engine in (self.memory, self.sqlite):
-            engine.store.retire(engine.runners[runner])
-        if runner in self.alive:
-            self.alive.remove(runner)
+    @rule(what=st.sampled_from(["beat", "beat", "retire", "enlist", "reopen"]), pick=st.integers(0, 9))
+    def a_runner(self, what: str, pick: int) -> None:
+        if what == "enlist" or not self.alive:
+            self.enlist()
+        elif what == "beat":
+            runner = self.alive[pick % len(self.alive)]
+            self.both(lambda engine: engine.beat(engine.store.beat(engine.runners[runner], LEASE)))
+        elif what == "retire":
+            runner = self.alive.pop(pick % len(self.alive))
+            self.both(lambda engine: engine.store.retire(engine.runners[runner]))
+        else:
+            self.reopen()
 
-    @rule(runner=runners)
-    def beat(self, runner: int) -> None:
-        self.both(lambda engine: engine.beat(engine.store.beat(engine.runners[runner], LEASE)))
-
-    @rule(target=claims, expired=st.booleans(), limit=st.integers(1, 5), rescues=st.booleans())
-    def orphans(self, expired: bool, limit: int, rescues: bool) -> object:
-        """Find orphans; rescue them, or keep them for a rescuer who comes late."""
-        found = self.both(
-            lambda engine: [engine.claim(claim) for claim in engine.store.orphans(expired=expired, limit=limit)]
-        )
-        if rescues:
-            verdicts = [settle(claim, Lost("runner ended"), age=claim.age) for claim in found]
-            turn = self.both(
-                lambda engine: engine.turn(
-                    engine.store.turn(
-                        [msgspec.structs.replace(verdict, claim=engine.own(verdict.claim)) for verdict in verdicts],
-                        None,
-                    )
-                )
-            )
-            assert turn.refused == []
-        return multiple(*found)
-
-    # people
-
-    @rule(data=st.data())
-    def cancel(self, data: st.DataObject) -> None:
-        number = self.some_job(data)
-
-        def act(engine: Engine) -> bool | str:
-            try:
-                return engine.store.cancel(engine.id_of(number))
-            except JobNotFound:
-                return "not found"
-
-        self.both(act)
-
-    @rule(queue=st.sampled_from(QUEUES))
-    def restore_failed(self, queue: str) -> None:
-        self.both(lambda engine: engine.store.restore(queue, None))
-
-    @rule(queue=st.sampled_from(QUEUES), data=st.data())
-    def restore(self, queue: str, data: st.DataObject) -> None:
-        numbers = [self.some_job(data) for _ in range(3)]
-        self.both(lambda engine: engine.store.restore(queue, list(map(engine.id_of, numbers))))
-
-    @rule(queue=st.sampled_from(QUEUES), status=st.sampled_from(STATUSES))
-    def clean(self, queue: str, status: JobStatus) -> None:
-        self.both(lambda engine: engine.store.clean(queue, status))
-
-    # time and the file
-
-    @rule(step=steps)
-    def advance(self, step: timedelta) -> None:
-        self.clock.advance(step)
-
-    @rule(target=runners)
-    def reopen(self) -> object:
+    def reopen(self) -> None:
         """A file that was closed has no living runners; what they held is found again."""
         self.sqlite.store.close()
         self.sqlite.store = self.open_file()
         for runner in self.memory.runners:
             self.memory.store.retire(runner)
-        self.alive = []
-        return multiple(*(self.enlist_in(queue) for queue in QUEUES))
+        self.alive.clear()
+
+    def orphans(self, *, expired: bool, limit: int) -> list[Claim]:
+        return self.both(
+            lambda engine: [engine.claim(claim) for claim in engine.store.orphans(expired=expired, limit=limit)]
+        )
+
+    @rule(expired=st.booleans(), limit=st.integers(1, 5), rescues=st.booleans())
+    def rescue(self, expired: bool, limit: int, rescues: bool) -> None:
+        """Find orphans; rescue them, or keep them for a rescuer who comes late."""
+        found = self.orphans(expired=expired, limit=limit)
+        if rescues:
+            assert self.turn([settle(claim, Lost("ended"), age=claim.age) for claim in found], None).refused == []
+        self.claims += found
+
+    @rule(beats=st.booleans())
+    def rescue_what_looked_frozen(self, beats: bool) -> None:
+        """Leases end, and the rescuer comes after the beat that renewed them, or after none."""
+        self.clock.advance(LEASE + timedelta(seconds=1))
+        found = self.orphans(expired=True, limit=100)
+        if beats:
+            for runner in self.alive:
+                self.both(lambda engine, runner=runner: engine.beat(engine.store.beat(engine.runners[runner], LEASE)))
+        self.turn([settle(claim, Lost("frozen"), age=claim.age) for claim in found], None)
+
+    # people and time
+
+    @rule(
+        what=st.sampled_from(["cancel", "cancel", "restore all", "restore", "clean"]),
+        queue=st.sampled_from(QUEUES),
+        status=st.sampled_from(STATUSES),
+        data=st.data(),
+    )
+    def a_person(self, what: str, queue: str, status: JobStatus, data: st.DataObject) -> None:
+        def cancel(engine: Engine) -> bool | str:
+            try:
+                return engine.store.cancel(engine.id_of(number))
+            except JobNotFound:
+                return "not found"
+
+        if what == "cancel":
+            number = self.some_job(data)
+            self.both(cancel)
+        elif what == "restore":
+            numbers = [self.some_job(data) for _ in range(3)]
+            self.both(lambda engine: engine.store.restore(queue, list(map(engine.id_of, numbers))))
+        elif what == "restore all":
+            self.both(lambda engine: engine.store.restore(queue, None))
+        else:
+            self.both(lambda engine: engine.store.clean(queue, status))
+
+    @rule(step=steps)
+    def advance(self, step: timedelta) -> None:
+        self.clock.advance(step)
 
     # after each step
 
@@ -367,5 +379,5 @@ class TwoEngines(RuleBasedStateMachine):
         assert self.both(lambda engine: engine.store.check()) == []
 
 
-TwoEngines.TestCase.settings = settings(settings.default, max_examples=40, stateful_step_count=30)
+TwoEngines.TestCase.settings = settings(settings.default, max_examples=50, stateful_step_count=30)
 test_both_engines_tell_one_history = TwoEngines.TestCase

@@ -1,0 +1,161 @@
+"""A runner that is killed, frozen, forks, or runs a job that kills it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from workqueue import JobStatus, Queue
+
+HANDLERS = Path(__file__).with_name("handlers.py")
+
+
+class Program:
+    """A worker process; `until` reads the events that it prints."""
+
+    def __init__(self, kind: str, path: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, HANDLERS, kind, path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self.seen: list[str] = []
+        self.until("up")
+
+    def until(self, event: str) -> str:
+        assert self.process.stdout is not None
+        while line := self.process.stdout.readline():
+            self.seen.append(line.strip())
+            if line.startswith(event):
+                return line.strip()
+        raise AssertionError(f"expected {event!r} before the end, got: {self.seen}")
+
+    def send(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+@pytest.fixture
+def start(tmp_path) -> Iterator[Callable[[str], Program]]:
+    with ExitStack() as stack:
+
+        def start(kind: str) -> Program:
+            program = Program(kind, tmp_path / "jobs.db")
+            stack.callback(program.end)
+            return program
+
+        yield start
+
+
+@pytest.fixture
+def queue(tmp_path) -> Iterator[Queue]:
+    with Queue(tmp_path / "jobs.db") as queue:
+        yield queue
+        assert queue.check() == []
+
+
+def test_the_jobs_of_a_killed_process_run_again_in_another(start, queue, record_property):
+    first, second = start("fast"), None
+    job_id = queue.push("held")
+    first.until(f"began {job_id} 1")
+    second = start("fast")
+    killed = time.monotonic()
+    first.send(signal.SIGKILL)
+    second.until(f"began {job_id} 2")
+    record_property("figures", f"kill -9: its job ran again after {time.monotonic() - killed:.2f} s (poll_rate 0.1 s)")
+    assert queue.wait_idle(30)
+    assert tuple(queue.size()) == (0, 0)
+
+
+def test_a_frozen_process_loses_its_job_and_its_late_effects(start, queue):
+    with queue.transaction() as database:
+        database.execute("CREATE TABLE effects (job INTEGER, attempt INTEGER)")
+    frozen = start("stop")
+    job_id = queue.push("frozen")
+    frozen.until(f"began {job_id} 1")
+    other = start("stop")
+    other.until(f"ended {job_id} 2")  # after the lease of 1 s
+    frozen.send(signal.SIGCONT)
+    frozen.until(f"refused {job_id} 1")
+    assert queue.wait_idle(30)
+    with queue.transaction() as database:
+        assert database.execute("SELECT job, attempt FROM effects").fetchall() == [(job_id, 2)]
+    assert tuple(queue.size()) == (0, 0)
+    queue.push("good")
+    assert queue.wait_idle(30)  # the thawed one works on, or the other does
+
+
+@pytest.mark.parametrize("death", ["deadly", "segfault"])
+def test_a_job_that_kills_its_process_ends_in_the_archive_and_blames_nobody(start, queue, death, tmp_path):
+    good = queue.push_many("good", range(10))
+    bad = queue.push(death)
+    good += queue.push_many("good", range(10))
+    deaths = 0
+    while deaths < 3:
+        program = start("fast")
+        program.process.wait()
+        deaths += 1
+        if deaths == 2:
+            # The pause after the second loss (10 s) is the store's to keep; a person need not wait for it.
+            assert [attempt.outcome for attempt in queue.history(bad)] == ["lost"]
+    last = start("fast")
+    assert queue.wait_idle(60), queue.jobs()
+    job = queue.get(bad)
+    assert (job.status, job.lost, job.retry_count) == (JobStatus.FAILED, 3, 0)
+    assert [attempt.outcome for attempt in queue.history(bad)] == ["lost"] * 3
+    assert "loss 3 of 3" in job.message
+    assert [one.id for one in queue.jobs()] == [bad], "the neighbours completed"
+    last.end()
+
+
+def test_a_handler_that_forks_harms_neither_the_file_nor_the_owner_byte(start, queue, tmp_path):
+    program = start("fast")
+    queue.push("forks")
+    assert program.until("child") == "child 0"
+    assert program.until("child") == "child 0"
+    program.until("ended")
+    with (tmp_path / "jobs.db-owners").open("r+b") as owners, pytest.raises(OSError, match="temporarily|Permission"):
+        fcntl.lockf(owners, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 1)  # runner 1 lives, and is seen to
+    queue.push("good")
+    assert queue.wait_idle(30)
+    assert tuple(queue.size()) == (0, 0)
+
+
+def test_a_forked_child_pushes_and_starts_a_worker_of_its_own(tmp_path):
+    with Queue(tmp_path / "jobs.db") as queue:
+        reading, writing = os.pipe()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                queue.push("from the child")
+                os.write(writing, b"pushed")
+                code = 0
+            finally:
+                os._exit(code)
+        os.close(writing)
+        assert os.read(reading, 10) == b"pushed"
+        os.close(reading)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        queue.push("from the parent")
+        assert [job.name for job in queue.jobs()] == ["from the child", "from the parent"]
+        assert queue.check() == []
