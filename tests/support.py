@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from workqueue.job import Claim, NewJob
 from workqueue.lifecycle import (
@@ -40,6 +41,17 @@ class FakeClock:
 
     def now(self) -> datetime:
         return instant(self._at)
+
+
+def open_engine(name: str, clock: FakeClock, folder: Path) -> Store:
+    # Imported where they are used, so that each engine can be tested while another is broken.
+    if name == "memory":
+        from workqueue.store.memory import MemoryStore
+
+        return MemoryStore(clock)
+    from workqueue.store.sqlite.engine import SqliteStore
+
+    return SqliteStore(folder / "q.db", clock=clock)
 
 
 def new_job(**changes: object) -> NewJob:

@@ -12,20 +12,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from workqueue.store.contract import Store
 
-from support import FakeClock
+from support import FakeClock, open_engine
 
 ENGINES = ["memory", "sqlite"]
-
-
-def open_engine(name: str, clock: FakeClock, folder: Path) -> Store:
-    # Imported where they are used, so that each engine can be tested while another is broken.
-    if name == "memory":
-        from workqueue.store.memory import MemoryStore
-
-        return MemoryStore(clock)
-    from workqueue.store.sqlite.engine import SqliteStore
-
-    return SqliteStore(folder / "q.db", clock=clock)
 
 
 @pytest.fixture

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from conftest import open_engine
 from workqueue.errors import QueueClosed, UsageError
 from workqueue.job import JobStatus
 from workqueue.store.contract import Find, Want
 
-from support import LEASE, QUEUE, claim_one, completed, new_job
+from support import LEASE, QUEUE, claim_one, completed, new_job, open_engine
 
 
 @pytest.fixture

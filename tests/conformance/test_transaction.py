@@ -27,6 +27,7 @@ from support import (
     ids,
     lost,
     new_job,
+    open_engine,
     push,
 )
 
@@ -348,6 +349,21 @@ def test_another_transaction_can_follow(store):
         with pytest.raises(Oops), store.transaction():
             raise Oops
     assert store.size(QUEUE).waiting == 3
+
+
+def test_transactions_of_two_stores_may_stand_inside_each_other(store, engine, clock, tmp_path):
+    (tmp_path / "other").mkdir()
+    other = open_engine(engine, clock, tmp_path / "other")
+    try:
+        with pytest.raises(Oops), store.transaction():
+            with other.transaction():
+                push(store)
+                push(other)
+            raise Oops
+        assert (store.size(QUEUE).waiting, other.size(QUEUE).waiting) == (0, 1)
+        assert other.check() == []
+    finally:
+        other.close()
 
 
 @pytest.mark.parametrize("act", ["push", "transaction", "turn", "cancel", "restore", "clean"])
