@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import queue as queues
 import signal
 import subprocess
 import sys
@@ -18,10 +17,10 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
-from types import FrameType
 from typing import Final, TypeAlias
 
 from workqueue.backoff import Backoff
+from workqueue.cli.inbox import Inbox
 from workqueue.cli.run import DRAIN, KILLED, NOW
 
 log = logging.getLogger("workqueue.cli")
@@ -59,33 +58,23 @@ class Processes:
     def __init__(self, command: Sequence[str], count: int) -> None:
         self._command = [sys.executable, "-m", "workqueue", "run", *command]
         self._children = [_Child(number) for number in range(1, count + 1)]
-        self._events: queues.SimpleQueue[_Event] = queues.SimpleQueue()
+        self._events: Inbox[_Event] = Inbox()
         self._died: deque[float] = deque()
-        self._signals = 0
         self._level = 0
         self._code = 0
 
     def run(self) -> int:
         """Keep the children alive until a signal; give the exit code."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
+        self._events.listen(self._events.put)
         log.info("process %d starts %d worker processes", os.getpid(), len(self._children))
         while not self._level or any(child.process for child in self._children):
             self._start_those_due()
-            try:
-                event = self._events.get(timeout=self._pause())
-            except queues.Empty:
-                continue
+            event = self._events.get(self._pause())
             if isinstance(event, _Child):
                 self._bury(event)
-            else:
+            elif event is not None:
                 self._reach(event)
         return self._code
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
-        self._signals += 1
-        self._events.put(self._signals)
 
     def _reach(self, level: int) -> None:
         """Tell the children to end; at the last level, end them."""

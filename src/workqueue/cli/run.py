@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import logging
 import os
-import queue as queues
-import signal
 import sys
 import threading
 import traceback
 from datetime import timedelta
 from importlib import import_module
-from types import FrameType
 from typing import Final
 
 import click
 
+from workqueue.cli.inbox import Inbox
 from workqueue.cli.options import duration_option
 from workqueue.cli.output import printable
 from workqueue.errors import UsageError, WorkqueueError
@@ -32,7 +30,7 @@ DRAIN: Final = 1
 HAND_BACK: Final = 2
 NOW: Final = 3
 KILLED: Final = 130  # the exit code of level 3
-_STOPPED: Final = 0  # no level: the queue has stopped
+_STOPPED: Final = 0  # no level: the queue has stopped, and the wait is over
 
 
 @click.command()
@@ -64,16 +62,15 @@ class _Process:
 
     def __init__(self, grace: timedelta | None, leash: int | None) -> None:
         self._grace = grace
-        self._events: queues.SimpleQueue[int] = queues.SimpleQueue()
-        self._signals = 0
-        self._listen()
+        self._events: Inbox[int] = Inbox()
+        self._events.listen(self._reach)
         if leash is not None:
             os.set_inheritable(leash, False)
             threading.Thread(target=self._hold, args=(leash,), name="workqueue-leash", daemon=True).start()
 
     def run(self, module: str, attribute: str) -> int:
         queue = _load(module, attribute)
-        self._listen()  # again: the import may have set handlers of its own
+        self._events.listen(self._reach)  # again: the import may have set handlers of its own
         _log_to_stderr()
         queue.start()
         log.info("process %d runs %r of %s", os.getpid(), queue.id, queue.path)
@@ -87,7 +84,7 @@ class _Process:
 
     def _until_stopped(self, queue: Queue) -> None:
         level = 0
-        while (wanted := self._events.get()) != _STOPPED:
+        while wanted := self._events.get():
             if wanted <= level:
                 continue
             level = wanted
@@ -104,22 +101,13 @@ class _Process:
         finally:
             self._events.put(_STOPPED)
 
-    def _listen(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
-        self._signals += 1
-        self._reach(self._signals)
-
     def _hold(self, leash: int) -> None:
         while heard := os.read(leash, 1):
             self._reach(heard[0])
         self._reach(DRAIN)  # the parent is gone
 
     def _reach(self, level: int) -> None:
-        """Ask for this level. Called from signal handlers: a SimpleQueue may be put into while it is being read."""
+        """Ask for this level. Called from signal handlers too."""
         if level >= NOW:
             os._exit(KILLED)
         self._events.put(level)
