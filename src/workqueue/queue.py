@@ -252,6 +252,8 @@ class Queue:
         """Begin to run jobs; says whether it did: False without a worker, or when running already."""
         self._open_store()
         with self._lock:
+            if self._runner is not None and self._runner.is_stopping():
+                self.stop()  # until it has ended
             if self.worker is None or self._runs():
                 return False
             self._runner = Runner(self._store, self.worker.do_work, self._plan, settled=self._notify)
@@ -268,9 +270,6 @@ class Queue:
         runner = self._runner
         if runner is not None and runner.pid == os.getpid():
             runner.stop(longest)
-            with self._lock:
-                if self._runner is runner:
-                    self._runner = None
 
     def close(self, grace: timedelta | float | None = None) -> None:
         """Stop, then close the file. Safe to call twice."""
@@ -297,7 +296,8 @@ class Queue:
     # inside
 
     def _runs(self) -> bool:
-        return self._runner is not None and self._runner.pid == os.getpid()
+        runner = self._runner
+        return runner is not None and runner.pid == os.getpid() and runner.is_alive()
 
     def _open_store(self) -> Store:
         if self._closed:

@@ -101,9 +101,16 @@ class Runner:
         grace = self._plan.grace if grace is None else grace
         self._give_up_at = min(self._give_up_at, time.monotonic() + grace.total_seconds())
         self._stopping = True
+        self._executor.halt()
         self._bell.ring()
         if not self.is_inside():
             self._thread.join()
+
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def is_stopping(self) -> bool:
+        return self._stopping
 
     def is_inside(self) -> bool:
         """Say whether the caller is a job of this runner."""

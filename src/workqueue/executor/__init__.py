@@ -32,6 +32,10 @@ class Executor(Protocol):
         """Say whether outcomes should be settled now and not gathered a little longer."""
         ...
 
+    def halt(self) -> None:
+        """Start nothing more, from this instant on. Safe from any thread, also from a handler's."""
+        ...
+
     def take_back(self) -> list[Context]:
         """Give back those that were not started; they will not be."""
         ...
@@ -45,5 +49,5 @@ class Executor(Protocol):
         ...
 
     def close(self) -> None:
-        """Start nothing more, and let go of the threads once they are idle. Does not wait for handlers."""
+        """Let go of the threads once they are idle. Does not wait for handlers."""
         ...

@@ -30,6 +30,7 @@ class LoopExecutor:
         self._done: deque[tuple[Context, Outcome]] = deque()
         self._tasks: dict[Context, asyncio.Task[None]] = {}
         self._signalled = False
+        self._halted = False
         self._closing = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="workqueue-loop", daemon=True)
@@ -49,6 +50,9 @@ class LoopExecutor:
 
     def is_pressing(self) -> bool:
         return not self._inbox or len(self._done) >= self._enough
+
+    def halt(self) -> None:
+        self._halted = True
 
     def take_back(self) -> list[Context]:
         unstarted: list[Context] = []
@@ -78,7 +82,7 @@ class LoopExecutor:
             self._loop.close()
 
     def _fill(self) -> None:
-        while self._free:
+        while self._free and not self._halted:
             try:
                 context = self._inbox.popleft()
             except IndexError:

@@ -29,7 +29,9 @@ class ThreadExecutor:
         self._ready = ready
         self._inbox: queue.SimpleQueue[Context | None] = queue.SimpleQueue()
         self._done: deque[tuple[Context, Outcome]] = deque()
+        self._unstarted: deque[Context] = deque()
         self._signalled = False
+        self._halted = False
         self._threads = [
             threading.Thread(target=self._work, name=f"workqueue-job-{number}", daemon=True)
             for number in range(concurrency)
@@ -52,8 +54,11 @@ class ThreadExecutor:
     def is_pressing(self) -> bool:
         return self._inbox.empty() or len(self._done) >= self._enough
 
+    def halt(self) -> None:
+        self._halted = True
+
     def take_back(self) -> list[Context]:
-        unstarted: list[Context] = []
+        unstarted = [self._unstarted.popleft() for _ in range(len(self._unstarted))]
         while True:
             try:
                 context = self._inbox.get_nowait()
@@ -74,6 +79,10 @@ class ThreadExecutor:
 
     def _work(self) -> None:
         while (context := self._inbox.get()) is not None:
+            if self._halted:
+                self._unstarted.append(context)
+                self._ready()
+                continue
             context.started_at = time.monotonic()
             outcome: Outcome = _RETURNED
             try:

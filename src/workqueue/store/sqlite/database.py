@@ -17,7 +17,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Generator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import Final, TypeVar
 
 from workqueue.errors import QueueFull, SchemaOutdated, StoreError, StoreUnavailable, UnsuitableFile, UsageError
@@ -27,6 +27,7 @@ from workqueue.store.sqlite import connection as sqlite
 from workqueue.store.sqlite import joining, location, schema
 from workqueue.store.sqlite.bell import Exchange, SocketBell
 from workqueue.store.sqlite.connection import patiently, primary_code, translated
+from workqueue.store.sqlite.handles import Handles
 from workqueue.store.sqlite.owners import Owners
 from workqueue.store.sqlite.reserve import Reserve
 
@@ -62,27 +63,20 @@ class Database:
         self.durability: Durability = durability
         self.clock = clock
         self.pid = os.getpid()
-        self._refuse_foreign()  # before there is a file of ours beside it
+        self._handles = Handles(path, durability, clock=clock, authorise=self._authorise)
+        self._handles.refuse_foreign()  # before there is a file of ours beside it
         self.owners = Owners(f"{path}-owners")
         self.exchange = Exchange(path)
         self.reserve = Reserve(f"{path}-reserve")
         self.bells: dict[int, tuple[str, SocketBell]] = {}
-        self.wal_losses = 0
         self.to_ring: set[str] = set()  # by the open guest transaction; its holder has the turn
         self._turnstile = threading.Lock()
         self._holder: int | None = None
-        self._reading = threading.Lock()
-        self._writer: sqlite3.Connection | None = None
-        self._reader: sqlite3.Connection | None = None
-        self._guest: sqlite3.Connection | None = None
-        self._checkpointer: sqlite3.Connection | None = None
-        self._file: location.Identity | None = None
-        self._wal: location.Identity | None = None
         self._unsaved_pages = 0.0
         self._guest_speaks = False
         try:
             with self._turn():
-                self._connect()
+                self._handles.writer()
         except BaseException:
             self._let_go()
             raise
@@ -107,23 +101,41 @@ class Database:
     def _attempt(
         self, work: Callable[[sqlite3.Connection, int], T], landed: Callable[[sqlite3.Connection, T], bool]
     ) -> T:
+        made_room = False
         for _ in range(3):
-            connection = self._connection()
+            connection = self._handles.writer()
             changes = connection.total_changes
             try:
                 result = work(connection, self._begin(connection))
+                lasts = self._commit(connection)
             except BaseException as error:
                 self._recover(connection, error)
-                if _is_full(error) and self.reserve.release():
-                    continue
-                raise
-            if self._commit(connection):
+                if made_room or not _is_full(error):
+                    raise
+                self._make_room()
+                made_room = True
+                continue
+            if lasts:
                 self._unsaved_pages += 4 + (connection.total_changes - changes) / 8
                 return result
-            if landed(self._reconnect(), result):
+            if landed(self._handles.reopen(), result):
                 return result
             log.error("a commit to %s did not last; doing it again", self.path)
         raise StoreUnavailable(f"expected a commit to {self.path!r} to last, but three did not", path=self.path)
+
+    def _make_room(self) -> None:
+        """On a full disk: give up the reserve, and let the log begin anew so that it need not grow."""
+        self.reserve.release()
+        self.checkpoint_in_turn()
+
+    def refuse_pushes_when_full(self) -> None:
+        """Raise QueueFull unless the disk, or the pages that completed jobs left in the file, have room to spare."""
+        if self.reserve.is_low() and self.read(_spare_bytes) < self.reserve.size:
+            raise QueueFull(
+                f"expected room on the disk of {self.path!r}, but it is nearly full: pushes are refused so that "
+                "settling and cleaning can go on; free some space",
+                path=self.path,
+            )
 
     @contextmanager
     def guest(self, *, last: Callable[[sqlite3.Connection, int], None]) -> Generator[sqlite3.Connection]:
@@ -132,11 +144,7 @@ class Database:
             raise UsageError("expected one transaction at a time, but this code is inside a transaction of this queue")
         with self._turn():
             with translated(self.path):
-                self._connection()
-                if self._guest is None:
-                    self._guest = sqlite.connect(self.path, self.durability)
-                    self._guest.set_authorizer(self._authorise)
-                connection = self._guest
+                connection = self._handles.guest()
                 now = self._begin(connection)
             self.to_ring.clear()
             opened = joining.Opened(self, connection, now)
@@ -152,7 +160,7 @@ class Database:
                     last(connection, now)
                     lasted = self._commit(connection)
                 if not lasted:
-                    self._reconnect()
+                    self._handles.reopen()
                     raise StoreUnavailable(
                         f"expected the commit to {self.path!r} to last, but nobody knows; look, and do it again",
                         path=self.path,
@@ -164,7 +172,7 @@ class Database:
                 raise
             finally:
                 opened.leave(token)
-                if connection is self._guest:
+                if self._handles.have(connection):
                     self._roll_back(connection)
                 if time.monotonic() - began > 5:
                     log.warning("a transaction held the write lock of %s for more than 5 s", self.path)
@@ -235,7 +243,7 @@ class Database:
                 raise
             log.error("COMMIT to %s: %s; looking whether it lasted", self.path, error)
             return False
-        return self._is_intact()
+        return self._handles.are_intact()
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
         if connection.in_transaction:  # SQLITE_FULL and I/O errors have rolled back by themselves
@@ -243,35 +251,13 @@ class Database:
                 connection.execute(_ROLLBACK)
             except sqlite3.Error as error:
                 log.error("ROLLBACK of %s: %s; opening it anew", self.path, error)
-                self._disconnect()
+                self._handles.close()
 
     def _recover(self, connection: sqlite3.Connection, error: BaseException) -> None:
         if isinstance(error, sqlite3.Error) and primary_code(error) in _SUSPECT:
-            self._disconnect()  # closing rolls back; the next write opens the file anew
-        else:
+            self._handles.close()  # closing rolls back; the next write opens the file anew
+        elif self._handles.have(connection):
             self._roll_back(connection)
-
-    def _is_intact(self) -> bool:
-        if location.identity(self.path) != self._file:
-            self._disconnect()
-            raise StoreUnavailable(
-                f"expected {self.path!r} to stay the file it was, but it was removed or replaced while in use; what "
-                "was written since is in the old file",
-                path=self.path,
-            )
-        if self._wal is None:
-            if self.durability != "conservative":
-                self._wal = location.identity(f"{self.path}-wal")
-            return True
-        if location.identity(f"{self.path}-wal") == self._wal:
-            return True
-        self.wal_losses += 1
-        log.critical(
-            "the write-ahead log of %s was removed under us: some code of this process has opened and closed the "
-            "database file itself (open(), a copy, a hash), which drops its locks; never do that under an open queue",
-            self.path,
-        )
-        return False
 
     # reading
 
@@ -280,11 +266,9 @@ class Database:
         joined = self._joined_transaction()
         if joined is not None:
             return work(joined[0])
-        with self._reading, translated(self.path):
-            if self._reader is None:
-                self._reader = sqlite.connect(self.path, self.durability)
-            reader = self._reader
-            found = schema.version(reader)
+        with self._handles.reading, translated(self.path):
+            reader = self._handles.reader()
+            found = patiently(lambda: schema.version(reader), seconds=PATIENCE)
             if found > schema.VERSION:
                 raise SchemaOutdated(path=self.path, found=found, known=schema.VERSION)
             return patiently(lambda: work(reader), seconds=PATIENCE)
@@ -305,12 +289,10 @@ class Database:
         No writer can reset the WAL meanwhile, which closes the race of the WAL-reset bug (SQLite before 3.51.3). The
         same path on every version, so that one path is tested. The caller has the turn.
         """
-        writer = self._connection()
-        if self._checkpointer is None:
-            self._checkpointer = sqlite.connect(self.path, self.durability)
+        writer, checkpointer = self._handles.writer(), self._handles.checkpointer()
         patiently(lambda: writer.execute(_BEGIN), seconds=PATIENCE)
         try:
-            busy, pages, copied = self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            busy, pages, copied = checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         except sqlite3.Error as error:
             log.warning("checkpoint of %s: %s; the log grows until one succeeds", self.path, error)
             busy, pages, copied = 1, -1, -1
@@ -326,64 +308,25 @@ class Database:
         with self._turn(), translated(self.path):
             return self.checkpoint_in_turn()
 
-    # opening and closing
-
-    def _connection(self) -> sqlite3.Connection:
-        return self._writer if self._writer is not None else self._connect()
-
-    def _connect(self) -> sqlite3.Connection:
-        with translated(self.path):
-            self._file = location.identity(self.path)
-            if self._file is None:
-                raise StoreUnavailable(
-                    f"expected {self.path!r} to be there, but it is gone; restore it", path=self.path
-                )
-            self._refuse_foreign()
-            writer = self._writer = sqlite.connect(self.path, self.durability)
-            if schema.version(writer) < schema.VERSION:
-                patiently(lambda: writer.execute(_BEGIN), seconds=PATIENCE)
-                try:
-                    schema.recognise(writer, self.path)
-                    schema.migrate(writer, made_by=f"sqlite {sqlite3.sqlite_version}", now=self.clock())
-                    writer.execute(_COMMIT)
-                except BaseException:
-                    self._roll_back(writer)
-                    raise
-            writer.execute(schema.SQL["objects"]).fetchone()  # the first read opens the WAL
-            self._wal = location.identity(f"{self.path}-wal") if self.durability != "conservative" else None
-            return writer
-
-    def _refuse_foreign(self) -> None:
-        # Looked at through a connection without settings: switching a foreign file to WAL would be a change already.
-        with translated(self.path), closing(sqlite.connect_bare(self.path)) as looking:
-            patiently(lambda: schema.recognise(looking, self.path), seconds=PATIENCE)
-
-    def _reconnect(self) -> sqlite3.Connection:
-        self._disconnect()
-        return self._connect()
-
-    def _disconnect(self) -> None:
-        with self._reading:
-            for name in ("_reader", "_guest", "_checkpointer", "_writer"):
-                connection: sqlite3.Connection | None = getattr(self, name)
-                setattr(self, name, None)
-                if connection is not None:
-                    with suppress(sqlite3.Error):
-                        connection.close()
+    # closing
 
     def close(self) -> None:
         """Let go of the file, its log copied into it; `shared.give_up` calls this when nobody uses it any more."""
         with self._turn():
-            if self.durability != "conservative" and self._writer is not None:
+            if self.durability != "conservative" and self._handles.are_open():
                 with suppress(sqlite3.Error, StoreError):
                     self.checkpoint_in_turn()
         self._let_go()
 
     def _let_go(self) -> None:
-        self._disconnect()
+        self._handles.close()
         self.exchange.close()
         self.owners.close()
 
 
 def _is_full(error: BaseException) -> bool:
     return isinstance(error, sqlite3.Error) and primary_code(error) == sqlite3.SQLITE_FULL
+
+
+def _spare_bytes(connection: sqlite3.Connection) -> int:
+    return _PAGE * int(connection.execute("PRAGMA freelist_count").fetchone()[0])

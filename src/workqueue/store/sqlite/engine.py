@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 from collections.abc import Collection, Generator, Sequence
@@ -13,7 +14,7 @@ from typing import Final, cast
 import msgspec
 
 from workqueue.backoff import Backoff
-from workqueue.errors import JobNotFound, LeaseLost, QueueClosed, QueueFull
+from workqueue.errors import JobNotFound, LeaseLost, QueueClosed, StoreError
 from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Size
 from workqueue.lifecycle import Settlement
 from workqueue.store.clock import Clock, instant, micros, system_clock
@@ -30,9 +31,8 @@ from workqueue.store.sqlite.shared import give_up, open_database
 
 _CLEAN: Final = 5000
 
+log = logging.getLogger("workqueue.store")
 _encode = msgspec.json.encode
-
-
 _ids = msgspec.json.Decoder(list[int])
 _held_rows = msgspec.json.Decoder(list[tuple[int, int, int]])
 
@@ -62,12 +62,7 @@ class SqliteStore:
 
     def push(self, jobs: Sequence[NewJob]) -> list[int]:
         database = self._db()
-        if database.reserve.is_low():
-            raise QueueFull(
-                f"expected room on the disk of {self.path!r}, but it is nearly full: pushes are refused so that "
-                "settling and cleaning can go on; free some space",
-                path=self.path,
-            )
+        database.refuse_pushes_when_full()
         batches = [(self._backoff_id(batch[0].backoff), batch) for batch in alike(jobs)]
 
         def work(connection: sqlite3.Connection, now: int) -> list[int]:
@@ -224,9 +219,14 @@ class SqliteStore:
             if listening in queues:
                 bell.ring()
         row = {"queues": _encode(list(queues)).decode()}
-        for runner in database.read(
-            lambda connection: _ids.decode(connection.execute(SQL["listeners"], row).fetchone()[0])
-        ):
+        try:
+            listeners = database.read(
+                lambda connection: _ids.decode(connection.execute(SQL["listeners"], row).fetchone()[0])
+            )
+        except StoreError as error:  # what was written stands, and runners look by themselves every poll
+            log.warning("nobody was woken for the queues %s: %s", ", ".join(queues), error)
+            return
+        for runner in listeners:
             if runner not in database.bells:
                 database.exchange.ring(runner)
 

@@ -46,7 +46,7 @@ class Reserve:
         return True
 
     def is_low(self) -> bool:
-        """Say whether pushes must be refused: less than the reserve's own size is left beside it."""
+        """Say whether the disk is nearly full: less than the reserve's own size is left beside it."""
         return self._free() < self.size
 
     def _free(self) -> int:

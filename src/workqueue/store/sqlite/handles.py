@@ -1,0 +1,138 @@
+"""Handles: the open connections on a queue's file, and whether it still is the file that was opened.
+
+Four of them, each opened when it is first needed: one writes, one reads, one is lent to guests, one checkpoints.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import closing, suppress
+from typing import TypeAlias
+
+from workqueue.errors import StoreUnavailable
+from workqueue.store.clock import Clock
+from workqueue.store.contract import Durability
+from workqueue.store.sqlite import connection as sqlite
+from workqueue.store.sqlite import location, schema
+from workqueue.store.sqlite.connection import patiently, translated
+
+Authoriser: TypeAlias = Callable[..., int]
+log = logging.getLogger("workqueue.store")
+
+
+class Handles:
+    """See the module. Who asks holds the turn to write; for the reader, `reading`."""
+
+    def __init__(self, path: str, durability: Durability, *, clock: Clock, authorise: Authoriser) -> None:
+        self.path = path
+        self.reading = threading.Lock()
+        self._durability: Durability = durability
+        self._clock = clock
+        self._authorise = authorise
+        self._writer: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._guest: sqlite3.Connection | None = None
+        self._checkpointer: sqlite3.Connection | None = None
+        self._file: location.Identity | None = None
+        self._wal: location.Identity | None = None
+
+    def writer(self) -> sqlite3.Connection:
+        """Give the connection that writes; opening it makes or migrates the schema."""
+        return self._writer if self._writer is not None else self._open()
+
+    def reader(self) -> sqlite3.Connection:
+        if self._reader is None:
+            self._reader = sqlite.connect(self.path, self._durability)
+        return self._reader
+
+    def guest(self) -> sqlite3.Connection:
+        """Give the connection for code that is not ours; SQLite asks `authorise` about what it prepares."""
+        self.writer()
+        if self._guest is None:
+            self._guest = sqlite.connect(self.path, self._durability)
+            self._guest.set_authorizer(self._authorise)
+        return self._guest
+
+    def checkpointer(self) -> sqlite3.Connection:
+        if self._checkpointer is None:
+            self._checkpointer = sqlite.connect(self.path, self._durability)
+        return self._checkpointer
+
+    def are_open(self) -> bool:
+        return self._writer is not None
+
+    def have(self, connection: sqlite3.Connection) -> bool:
+        """Say whether this connection is one of ours still."""
+        return connection in (self._writer, self._guest)
+
+    def refuse_foreign(self) -> None:
+        """Raise UnsuitableFile or SchemaOutdated for a file that is not ours, before there is anything beside it."""
+        # Looked at through a connection without settings: switching a foreign file to WAL would be a change already.
+        with translated(self.path), closing(sqlite.connect_bare(self.path)) as looking:
+            patiently(lambda: schema.recognise(looking, self.path))
+
+    def are_intact(self) -> bool:
+        """Say whether what was committed is certainly in the file, or its log was removed under us.
+
+        Raises StoreUnavailable when the file itself was removed or replaced.
+        """
+        if location.identity(self.path) != self._file:
+            self.close()
+            raise StoreUnavailable(
+                f"expected {self.path!r} to stay the file it was, but it was removed or replaced while in use; what "
+                "was written since is in the old file",
+                path=self.path,
+            )
+        if self._wal is None:
+            self._wal = self._wal_identity()
+            return True
+        if location.identity(f"{self.path}-wal") == self._wal:
+            return True
+        log.critical(
+            "the write-ahead log of %s was removed under us: some code of this process has opened and closed the "
+            "database file itself (open(), a copy, a hash), which drops its locks; never do that under an open queue",
+            self.path,
+        )
+        return False
+
+    def reopen(self) -> sqlite3.Connection:
+        self.close()
+        return self._open()
+
+    def close(self) -> None:
+        with self.reading:
+            for name in ("_reader", "_guest", "_checkpointer", "_writer"):
+                connection: sqlite3.Connection | None = getattr(self, name)
+                setattr(self, name, None)
+                if connection is not None:
+                    with suppress(sqlite3.Error):
+                        connection.close()
+
+    def _open(self) -> sqlite3.Connection:
+        with translated(self.path):
+            self._file = location.identity(self.path)
+            if self._file is None:
+                raise StoreUnavailable(
+                    f"expected {self.path!r} to be there, but it is gone; restore it", path=self.path
+                )
+            self.refuse_foreign()
+            writer = self._writer = sqlite.connect(self.path, self._durability)
+            if schema.version(writer) < schema.VERSION:
+                patiently(lambda: writer.execute("BEGIN IMMEDIATE"))
+                try:
+                    schema.recognise(writer, self.path)
+                    schema.migrate(writer, made_by=f"sqlite {sqlite3.sqlite_version}", now=self._clock())
+                    writer.execute("COMMIT")
+                except BaseException:
+                    if writer.in_transaction:
+                        writer.execute("ROLLBACK")
+                    raise
+            writer.execute(schema.SQL["objects"]).fetchone()  # the first read opens the WAL
+            self._wal = self._wal_identity()
+            return writer
+
+    def _wal_identity(self) -> location.Identity | None:
+        return None if self._durability == "conservative" else location.identity(f"{self.path}-wal")

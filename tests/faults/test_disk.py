@@ -1,0 +1,203 @@
+"""A disk that is full, a file that goes away, rights that are missing."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from workqueue import Queue, QueueFull, StoreUnavailable
+from workqueue.store.sqlite import connection as sqlite
+
+MIB = 1024 * 1024
+
+
+class Done:
+    def id(self) -> str:
+        return "done"
+
+    def do_work(self, ctx, job) -> None:
+        pass
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"no tmpfs can be mounted here, so the full disk was not tested: {mounted.stderr.decode().strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Take the last byte."""
+    ballast = folder / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"x" * 65536)
+        except OSError:
+            pass
+        try:
+            while True:
+                file.write(b"x")
+        except OSError:
+            pass
+    return ballast
+
+
+def test_on_a_full_disk_pushes_are_refused_and_settling_and_cleaning_go_on(tmp_path):
+    with small_disk(tmp_path / "disk", "24m") as disk, Queue(disk / "jobs.db", Done(), auto_start=False) as queue:
+        acknowledged: list[int] = []
+        with pytest.raises(QueueFull, match="expected room on the disk"):
+            while True:
+                acknowledged.append(queue.push("n", "x" * 20_000))
+        ballast = fill(disk)
+        with pytest.raises(QueueFull):
+            queue.push("n")
+        assert len(queue.jobs(limit=100_000)) == len(acknowledged), "what was acknowledged is there"
+        assert queue.cancel(acknowledged[0])
+        assert queue.clean_cancelled_jobs() == 1
+        queue.start()
+        assert queue.wait_idle(60), "settling goes on, by the reserve"
+        assert tuple(queue.size()) == (0, 0)
+        assert queue.check() == []
+        queue.push("n")  # into the room that the completed ones left in the file
+        assert queue.wait_idle(60)
+        ballast.unlink()
+        assert len(queue.push_many("n", range(1000))) == 1000
+        assert queue.wait_idle(60)
+
+
+def test_a_runner_outlives_a_disk_without_any_room(tmp_path):
+    """No reserve either: the outcome stays in hand until there is room."""
+    began, go_on = threading.Event(), threading.Event()
+
+    class Waiting(Done):
+        def do_work(self, ctx, job) -> None:
+            began.set()
+            go_on.wait(30)
+
+    with small_disk(tmp_path / "disk", "24m") as disk, Queue(disk / "jobs.db", Waiting()) as queue:
+        queue.push_many("n", range(500))
+        assert began.wait(30)
+        (disk / "jobs.db-reserve").unlink()
+        ballast = fill(disk)
+        go_on.set()
+        queue.wait_idle(1)
+        ballast.unlink()
+        assert queue.wait_idle(60)
+        assert tuple(queue.size()) == (0, 0)
+        assert queue.check() == []
+
+
+def test_every_verb_but_push_goes_on_with_a_file_that_may_not_grow(tmp_path, monkeypatch):
+    """SQLITE_FULL without a disk of one's own: SQLite's own limit on pages, for where none can be mounted."""
+    connect = sqlite.connect
+
+    def bounded(path, durability):
+        connection = connect(path, durability)
+        connection.execute("PRAGMA max_page_count = 300")
+        return connection
+
+    monkeypatch.setattr(sqlite, "connect", bounded)
+    with Queue(tmp_path / "jobs.db", Done(), auto_start=False) as queue:
+        acknowledged: list[int] = []
+        with pytest.raises(QueueFull):
+            while True:
+                acknowledged.append(queue.push("n", "x" * 5_000))
+        assert [job.id for job in queue.jobs(limit=1000)] == acknowledged
+        assert not (tmp_path / "jobs.db-reserve").exists(), "it was given up"
+        assert queue.cancel(acknowledged[0])
+        assert queue.clean_cancelled_jobs() == 1
+        queue.start()
+        assert queue.wait_idle(60)
+        assert tuple(queue.size()) == (0, 0)
+        queue.push("n")
+        assert queue.wait_idle(30)
+        assert queue.check() == []
+
+
+def test_a_file_that_was_removed_is_a_clear_error_and_the_next_use_says_so_too(tmp_path):
+    with Queue(tmp_path / "jobs.db") as queue:
+        queue.push("n")
+        for part in tmp_path.glob("jobs.db*"):
+            part.unlink()
+        with pytest.raises(StoreUnavailable, match="removed or replaced|gone"):
+            queue.push("n")
+        with pytest.raises(StoreUnavailable, match="gone"):
+            queue.push("n")
+
+
+def test_a_file_that_was_replaced_is_noticed(tmp_path):
+    Queue(tmp_path / "other.db").close()
+    with Queue(tmp_path / "jobs.db") as queue:
+        queue.push("n")
+        os.replace(tmp_path / "other.db", tmp_path / "jobs.db")
+        with pytest.raises(StoreUnavailable, match="removed or replaced"):
+            queue.push("n")
+        assert queue.push("n"), "from now on in the new file"
+
+
+def test_our_files_are_their_owners_only(tmp_path):
+    previous = os.umask(0)
+    try:
+        with Queue(tmp_path / "jobs.db", Done()) as queue:
+            queue.push("n")
+            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir() if path.is_file()}
+    finally:
+        os.umask(previous)
+    assert {"jobs.db", "jobs.db-wal", "jobs.db-shm", "jobs.db-owners", "jobs.db-reserve"} <= set(modes)
+    assert set(modes.values()) == {0o600}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody without rights")
+@pytest.mark.parametrize(("what", "mode"), [("folder", 0o555), ("file", 0o777)])
+def test_missing_rights_are_named(what, mode):
+    with tempfile.TemporaryDirectory() as folder:  # whose parents anybody may pass, unlike those of tmp_path
+        path = Path(folder, "jobs.db")
+        if what == "file":
+            Queue(path).close()
+        Path(folder).chmod(mode)
+        program = "import os, sys; from workqueue import Queue; os.setuid(65534); Queue(sys.argv[1])"
+        done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True)
+    assert "expected to be allowed to" in done.stderr.splitlines()[-1], done.stderr
+    assert str(path) in done.stderr.splitlines()[-1]
+
+
+def test_the_write_ahead_log_stays_short_under_load(tmp_path):
+    with Queue(tmp_path / "jobs.db", Done(), batch_size=1000) as queue:
+        longest = 0
+        for _ in range(30):
+            queue.push_many("n", ["x" * 500] * 1000)
+            longest = max(longest, (tmp_path / "jobs.db-wal").stat().st_size)
+        assert queue.wait_idle(60)
+        longest = max(longest, (tmp_path / "jobs.db-wal").stat().st_size)
+    assert longest < 32 * MIB
+
+
+def test_acknowledged_jobs_outlive_a_log_that_was_removed_under_us(tmp_path):
+    """This process opens the file itself, which drops its locks; another one then removes the WAL that is in use."""
+    path = tmp_path / "jobs.db"
+    with Queue(path) as queue:
+        before = queue.push("before")
+        path.read_bytes()
+        look = (
+            "import sys, sqlite3; c = sqlite3.connect(sys.argv[1]); print(c.execute('SELECT id FROM jobs').fetchall())"
+        )
+        subprocess.run([sys.executable, "-c", f"{look}; c.close()", path], capture_output=True, check=True)
+        assert not (tmp_path / "jobs.db-wal").exists(), "the hazard is real"
+        after = [queue.push("after"), *queue.push_many("after", range(3))]
+        seen = subprocess.run([sys.executable, "-c", look, path], capture_output=True, text=True, check=True)
+        assert seen.stdout.strip() == str([(job_id,) for job_id in [before, *after]])
+        assert queue.check() == []

@@ -1,0 +1,207 @@
+"""Files that cannot hold a queue, and the settings that the promises rest on."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+from workqueue import Queue, SchemaOutdated, StoreError, UnsuitableFile
+from workqueue.store.sqlite import connection as sqlite
+from workqueue.store.sqlite import location
+from workqueue.store.sqlite.engine import SqliteStore
+from workqueue.upkeep import Upkeep
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(UnsuitableFile, match="is a folder; add a file name"):
+        Queue(tmp_path)
+
+
+def test_the_folder_must_be_there(tmp_path):
+    with pytest.raises(UnsuitableFile, match="create it"):
+        Queue(tmp_path / "none" / "jobs.db")
+
+
+def test_what_is_no_database_stays_as_it_was(tmp_path):
+    path = tmp_path / "letter.txt"
+    path.write_bytes(b"Dear Ada, " * 1000)
+    with pytest.raises(UnsuitableFile, match="sound database") as caught:
+        Queue(path)
+    assert caught.value.path == str(path)
+    assert isinstance(caught.value.__cause__, sqlite3.DatabaseError)
+    assert path.read_bytes() == b"Dear Ada, " * 1000
+    assert [entry.name for entry in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_another_programs_database_stays_as_it_was(tmp_path):
+    path = tmp_path / "app.db"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE users (name)")
+    connection.commit()
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(UnsuitableFile, match="another program's SQLite database"):
+        Queue(path)
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["app.db"]
+
+
+def test_a_newer_schema_is_refused_before_anything_is_written(tmp_path):
+    path = tmp_path / "jobs.db"
+    Queue(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 999")
+    connection.close()
+    with pytest.raises(SchemaOutdated, match="upgrade this program") as caught:
+        Queue(path)
+    assert (caught.value.found, caught.value.known) == (999, 1)
+
+
+def test_a_schema_that_becomes_newer_stops_an_open_queue(tmp_path):
+    with Queue(tmp_path / "jobs.db") as queue:
+        connection = sqlite3.connect(tmp_path / "jobs.db")
+        connection.execute("PRAGMA user_version = 999")
+        connection.close()
+        for verb in (lambda: queue.push("n"), queue.size):
+            with pytest.raises(SchemaOutdated):
+                verb()
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "cifs", "9p", "virtiofs", "fuse.sshfs"])
+def test_network_file_systems_are_refused_unless_told(tmp_path, monkeypatch, kind):
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(f"1 0 0:1 / / rw - ext4 /dev/a rw\n2 1 0:2 / {tmp_path} rw shared:1 - {kind} server:/x rw\n")
+    monkeypatch.setattr(location, "MOUNTS", mounts)
+    with pytest.raises(UnsuitableFile, match=f"shared file system \\({kind}\\)"):
+        Queue(tmp_path / "jobs.db")
+    Queue(tmp_path / "jobs.db", allow_network=True).close()
+
+
+def test_a_damaged_file_says_what_to_do(tmp_path):
+    path = tmp_path / "jobs.db"
+    with Queue(path) as queue:
+        queue.push_many("n", ["x" * 500] * 2000)
+    with path.open("r+b") as file:  # nobody has it open now
+        for page in range(2, 150):
+            file.seek(page * 4096)
+            file.write(b"\xff" * 2048)
+    with pytest.raises(StoreError), Queue(path) as queue:
+        if queue.check():
+            raise UnsuitableFile("check found it", path=str(path))
+
+
+@pytest.mark.parametrize(
+    ("durability", "journal", "synchronous"), [("full", "wal", 2), ("process", "wal", 1), ("conservative", "delete", 3)]
+)
+def test_every_connection_has_the_settings(tmp_path, monkeypatch, durability, journal, synchronous):
+    opened = []
+    connect = sqlite.connect
+    monkeypatch.setattr(sqlite, "connect", lambda *args: opened.append(connect(*args)) or opened[-1])
+
+    class Worker:
+        def id(self):
+            return "w"
+
+        def do_work(self, ctx, job):
+            with ctx.transaction() as database:
+                database.execute("CREATE TABLE IF NOT EXISTS t (x)")
+
+    with Queue(tmp_path / "jobs.db", Worker(), durability=durability) as queue:
+        queue.push("n")
+        assert queue.wait_idle(30)
+        assert queue.get.__name__  # the reading connection was used by wait_idle
+        if journal == "wal":
+            queue._store._database.checkpoint()
+        assert len(opened) >= (4 if journal == "wal" else 3)  # writer, reader, guest, checkpointer
+        for connection in opened:
+            values = {
+                name: connection.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("journal_mode", "synchronous", "wal_autocheckpoint", "mmap_size", "foreign_keys")
+            }
+            assert values == {
+                "journal_mode": journal,
+                "synchronous": synchronous,
+                "wal_autocheckpoint": 0,
+                "mmap_size": 0,
+                "foreign_keys": 1,
+            }
+
+
+def test_those_who_share_a_file_agree_on_its_durability(tmp_path):
+    with Queue(tmp_path / "jobs.db"), pytest.raises(UnsuitableFile, match="durability"):
+        Queue(tmp_path / "jobs.db", durability="conservative")
+
+
+def test_a_checkpoint_runs_only_while_we_hold_the_write_lock(tmp_path):
+    """No writer can reset the log meanwhile: that race is SQLite's WAL-reset bug."""
+    store = SqliteStore(tmp_path / "jobs.db")
+    database = store._database
+    database.checkpoint()
+    real = database._handles._checkpointer
+    locked = []
+
+    class Watching:
+        def execute(self, statement):
+            program = (
+                f"import sqlite3; c = sqlite3.connect({store.path!r}, timeout=0, isolation_level=None)\n"
+                "try: c.execute('BEGIN IMMEDIATE')\nexcept sqlite3.OperationalError as error: print(error)"
+            )
+            locked.append(
+                subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip()
+            )
+            return real.execute(statement)
+
+        def close(self):
+            real.close()
+
+    database._handles._checkpointer = Watching()
+    busy, pages, copied = database.checkpoint()
+    assert locked == ["database is locked"]
+    store.close()
+    assert (busy, pages) == (0, copied)
+
+
+def test_queues_of_one_file_in_one_process_share_it_and_part_from_it_singly(tmp_path):
+    class Worker:
+        def id(self):
+            return "w"
+
+        def do_work(self, ctx, job):
+            pass
+
+    one = Queue(tmp_path / "jobs.db", Worker(), id="one")
+    with Queue(tmp_path / "jobs.db", Worker(), id="two") as two:
+        assert one._store._database is two._store._database
+        runner = two._runner._id
+        one.close()
+        program = (
+            "import fcntl, sys\nwith open(sys.argv[1], 'r+b') as f:\n"
+            "    try: fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, int(sys.argv[2])); print('free')\n"
+            "    except OSError: print('held')"
+        )
+        owners = str(tmp_path / "jobs.db-owners")
+        seen = subprocess.run([sys.executable, "-c", program, owners, str(runner)], capture_output=True, text=True)
+        assert seen.stdout == "held\n"
+        two.push("n")
+        assert two.wait_idle(30)
+    assert sorted(entry.name for entry in tmp_path.iterdir() if "wake" in entry.name) == []
+
+
+@pytest.mark.parametrize("step", [timedelta(hours=1), timedelta(days=3650), -timedelta(hours=1)], ids=str)
+def test_a_clock_that_steps_rescues_nobody_who_lives(step):
+    from workqueue.store.memory import MemoryStore
+
+    from support import FakeClock, claim_all, new_job
+
+    clock = FakeClock()
+    store = MemoryStore(clock)
+    store.push([new_job() for _ in range(5)])
+    claim_all(store)
+    upkeep = Upkeep(store, lease=timedelta(seconds=60), archive=True)
+    upkeep._quiet_until = 0.0  # it has been at work for long
+    clock.advance(step)
+    assert upkeep.step() == []
+    assert upkeep.step() == []

@@ -1,0 +1,318 @@
+"""The runner through its front door: order, room, stopping, cancelling, waking, and a store in trouble."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from workqueue import JobStatus, Queue, RecoverableWorkerError, StoreUnavailable, UsageError
+
+
+class Handler:
+    """Calls `act(ctx, job)` and remembers the order."""
+
+    def __init__(self, act=lambda ctx, job: None) -> None:
+        self.act = act
+        self.ran: list[str] = []
+
+    def id(self) -> str:
+        return "handler"
+
+    def do_work(self, ctx, job):
+        self.ran.append(job.name)
+        return self.act(ctx, job)
+
+
+@pytest.fixture(params=["file", "memory"])
+def path(request, tmp_path):
+    return tmp_path / "jobs.db" if request.param == "file" else ":memory:"
+
+
+def test_one_at_a_time_in_the_order_of_pushing(path):
+    at_once = threading.Semaphore(1)
+
+    def alone(ctx, job):
+        assert at_once.acquire(blocking=False)
+        at_once.release()
+
+    handler = Handler(alone)
+    with Queue(path, handler, auto_start=False, batch_size=7) as queue:
+        names = [f"job {number}" for number in range(50)]
+        for name in names:
+            queue.push(name)
+        queue.start()
+        assert queue.wait_idle(30)
+    assert handler.ran == names
+
+
+def test_priority_first_then_turn(path):
+    handler = Handler()
+    with Queue(path, handler, auto_start=False) as queue:
+        queue.push("low", priority=-1)
+        queue.push("first")
+        queue.push("second")
+        queue.push("high", priority=5)
+        queue.start()
+        assert queue.wait_idle(30)
+    assert handler.ran == ["high", "first", "second", "low"]
+
+
+def test_as_many_at_once_as_were_asked_for(path):
+    together = threading.Barrier(4, timeout=30)
+    with Queue(path, Handler(lambda ctx, job: together.wait()), concurrency=4) as queue:
+        queue.push_many("n", range(8))
+        assert queue.wait_idle(30)
+        assert tuple(queue.size()) == (0, 0)
+
+
+def test_a_thousand_async_jobs_at_once(path):
+    waiting = 0
+    all_here = asyncio.Event()
+
+    class Together(Handler):
+        async def do_work(self, ctx, job):
+            nonlocal waiting
+            waiting += 1
+            if waiting == 1_000:
+                all_here.set()
+            await asyncio.wait_for(all_here.wait(), 60)
+
+    with Queue(path, Together(), concurrency=1_000, batch_size=1_000) as queue:
+        queue.push_many("n", range(1_000))
+        assert queue.wait_idle(90)
+        assert tuple(queue.size()) == (0, 0)
+
+
+def test_stopping_drains_what_runs_and_hands_back_the_rest_uncounted(path):
+    began, go_on = threading.Event(), threading.Event()
+
+    def slow(ctx, job):
+        began.set()
+        assert ctx.wait(30)  # until stop() says so
+        assert ctx.deadline is not None
+        assert timedelta(0) < ctx.deadline - datetime.now(UTC) <= timedelta(seconds=20)
+        go_on.wait(30)
+
+    with Queue(path, Handler(slow), auto_start=False) as queue:
+        ids = queue.push_many("n", range(5))
+        queue.start()
+        assert began.wait(30)
+        stopping = threading.Thread(target=queue.stop, args=(20,))
+        stopping.start()
+        go_on.set()
+        stopping.join(30)
+        assert not stopping.is_alive()
+        left = queue.jobs()
+        assert [job.id for job in left] == ids[1:]
+        assert {(job.status, job.retry_count, job.lost) for job in left} == {(JobStatus.PENDING, 0, 0)}
+        queue.stop()  # twice is fine
+
+
+def test_after_the_grace_what_still_runs_is_handed_back(path):
+    began, go_on = threading.Event(), threading.Event()
+
+    def stubborn(ctx, job):
+        began.set()
+        go_on.wait(30)
+
+    handler = Handler(stubborn)
+    queue = Queue(path, handler)
+    job_id = queue.push("n")
+    assert began.wait(30)
+    queue.stop(grace=0)
+    job = queue.get(job_id)
+    assert (job.status, job.retry_count, job.lost, job.attempt) == (JobStatus.PENDING, 0, 0, 1)
+    go_on.set()
+    handler.act = lambda ctx, job: None
+    assert queue.start()
+    assert queue.wait_idle(30)
+    assert handler.ran == ["n", "n"]
+    queue.close()
+    queue.close()
+
+
+def test_async_handlers_are_cancelled_after_the_grace(path):
+    began, cancelled = threading.Event(), threading.Event()
+
+    class Endless(Handler):
+        async def do_work(self, ctx, job):
+            began.set()
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                cancelled.set()
+                raise
+
+    queue = Queue(path, Endless())
+    job_id = queue.push("n")
+    assert began.wait(30)
+    queue.stop(grace=0)
+    assert cancelled.wait(30)
+    assert queue.get(job_id).status is JobStatus.PENDING
+    queue.close()
+
+
+def test_the_queue_can_be_stopped_from_inside_a_job_but_not_closed(path):
+    stopped = threading.Semaphore(0)
+
+    def stop(ctx, job):
+        with pytest.raises(UsageError, match="call stop"):
+            queue.close()
+        assert not queue.start(), "it runs"
+        queue.stop()
+        stopped.release()
+
+    handler = Handler(stop)
+    queue = Queue(path, handler, auto_start=False)
+    queue.push("first")
+    queue.push("second")
+    queue.start()
+    assert stopped.acquire(timeout=30)
+    assert handler.ran == ["first"], "nothing starts after stop()"
+    assert queue.start(), "once the old runner has ended"
+    assert stopped.acquire(timeout=30)
+    queue.close()
+    assert handler.ran == ["first", "second"]
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_a_running_job_learns_that_it_is_cancelled(path, kind):
+    began = threading.Event()
+
+    class Waiting(Handler):
+        def do_work(self, ctx, job):
+            began.set()
+            assert ctx.wait(60)
+            raise ValueError("gave up")
+
+    class AsyncWaiting(Handler):
+        async def do_work(self, ctx, job):
+            began.set()
+            assert await ctx.sleep(60)
+            raise ValueError("gave up")
+
+    with Queue(path, Waiting() if kind == "def" else AsyncWaiting()) as queue:
+        job_id = queue.push("n")
+        assert began.wait(30)
+        assert queue.cancel(job_id)
+        assert queue.wait_idle(30)
+        job = queue.get(job_id)
+        assert job.status is JobStatus.CANCELLED
+        assert "gave up" in job.message
+        assert queue.history(job_id)[0].outcome == "cancelled"
+        assert queue.restore(job_id) == 1
+
+
+def test_a_store_in_trouble_never_ends_the_runner(path, caplog):
+    went_wrong = threading.Event()
+    troubles = iter(range(4))
+    with Queue(path, Handler(), auto_start=False) as queue:
+        real = queue._store.turn
+
+        def turn(settlements, want):
+            if settlements and next(troubles, None) is not None:
+                went_wrong.set()
+                raise StoreUnavailable("the disk is away", path="x")
+            return real(settlements, want)
+
+        queue._store.turn = turn
+        queue.push_many("n", range(3))
+        queue.start()
+        assert queue.wait_idle(60)
+        assert went_wrong.is_set()
+        assert tuple(queue.size()) == (0, 0)
+    assert "the store is away (try 1)" in caplog.text
+    assert "the disk is away" in caplog.text
+
+
+def test_a_handler_that_meets_a_store_in_trouble_is_tried_again(path):
+    def act(ctx, job):
+        if job.retry_count == 0:
+            raise StoreUnavailable("away", path="x")
+
+    with Queue(path, Handler(act)) as queue:
+        queue.push("n")
+        assert queue.wait_idle(30)
+        assert tuple(queue.size()) == (0, 0)
+
+
+def test_a_push_wakes_an_idle_runner_at_once(path):
+    """The poll is an hour away, so only the bell can have done it."""
+    ran = threading.Event()
+    with Queue(path, Handler(lambda ctx, job: ran.set()), poll_rate=3600) as queue:
+        for _ in range(20):
+            ran.clear()
+            queue.push("n")
+            assert ran.wait(30)
+
+
+def test_a_push_by_another_process_wakes_too(tmp_path):
+    ran = threading.Event()
+    with Queue(tmp_path / "jobs.db", Handler(lambda ctx, job: ran.set()), poll_rate=3600):
+        program = "import sys; from workqueue import Queue; Queue(sys.argv[1]).push('n')"
+        subprocess.run([sys.executable, "-c", program, tmp_path / "jobs.db"], check=True)
+        assert ran.wait(30)
+
+
+def test_a_long_path_has_bells_too(tmp_path):
+    folder = tmp_path / ("deep" * 30)
+    folder.mkdir()
+    test_a_push_by_another_process_wakes_too(folder)
+
+
+def test_a_job_for_later_wakes_its_runner(path):
+    ran = threading.Event()
+    with Queue(path, Handler(lambda ctx, job: ran.set()), poll_rate=3600) as queue:
+        queue.push_after("n", None, 0.05)
+        assert ran.wait(30)
+
+
+def test_a_retry_wakes_its_runner(path):
+    def act(ctx, job):
+        if job.retry_count < 3:
+            raise RecoverableWorkerError("again", delay=0.01)
+
+    handler = Handler(act)
+    with Queue(path, handler, poll_rate=3600) as queue:
+        queue.push("n")
+        assert queue.wait_idle(30)
+    assert handler.ran == ["n"] * 4
+
+
+def test_what_is_raised_after_the_transaction_changes_nothing(tmp_path, caplog):
+    def act(ctx, job):
+        with ctx.transaction() as database:
+            database.execute("CREATE TABLE rows (x)")
+        with pytest.raises(UsageError, match="settled by an earlier one"), ctx.transaction():
+            pass
+        raise ValueError("too late")
+
+    with Queue(tmp_path / "jobs.db", Handler(act)) as queue:
+        queue.push("n")
+        assert queue.wait_idle(30)
+        queue.stop()
+        assert tuple(queue.size()) == (0, 0)
+    assert "raised after its transaction had completed it: ValueError: too late" in caplog.text
+
+
+def test_pushes_inside_a_handlers_transaction_commit_with_it(path):
+    def act(ctx, job):
+        if job.name == "parent":
+            with ctx.transaction():
+                queue.push("child")
+        if job.name == "careless":
+            with ctx.transaction():
+                queue.push("child of nobody")
+                raise ValueError("changed my mind")
+
+    handler = Handler(act)
+    queue = Queue(path, handler)
+    queue.push("parent")
+    queue.push("careless")
+    assert queue.wait_idle(30)
+    queue.close()
+    assert sorted(handler.ran) == ["careless", "child", "parent"]
