@@ -46,7 +46,7 @@ class FakeClock:
 def open_engine(name: str, clock: FakeClock, folder: Path) -> Store:
     # Imported where they are used, so that each engine can be tested while another is broken.
     if name == "memory":
-        from workqueue.store.memory import MemoryStore
+        from workqueue.store.memory.engine import MemoryStore
 
         return MemoryStore(clock)
     from workqueue.store.sqlite.engine import SqliteStore

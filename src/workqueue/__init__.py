@@ -22,7 +22,8 @@ from workqueue.errors import (
     WorkqueueError,
 )
 from workqueue.job import Attempt, Job, JobStatus, Size
-from workqueue.queue import Queue, Worker
+from workqueue.queue import Queue
+from workqueue.worker import Worker
 
 __all__ = [
     "Attempt",

@@ -4,45 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import inspect
 import os
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Final, Protocol, Self, get_args
+from typing import Final, Self, get_args
 
 import msgspec
 
 from workqueue import arguments, payload
 from workqueue.arguments import as_status, at_least, aware, between, checked_name, one_of
 from workqueue.backoff import Backoff
-from workqueue.context import Context
 from workqueue.duration import as_duration
 from workqueue.errors import InvalidOption, InvalidPayload, QueueClosed, UsageError
 from workqueue.job import Attempt, Job, JobStatus, NewJob, Size
 from workqueue.runner import Plan, Runner
 from workqueue.store import open_store
 from workqueue.store.contract import Durability, Find, Store, Transaction
+from workqueue.worker import Worker, checked_worker
 
 _BATCH: Final = 1000
 _BATCH_BYTES: Final = 32 * 1024 * 1024
 _PRIORITIES: Final = 2**31
-_MOST_THREADS: Final = 1000
 _open_queues: weakref.WeakSet[Queue] = weakref.WeakSet()
-
-
-class Worker(Protocol):
-    """What runs jobs. Returning is success, RecoverableWorkerError asks for another try, any other exception fails.
-
-    `do_work` may be `async def`. Calls come from the runner's threads (or its event loop), `concurrency` at once.
-    """
-
-    def id(self) -> str: ...
-    def do_work(self, ctx: Context, job: Job, /) -> object: ...
 
 
 class Queue:
@@ -93,10 +81,11 @@ class Queue:
             grace=as_duration(grace, "grace"),
             archive=archive,
         )
-        self.worker = None if worker is None else _checked_worker(worker, concurrency)
+        self.worker = None if worker is None else checked_worker(worker, concurrency)
         self._runner: Runner | None = None
         self._lock = threading.Lock()
         self._progress = threading.Condition()
+        self._transacting: int | None = None  # the thread that is inside `transaction`
         self._store = open_store(
             path, durability=one_of(durability, get_args(Durability), "durability"), allow_network=allow_network
         )
@@ -165,12 +154,18 @@ class Queue:
         wait = None if delay is None else as_duration(delay, "delay")
         return await asyncio.to_thread(self._push, name, data, run_at=run_at, delay=wait, priority=priority)
 
-    def transaction(self) -> AbstractContextManager[Transaction]:
+    @contextmanager
+    def transaction(self) -> Generator[Transaction]:
         """Open a transaction of the queue's database: your rows and the pushes inside commit together or not at all.
 
         It holds the only write lock of a SQLite file: keep it short, with no `await` inside.
         """
-        return self._open_store().transaction()
+        with self._open_store().transaction() as transaction:
+            self._transacting = threading.get_ident()
+            try:
+                yield transaction
+            finally:
+                self._transacting = None
 
     # look
 
@@ -267,6 +262,8 @@ class Queue:
         shortens that of the first call.
         """
         longest = None if grace is None else as_duration(grace, "grace")
+        if self._transacting == threading.get_ident():
+            raise UsageError("expected stop() or close() after the transaction's block, but it was called inside")
         runner = self._runner
         if runner is not None and runner.pid == os.getpid():
             runner.stop(longest)
@@ -361,30 +358,6 @@ def _checked_backoff(backoff: object) -> Backoff:
     if not isinstance(backoff, Backoff):
         raise InvalidOption(f"expected backoff to be a Backoff, got: {backoff}", name="backoff", value=backoff)
     return backoff
-
-
-def _checked_worker(worker: Worker, concurrency: int) -> Worker:
-    if isinstance(worker, type):
-        raise InvalidOption(
-            f"expected worker to be an object, got: {worker!r}; say {worker.__name__}()",
-            name="worker",
-            value=worker,
-        )
-    for method in ("do_work", "id"):
-        if not callable(getattr(worker, method, None)):
-            raise InvalidOption(
-                f"expected worker to have the methods do_work(ctx, job) and id(), but {worker!r} has no {method}()",
-                name="worker",
-                value=worker,
-            )
-    if concurrency > _MOST_THREADS and not inspect.iscoroutinefunction(worker.do_work):
-        raise InvalidOption(
-            f"expected concurrency to be at most {_MOST_THREADS:,} for a worker that needs a thread for each job, got: "
-            f"{concurrency}; make do_work `async def`, or start more processes",
-            name="concurrency",
-            value=concurrency,
-        )
-    return worker
 
 
 @atexit.register

@@ -580,6 +580,17 @@ def orders(queue: Queue) -> list[object]:
         return [item for (item,) in rows.execute("SELECT item FROM orders ORDER BY id").fetchall()]
 
 
+@pytest.mark.parametrize("end", ["stop", "close"])
+@pytest.mark.parametrize("path", ["file", "memory"])
+def test_a_queue_does_not_end_inside_its_own_transaction(tmp_path, path, end):
+    with Queue(tmp_path / "jobs.db" if path == "file" else ":memory:") as queue:
+        with queue.transaction():
+            with pytest.raises(UsageError, match="after the transaction's block"):
+                getattr(queue, end)()
+            queue.push("n")
+        assert queue.size().waiting == 1
+
+
 def test_rows_and_pushes_commit_together(shop):
     with shop.transaction() as rows:
         rows.execute("INSERT INTO orders (item) VALUES (?)", ("lamp",))

@@ -75,8 +75,6 @@ def test_the_path_and_the_time_can_be_asked_for_after_close(closed, clock):
 
 
 def test_closing_inside_a_transaction_is_refused(engine, clock, tmp_path):
-    if engine == "sqlite":
-        pytest.xfail("SqliteStore is half closed by that, and leaks; so it is not even tried here")
     store = open_engine(engine, clock, tmp_path)
     try:
         with store.transaction():

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from workqueue import UnsuitableFile, report
 from workqueue.store import open_existing
 from workqueue.store.contract import Standing
-from workqueue.store.memory import MemoryStore
+from workqueue.store.memory.engine import MemoryStore
 from workqueue.store.sqlite.engine import SqliteStore
 from workqueue.store.sqlite.inspection import has_wal_reset_bug
 

@@ -192,7 +192,7 @@ def test_queues_of_one_file_in_one_process_share_it_and_part_from_it_singly(tmp_
 
 @pytest.mark.parametrize("step", [timedelta(hours=1), timedelta(days=3650), -timedelta(hours=1)], ids=str)
 def test_a_clock_that_steps_rescues_nobody_who_lives(step):
-    from workqueue.store.memory import MemoryStore
+    from workqueue.store.memory.engine import MemoryStore
 
     from support import FakeClock, claim_all, new_job
 

@@ -37,6 +37,11 @@ def test_a_module_says_what_lives_in_it(path):
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)
+def test_a_module_is_read_in_one_sitting(path):
+    assert len(path.read_text().splitlines()) <= 400, "give a part of it a room of its own"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
 def test_only_the_clock_reads_the_time_of_day(path):
     if name(path) == "store/clock.py":
         return

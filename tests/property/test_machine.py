@@ -22,7 +22,7 @@ from workqueue.errors import JobNotFound, LeaseLost
 from workqueue.job import Claim, Job, JobStatus, NewJob
 from workqueue.lifecycle import Cancelled, HandedBack, Lost, Outcome, Raised, Returned, Settlement, settle
 from workqueue.store.contract import Beat, Find, Standing, Store, Turn, Want
-from workqueue.store.memory import MemoryStore
+from workqueue.store.memory.engine import MemoryStore
 from workqueue.store.sqlite.engine import SqliteStore
 
 from support import LEASE, FakeClock

@@ -6,7 +6,7 @@ import os
 
 from workqueue.errors import UnsuitableFile
 from workqueue.store.contract import Durability, Store
-from workqueue.store.memory import MemoryStore
+from workqueue.store.memory.engine import MemoryStore
 from workqueue.store.sqlite import inspection
 from workqueue.store.sqlite.engine import SqliteStore
 

@@ -23,6 +23,7 @@ _JOURNAL: Final[dict[Durability, tuple[str, int]]] = {
 }
 _BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _BROKEN: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_THE_DISK: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY} | _BROKEN)
 
 
 def connect(path: str, durability: Durability) -> sqlite3.Connection:
@@ -119,6 +120,11 @@ def in_our_words(error: sqlite3.Error, path: str) -> StoreError:
         f"expected to read and write {path!r}: {said}; check that the file exists, its owner and mode, and the disk",
         path=path,
     )
+
+
+def disk_in_our_words(error: sqlite3.Error, path: str) -> StoreError | None:
+    """Give that for the disk's errors only: the others are the fault of the statement, which is not ours."""
+    return in_our_words(error, path) if primary_code(error) in _THE_DISK else None
 
 
 @contextmanager

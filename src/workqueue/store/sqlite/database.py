@@ -21,10 +21,11 @@ from contextlib import contextmanager, suppress
 from typing import Final, TypeVar
 
 from workqueue.errors import QueueFull, SchemaOutdated, StoreError, StoreUnavailable, UnsuitableFile, UsageError
+from workqueue.store import joining
 from workqueue.store.clock import Clock
 from workqueue.store.contract import Durability
 from workqueue.store.sqlite import connection as sqlite
-from workqueue.store.sqlite import joining, location, schema
+from workqueue.store.sqlite import location, schema
 from workqueue.store.sqlite.bell import Exchange, SocketBell
 from workqueue.store.sqlite.connection import patiently, primary_code, translated
 from workqueue.store.sqlite.handles import Handles

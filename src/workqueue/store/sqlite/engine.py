@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import threading
 from collections.abc import Collection, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
@@ -14,16 +15,17 @@ from typing import Final, cast
 import msgspec
 
 from workqueue.backoff import Backoff
-from workqueue.errors import JobNotFound, LeaseLost, QueueClosed, StoreError
+from workqueue.errors import JobNotFound, LeaseLost, QueueClosed, StoreError, UsageError
 from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Size
 from workqueue.lifecycle import Settlement
 from workqueue.store.clock import Clock, instant, micros, system_clock
 from workqueue.store.contract import Beat, Bell, Durability, Find, Overview, Transaction, Turn, Want
+from workqueue.store.guest import GuestTransaction
 from workqueue.store.sqlite import inspection
 from workqueue.store.sqlite.bell import SocketBell
 from workqueue.store.sqlite.claiming import Horizon, claim, horizon, promote
+from workqueue.store.sqlite.connection import disk_in_our_words
 from workqueue.store.sqlite.database import Database
-from workqueue.store.sqlite.guest import GuestTransaction
 from workqueue.store.sqlite.pushing import alike, insert
 from workqueue.store.sqlite.schema import SQL
 from workqueue.store.sqlite.settling import SomeRefusedError, complete, settle_all, settle_each
@@ -53,6 +55,7 @@ class SqliteStore:
         self._durability: Durability = durability
         self._allow_network = allow_network
         self._closed = False
+        self._transacting: int | None = None  # the thread that has a transaction of this store open
         self._enlisted: set[int] = set()
         self._backoffs: dict[int, Backoff] = {}
         self._backoff_ids: dict[bytes, int] = {}
@@ -161,9 +164,13 @@ class SqliteStore:
                 raise LeaseLost(claim.job.id, claim.job.attempt) from None
 
         with ExitStack() as after, database.guest(last=last) as connection:
-            guest = GuestTransaction(connection, self.path)
+            guest = GuestTransaction(connection, lambda error: disk_in_our_words(error, self.path))
             after.callback(guest.end)
-            yield guest
+            self._transacting = threading.get_ident()
+            try:
+                yield guest
+            finally:
+                self._transacting = None
         self._ring(queues)
 
     # runners
@@ -336,6 +343,8 @@ class SqliteStore:
         return self._db().read(inspection.broken_invariants)
 
     def close(self) -> None:
+        if self._transacting == threading.get_ident():
+            raise UsageError("expected close() after the transaction's block, but it was called inside")
         if not self._closed:
             self._closed = True
             for runner in self._enlisted:  # what they still hold is orphaned at once

@@ -6,9 +6,9 @@ import os
 import threading
 
 from workqueue.errors import UnsuitableFile
+from workqueue.store import joining
 from workqueue.store.clock import Clock
 from workqueue.store.contract import Durability
-from workqueue.store.sqlite import joining
 from workqueue.store.sqlite.database import Database
 
 _open: dict[str, Database] = {}

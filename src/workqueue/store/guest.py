@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from typing import Final, cast
+from collections.abc import Callable, Sequence
+from typing import TypeAlias, cast
 
 from workqueue.errors import UsageError
 from workqueue.store.contract import Parameters, Rows
-from workqueue.store.sqlite.connection import in_our_words, primary_code
 
-_THE_DISK: Final = frozenset(
-    {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CORRUPT}
-)
+Translate: TypeAlias = Callable[[sqlite3.Error], Exception | None]
 
 
 class GuestTransaction:
-    """Runs statements inside the open transaction, and sees to it that it stays open. Not thread-safe."""
+    """Runs statements inside the open transaction, and sees to it that it stays open. Not thread-safe.
 
-    def __init__(self, connection: sqlite3.Connection, path: str) -> None:
+    translate: gives the error of ours for one of SQLite's that is not the statement's fault, and None for the others.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, translate: Translate = lambda _error: None) -> None:
         self._connection = connection
-        self._path = path
+        self._translate = translate
         self._ended = False
         connection.row_factory = None
 
@@ -29,13 +29,14 @@ class GuestTransaction:
         try:
             rows = self._connection.execute(sql, cast("Sequence[object]", parameters))
         except sqlite3.Error as error:
-            if primary_code(error) == sqlite3.SQLITE_AUTH:
+            if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_AUTH:
                 raise UsageError(
                     f"expected the transaction to be open until its block ends, got: {sql!r:.80}; "
                     "leave that to the block"
                 ) from error
-            if primary_code(error) in _THE_DISK:
-                raise in_our_words(error, self._path) from error
+            ours = self._translate(error)
+            if ours is not None:
+                raise ours from error
             raise
         self.check()
         return cast("Rows", rows)

@@ -1,0 +1,1 @@
+"""The engine without a file: `engine.py` has the verbs."""

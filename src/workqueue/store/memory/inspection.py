@@ -1,0 +1,53 @@
+"""What people ask of a MemoryStore: figures, and whether its rows make sense."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from workqueue.job import JobStatus
+from workqueue.lifecycle import FINAL
+from workqueue.store.contract import Standing
+from workqueue.store.memory.rows import Row
+
+_RULES: Final[dict[str, Callable[[Row], bool]]] = {
+    "is completed and still here": lambda row: row.job.status is JobStatus.COMPLETED,
+    "is ready without waiting": lambda row: row.ready and not row.waits(),
+    "does not fit its runner": lambda row: bool(row.runner) is not row.runs(),
+    "does not fit its settled_at": lambda row: (row.job.settled_at is None) is (row.job.status in FINAL),
+    "is to be cancelled without running": lambda row: row.job.cancel_requested and not row.runs(),
+    "has a history beyond its attempts": lambda row: any(a.attempt > row.job.attempt for a in row.history),
+    "runs without an attempt": lambda row: row.runs() and row.job.attempt < 1,
+    "retries without a reason": lambda row: (
+        row.job.status is JobStatus.RETRYING and not row.job.retry_count + row.job.lost
+    ),
+}
+
+
+def broken_invariants(rows: Iterable[Row], *, last_id: int) -> list[str]:
+    """Give each as a sentence; [] when all is well."""
+    found: list[str] = []
+    for row in rows:
+        found += [f"job {row.job.id} {sentence}" for sentence, is_broken in _RULES.items() if is_broken(row)]
+        if row.job.id > last_id:
+            found.append(f"job {row.job.id} has an id that was never given out")
+    return found
+
+
+def standing(queue: str, rows: Iterable[Row], *, now: int) -> Standing:
+    """Give the figures of one queue, whose rows these are."""
+    rows = list(rows)
+    count = Counter(row.job.status for row in rows)
+    waiting = [row for row in rows if row.waits()]
+    due = [row.job for row in waiting if row.is_due(now)]
+    return Standing(
+        queue=queue,
+        pending=count[JobStatus.PENDING],
+        retrying=count[JobStatus.RETRYING],
+        running=count[JobStatus.RUNNING],
+        failed=count[JobStatus.FAILED],
+        cancelled=count[JobStatus.CANCELLED],
+        later=len(waiting) - len(due),
+        oldest_due=due[0].run_at if due else None,
+    )

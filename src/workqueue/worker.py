@@ -1,0 +1,47 @@
+"""Worker: what a program brings along to have its jobs run."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Final, Protocol
+
+from workqueue.context import Context
+from workqueue.errors import InvalidOption
+from workqueue.job import Job
+
+_MOST_THREADS: Final = 1000
+
+
+class Worker(Protocol):
+    """What runs jobs. Returning is success, RecoverableWorkerError asks for another try, any other exception fails.
+
+    `do_work` may be `async def`. Calls come from the runner's threads (or its event loop), `concurrency` at once.
+    """
+
+    def id(self) -> str: ...
+    def do_work(self, ctx: Context, job: Job, /) -> object: ...
+
+
+def checked_worker(worker: Worker, concurrency: int) -> Worker:
+    """Give it back, or say what is wrong with it. Raises InvalidOption."""
+    if isinstance(worker, type):
+        raise InvalidOption(
+            f"expected worker to be an object, got: {worker!r}; say {worker.__name__}()",
+            name="worker",
+            value=worker,
+        )
+    for method in ("do_work", "id"):
+        if not callable(getattr(worker, method, None)):
+            raise InvalidOption(
+                f"expected worker to have the methods do_work(ctx, job) and id(), but {worker!r} has no {method}()",
+                name="worker",
+                value=worker,
+            )
+    if concurrency > _MOST_THREADS and not inspect.iscoroutinefunction(worker.do_work):
+        raise InvalidOption(
+            f"expected concurrency to be at most {_MOST_THREADS:,} for a worker that needs a thread for each job, got: "
+            f"{concurrency}; make do_work `async def`, or start more processes",
+            name="concurrency",
+            value=concurrency,
+        )
+    return worker
