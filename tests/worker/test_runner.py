@@ -250,6 +250,16 @@ def test_a_push_wakes_an_idle_runner_at_once(path):
             assert ran.wait(30)
 
 
+def test_a_lost_wake_up_costs_a_poll_and_no_job(path):
+    ran = threading.Event()
+    with Queue(path, Handler(lambda ctx, job: ran.set()), poll_rate=0.05) as queue:
+        queue._store._ring = lambda queues: None
+        for _ in range(5):
+            ran.clear()
+            queue.push("n")
+            assert ran.wait(30)
+
+
 def test_a_push_by_another_process_wakes_too(tmp_path):
     ran = threading.Event()
     with Queue(tmp_path / "jobs.db", Handler(lambda ctx, job: ran.set()), poll_rate=3600):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import TypeAlias, cast
 
 from workqueue.errors import UsageError
@@ -25,25 +26,12 @@ class GuestTransaction:
         connection.row_factory = None
 
     def execute(self, sql: str, parameters: Parameters = ()) -> Rows:
-        self.check()
-        try:
-            rows = self._connection.execute(sql, cast("Sequence[object]", parameters))
-        except sqlite3.Error as error:
-            if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_AUTH:
-                raise UsageError(
-                    f"expected the transaction to be open until its block ends, got: {sql!r:.80}; "
-                    "leave that to the block"
-                ) from error
-            ours = self._translate(error)
-            if ours is not None:
-                raise ours from error
-            raise
-        self.check()
-        return cast("Rows", rows)
+        with self._statement(sql):
+            return cast("Rows", self._connection.execute(sql, cast("Sequence[object]", parameters)))
 
     def executemany(self, sql: str, rows: Sequence[Parameters]) -> Rows:
-        self.check()
-        return cast("Rows", self._connection.executemany(sql, cast("Sequence[Sequence[object]]", rows)))
+        with self._statement(sql):
+            return cast("Rows", self._connection.executemany(sql, cast("Sequence[Sequence[object]]", rows)))
 
     def end(self) -> None:
         """Be of no use from now on: the connection is lent to others after the block."""
@@ -56,3 +44,20 @@ class GuestTransaction:
                 "expected the transaction to be open until its block ends, but it is over: the block has ended, or an "
                 "error has rolled it back; leave that to the block"
             )
+
+    @contextmanager
+    def _statement(self, sql: str) -> Generator[None]:
+        self.check()
+        try:
+            yield
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_AUTH:
+                raise UsageError(
+                    f"expected the transaction to be open until its block ends, got: {sql!r:.80}; "
+                    "leave that to the block"
+                ) from error
+            ours = self._translate(error)
+            if ours is not None:
+                raise ours from error
+            raise
+        self.check()

@@ -1,7 +1,6 @@
 """Waking a runner from any process: a datagram socket per runner, beside the file.
 
-A hint only: a lost datagram costs at most one poll, never a job. A full socket buffer means that the runner has enough
-reasons to wake already.
+A hint only: a lost datagram costs at most one poll, never a job.
 """
 
 from __future__ import annotations
@@ -13,8 +12,6 @@ from contextlib import suppress
 from typing import Final
 
 _LONGEST: Final = 100  # of a socket's path; the kernel's limit is 107 bytes, or 103
-_GONE = (ConnectionRefusedError, FileNotFoundError)
-_ENOUGH = (BlockingIOError, OSError)
 
 
 class Exchange:
@@ -36,12 +33,8 @@ class Exchange:
 
     def ring(self, runner: int) -> None:
         """Wake the runner, in whatever process it is, if it is there."""
-        try:
+        with suppress(OSError):  # gone, or its socket is full: then it has reasons enough to wake
             self._sender.sendto(b"!", self.address(runner))
-        except _GONE:
-            pass
-        except _ENOUGH:
-            pass
 
     def remove(self, runner: int) -> None:
         """Take away the socket of a runner that is gone."""
