@@ -83,8 +83,7 @@ class Queue:
         )
         self.worker = None if worker is None else checked_worker(worker, concurrency)
         self._runner: Runner | None = None
-        self._lock = threading.Lock()
-        self._progress = threading.Condition()
+        self._make_locks()
         self._transacting: int | None = None  # the thread that is inside `transaction`
         self._store = open_store(
             path, durability=one_of(durability, get_args(Durability), "durability"), allow_network=allow_network
@@ -292,6 +291,10 @@ class Queue:
 
     # inside
 
+    def _make_locks(self) -> None:
+        self._lock = threading.Lock()
+        self._progress = threading.Condition()
+
     def _runs(self) -> bool:
         runner = self._runner
         return runner is not None and runner.pid == os.getpid() and runner.is_alive()
@@ -365,3 +368,12 @@ def _close_all() -> None:
     """Drain what a program forgot to close; its worker threads would be cut off in the middle of a job."""
     for queue in list(_open_queues):
         queue.close()
+
+
+def _forget_locks() -> None:
+    """In a forked child: whoever holds the parent's locks does not exist here."""
+    for queue in list(_open_queues):
+        queue._make_locks()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - this module's own
+
+
+os.register_at_fork(after_in_child=_forget_locks)

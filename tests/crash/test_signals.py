@@ -23,15 +23,15 @@ class Program:
     """A worker process; `until` reads the events that it prints."""
 
     def __init__(self, kind: str, path: Path) -> None:
+        self._log = path.with_name("stderr.log").open("a+")
         self.process = subprocess.Popen(
             [sys.executable, HANDLERS, kind, path],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._log,
             text=True,
         )
         self.seen: list[str] = []
-        self.until("up")
 
     def until(self, event: str) -> str:
         assert self.process.stdout is not None
@@ -39,7 +39,8 @@ class Program:
             self.seen.append(line.strip())
             if line.startswith(event):
                 return line.strip()
-        raise AssertionError(f"expected {event!r} before the end, got: {self.seen}")
+        self._log.seek(0)
+        raise AssertionError(f"expected {event!r} before the end, got: {self.seen}\n{self._log.read()}")
 
     def send(self, number: int) -> None:
         self.process.send_signal(number)
@@ -47,9 +48,9 @@ class Program:
     def end(self) -> None:
         self.process.kill()
         self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                pipe.close()
+        for file in (self.process.stdin, self.process.stdout, self._log):
+            if file is not None:
+                file.close()
 
 
 @pytest.fixture
@@ -59,6 +60,7 @@ def start(tmp_path) -> Iterator[Callable[[str], Program]]:
         def start(kind: str) -> Program:
             program = Program(kind, tmp_path / "jobs.db")
             stack.callback(program.end)
+            program.until("up")
             return program
 
         yield start
@@ -159,3 +161,36 @@ def test_a_forked_child_pushes_and_starts_a_worker_of_its_own(tmp_path):
         queue.push("from the parent")
         assert [job.name for job in queue.jobs()] == ["from the child", "from the parent"]
         assert queue.check() == []
+
+
+FORKING = """
+import os, select, sys, threading
+from workqueue import Queue
+
+queue = Queue(sys.argv[1], durability="process")
+done = threading.Event()
+for verb in [lambda: queue.push("parent"), lambda: queue.push("parent"), queue.size]:
+    threading.Thread(target=lambda verb=verb: [verb() for _ in iter(done.is_set, True)], daemon=True).start()
+for _ in range(25):
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        queue.push("child")
+        os.write(writing, b".")
+        os._exit(0)
+    if not select.select([reading], [], [], 60)[0]:
+        os.kill(child, 9)
+    os.waitpid(child, 0)
+    os.close(reading)
+    os.close(writing)
+done.set()
+print(len(queue.jobs(name="child")), queue.check())
+os._exit(0)
+"""
+
+
+def test_a_child_forked_while_others_push_and_look_is_not_locked_out(tmp_path):
+    """A fork copies the mutexes of SQLite as they are: none may be held then."""
+    program = [sys.executable, "-W", "ignore", "-c", FORKING, tmp_path / "jobs.db"]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=240)
+    assert done.stdout == "25 []\n", done.stderr

@@ -5,8 +5,10 @@ Its jobs end with the process. `transaction` lends a private in-memory SQLite da
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -29,6 +31,9 @@ from workqueue.store.memory.settling import held, settle
 _PATIENCE: Final = 30.0  # seconds that a verb waits for another thread's transaction
 
 
+_stores: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
+
+
 class MemoryStore:
     """See `store.contract.Store` for what each verb promises; here a job survives nothing but its runner."""
 
@@ -45,6 +50,7 @@ class MemoryStore:
         self._runners: dict[int, Runner] = {}
         self._guest: sqlite3.Connection | None = None
         self._closed = False
+        _stores.add(self)
 
     # push
 
@@ -372,3 +378,12 @@ class MemoryStore:
 def _authorise(action: int, *_: str | None) -> int:
     """Deny a guest the statements that begin and end transactions; SQLite asks when one is prepared."""
     return sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_TRANSACTION else sqlite3.SQLITE_OK
+
+
+def _forget_locks() -> None:
+    """In a forked child, which has a copy of the jobs: whoever holds the parent's locks does not exist here."""
+    for store in list(_stores):
+        store._lock = threading.RLock()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - this module's own
+
+
+os.register_at_fork(after_in_child=_forget_locks)

@@ -36,9 +36,11 @@ T = TypeVar("T")
 log = logging.getLogger("workqueue.store")
 
 PATIENCE: Final = 30.0  # seconds that a write waits for its turn
+_FORK_PATIENCE: Final = 5.0
 _BEGIN: Final = "BEGIN IMMEDIATE -- by workqueue"
 _COMMIT: Final = "COMMIT -- by workqueue"
 _ROLLBACK: Final = "ROLLBACK -- by workqueue"
+_READERS_PATIENCE: Final = 1.0  # seconds that a checkpoint waits for our own readers
 _CHECKPOINT_PAGES: Final = 1000  # as SQLite's own autocheckpoint
 _PAGE: Final = 4096
 
@@ -75,6 +77,7 @@ class Database:
         self._holder: int | None = None
         self._unsaved_pages = 0.0
         self._guest_speaks = False
+        self._held_still: list[threading.Lock] = []
         try:
             with self._turn():
                 self._handles.writer()
@@ -288,12 +291,14 @@ class Database:
         """Copy the WAL into the database while *we* hold the write lock; give SQLite's (busy, pages, copied).
 
         No writer can reset the WAL meanwhile, which closes the race of the WAL-reset bug (SQLite before 3.51.3). The
-        same path on every version, so that one path is tested. The caller has the turn.
+        same path on every version, so that one path is tested. Our own readers stand aside: one that began before
+        would keep the log from starting anew. The caller has the turn.
         """
         writer, checkpointer = self._handles.writer(), self._handles.checkpointer()
         patiently(lambda: writer.execute(_BEGIN), seconds=PATIENCE)
         try:
-            busy, pages, copied = checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            with self._handles.no_readers(_READERS_PATIENCE):
+                busy, pages, copied = checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         except sqlite3.Error as error:
             log.warning("checkpoint of %s: %s; the log grows until one succeeds", self.path, error)
             busy, pages, copied = 1, -1, -1
@@ -309,7 +314,22 @@ class Database:
         with self._turn(), translated(self.path):
             return self.checkpoint_in_turn()
 
-    # closing
+    # forking and closing
+
+    def stand_still(self) -> None:
+        """Hold every other thread off the connections until `go_on`; for a fork, which must not wait for ever."""
+        locks = (
+            [self._handles.reading]
+            if self._holder == threading.get_ident()
+            else [self._turnstile, self._handles.reading]
+        )
+        self._held_still = [lock for lock in locks if lock.acquire(timeout=_FORK_PATIENCE)]
+        if len(self._held_still) < len(locks):
+            log.warning("forking while %s is in use: the child may find itself locked out of it", self.path)
+
+    def go_on(self) -> None:
+        while self._held_still:
+            self._held_still.pop().release()
 
     def close(self) -> None:
         """Let go of the file, its log copied into it; `shared.give_up` calls this when nobody uses it any more."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager, suppress
 from typing import TypeAlias
 
 from workqueue.errors import StoreUnavailable
@@ -60,6 +60,16 @@ class Handles:
         if self._checkpointer is None:
             self._checkpointer = sqlite.connect(self.path, self._durability)
         return self._checkpointer
+
+    @contextmanager
+    def no_readers(self, patience: float) -> Generator[None]:
+        """Keep our own readers out of the block; or let it run beside one that takes longer than `patience` seconds."""
+        alone = self.reading.acquire(timeout=patience)
+        try:
+            yield
+        finally:
+            if alone:
+                self.reading.release()
 
     def are_open(self) -> bool:
         return self._writer is not None

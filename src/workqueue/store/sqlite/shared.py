@@ -46,8 +46,21 @@ def give_up(database: Database) -> None:
             database.close()
 
 
+def _stand_still() -> None:
+    """Before a fork: let no other thread be inside SQLite, or the child would inherit mutexes that nobody unlocks."""
+    _lock.acquire()
+    for database in _open.values():
+        database.stand_still()
+
+
+def _go_on() -> None:
+    for database in _open.values():
+        database.go_on()
+    _lock.release()
+
+
 def _forget_inherited() -> None:
-    global _lock  # noqa: PLW0603 - the parent's lock may have been held by a thread that does not exist here
+    global _lock  # noqa: PLW0603 - whoever waited for the parent's does not exist here
     _lock = threading.Lock()
     _inherited.extend(_open.values())
     _open.clear()
@@ -55,4 +68,4 @@ def _forget_inherited() -> None:
     joining.forget()
 
 
-os.register_at_fork(after_in_child=_forget_inherited)
+os.register_at_fork(before=_stand_still, after_in_parent=_go_on, after_in_child=_forget_inherited)
