@@ -7,11 +7,7 @@ import threading
 
 import pytest
 from workqueue import Queue, StoreUnavailable
-from workqueue.store.contract import Find
 from workqueue.store.sqlite import database as database_module
-from workqueue.store.sqlite.engine import SqliteStore
-
-from support import QUEUE, new_job
 
 
 @pytest.mark.parametrize("durability", ["full", "conservative"])
@@ -55,17 +51,3 @@ def test_a_lock_that_is_never_given_back_is_an_error_that_says_so(tmp_path, monk
         other.close()
         assert queue.push("n")
         assert queue.size().waiting == 1
-
-
-def test_a_push_stands_though_nobody_can_be_woken(tmp_path, monkeypatch, caplog):
-    store = SqliteStore(tmp_path / "jobs.db")
-
-    def away(_work: object) -> None:
-        raise StoreUnavailable("the disk is away", path="x")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(store._database, "read", away)
-        ids = store.push([new_job()])
-    assert [job.id for job in store.find(Find(queue=QUEUE))] == ids
-    assert "nobody was woken" in caplog.text
-    store.close()

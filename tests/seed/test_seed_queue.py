@@ -17,7 +17,7 @@ from workqueue import (
     RecoverableWorkerError,
     Size,
 )
-from workqueue.store.sqlite.engine import SqliteStore
+from workqueue.store.sqlite.database import Database
 
 PAST = datetime(2001, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -180,7 +180,7 @@ def test_with_poll_rate(tmp_path, notes, monkeypatch):
         assert ran.wait(10)
         assert queue.wait_idle(10)
         ran.clear()
-        monkeypatch.setattr(SqliteStore, "_ring", lambda _store, _queues: None)
+        monkeypatch.setattr(Database, "_ring", lambda _database, _runners: None)
         queue.push("n")
         assert ran.wait(10)
 

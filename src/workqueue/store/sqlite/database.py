@@ -71,8 +71,8 @@ class Database:
         self.owners = Owners(f"{path}-owners")
         self.exchange = Exchange(path)
         self.reserve = Reserve(f"{path}-reserve")
-        self.bells: dict[int, tuple[str, SocketBell]] = {}
-        self.to_ring: set[str] = set()  # by the open guest transaction; its holder has the turn
+        self.bells: dict[int, SocketBell] = {}
+        self._to_wake: set[str] = set()  # the queues that the open transaction gave work to; its holder has the turn
         self._turnstile = threading.Lock()
         self._holder: int | None = None
         self._unsaved_pages = 0.0
@@ -109,8 +109,10 @@ class Database:
         for _ in range(3):
             connection = self._handles.writer()
             changes = connection.total_changes
+            self._to_wake.clear()
             try:
                 result = work(connection, self._begin(connection))
+                runners = self._runners_to_wake(connection)
                 lasts = self._commit(connection)
             except BaseException as error:
                 self._recover(connection, error)
@@ -119,10 +121,9 @@ class Database:
                 self._make_room()
                 made_room = True
                 continue
-            if lasts:
-                self._unsaved_pages += 4 + (connection.total_changes - changes) / 8
-                return result
-            if landed(self._handles.reopen(), result):
+            self._unsaved_pages += 4 + (connection.total_changes - changes) / 8
+            if lasts or landed(self._handles.reopen(), result):
+                self._ring(runners)
                 return result
             log.error("a commit to %s did not last; doing it again", self.path)
         raise StoreUnavailable(f"expected a commit to {self.path!r} to last, but three did not", path=self.path)
@@ -150,7 +151,7 @@ class Database:
             with translated(self.path):
                 connection = self._handles.guest()
                 now = self._begin(connection)
-            self.to_ring.clear()
+            self._to_wake.clear()
             opened = joining.Opened(self, connection, now)
             token = opened.join()
             began = time.monotonic()
@@ -162,6 +163,7 @@ class Database:
                     self._guest_speaks = False
                 with translated(self.path):
                     last(connection, now)
+                    runners = self._runners_to_wake(connection)
                     lasted = self._commit(connection)
                 if not lasted:
                     self._handles.reopen()
@@ -169,6 +171,7 @@ class Database:
                         f"expected the commit to {self.path!r} to last, but nobody knows; look, and do it again",
                         path=self.path,
                     )
+                self._ring(runners)
                 self._unsaved_pages += 8
             except BaseException as error:
                 if _is_full(error) or isinstance(error, QueueFull):
@@ -190,7 +193,7 @@ class Database:
 
     def dismiss(self, runner: int) -> None:
         """Let a runner of this process count as dead, and take its bell away."""
-        _, bell = self.bells.pop(runner, ("", None))
+        bell = self.bells.pop(runner, None)
         if bell is not None:
             bell.close()
         self.owners.release(runner)
@@ -199,12 +202,21 @@ class Database:
         """Say whether this context has a transaction open, which `write` would join."""
         return self._joined_transaction() is not None
 
-    def ring_later(self, queues: Collection[str]) -> bool:
-        """Inside an open transaction, leave ringing for these queues to its commit, and say so."""
-        if not self.is_joined():
-            return False
-        self.to_ring.update(queues)
-        return True
+    def wake(self, queues: Collection[str]) -> None:
+        """Let the runners of these queues, in every process, be woken by the commit of the transaction that is open."""
+        self._to_wake.update(queues)
+
+    def _runners_to_wake(self, connection: sqlite3.Connection) -> list[int]:
+        found = (connection.execute(schema.SQL["listeners"], {"queue": queue}) for queue in self._to_wake)
+        return [runner for rows in found for (runner,) in rows]
+
+    def _ring(self, runners: Collection[int]) -> None:
+        for runner in runners:
+            bell = self.bells.get(runner)
+            if bell is not None:
+                bell.ring()
+            else:
+                self.exchange.ring(runner)
 
     def _joined_transaction(self) -> tuple[sqlite3.Connection, int] | None:
         opened = joining.opened_by_us(self)

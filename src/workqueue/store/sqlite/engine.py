@@ -15,9 +15,9 @@ from typing import Final, cast
 import msgspec
 
 from workqueue.backoff import Backoff
-from workqueue.errors import JobNotFound, LeaseLost, QueueClosed, StoreError, UsageError
+from workqueue.errors import JobNotFound, LeaseLost, QueueClosed, UsageError
 from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Size
-from workqueue.lifecycle import Settlement
+from workqueue.lifecycle import WAITING, Settlement
 from workqueue.store.clock import Clock, instant, micros, system_clock
 from workqueue.store.contract import Beat, Bell, Durability, Find, Overview, Transaction, Turn, Want
 from workqueue.store.guest import GuestTransaction
@@ -58,7 +58,7 @@ class SqliteStore:
         self._transacting: int | None = None  # the thread that has a transaction of this store open
         self._enlisted: set[int] = set()
         self._backoffs: dict[int, Backoff] = {}
-        self._backoff_ids: dict[bytes, int] = {}
+        self._backoff_ids: dict[tuple[object, ...], int] = {}
         self._database = self._open()
 
     # push
@@ -74,6 +74,7 @@ class SqliteStore:
                 ids += insert(connection, now, backoff, batch)
             database.note_bytes(sum(len(job.data) for job in jobs))
             pushed_at.append(now)
+            database.wake({head.queue for _, (head, *_) in batches})
             return ids
 
         def landed(connection: sqlite3.Connection, ids: list[int]) -> bool:
@@ -84,20 +85,19 @@ class SqliteStore:
             return bool(ours or (given_out and not anyones))
 
         pushed_at: list[int] = []
-        ids = database.write(work, landed)
-        self._ring({job.queue for _, (job, *_) in batches})
-        return ids
+        return database.write(work, landed)
 
     def _backoff_id(self, backoff: Backoff) -> int:
-        rule = _encode(backoff.copy())
+        rule = (backoff.factor, backoff.jitter, backoff.min, backoff.max, backoff.expiration, backoff.limit)
         found = self._backoff_ids.get(rule)
         if found is not None:
             return found
+        text = _encode(backoff.copy()).decode()
 
         def work(connection: sqlite3.Connection, now: int) -> int:
             del now
-            connection.execute(SQL["add_backoff"], {"rule": rule.decode()})
-            return int(connection.execute(SQL["backoff_id"], {"rule": rule.decode()}).fetchone()[0])
+            connection.execute(SQL["add_backoff"], {"rule": text})
+            return int(connection.execute(SQL["backoff_id"], {"rule": text}).fetchone()[0])
 
         database = self._db()
         found = database.write(work, lambda _connection, _id: False)
@@ -120,6 +120,7 @@ class SqliteStore:
                 refused = settle_each(connection, now, settlements)
             else:
                 settle_all(connection, now, settlements)
+            database.wake({settlement.claim.job.queue for settlement in settlements if settlement.to in WAITING})
             promoting = want is not None and promote(connection, now, want)
             claims = claim(connection, now, want, self._backoffs) if want is not None and not promoting else []
             return horizon(connection, want).turn(claims, refused, now), promoting
@@ -140,8 +141,6 @@ class SqliteStore:
             result, promoting = database.write(lambda c, now: work(c, now, one_by_one=False), landed)
         except SomeRefusedError:
             result, promoting = database.write(lambda c, now: work(c, now, one_by_one=True), landed)
-        if any(settlement.to in (JobStatus.PENDING, JobStatus.RETRYING) for settlement in settlements):
-            self._ring({settlement.claim.job.queue for settlement in settlements})
         if promoting:  # the best of what is due can only be known once all of it stands in line
             later = self.turn([], want)
             return Turn(later.claims, result.refused, later.suspects, later.next_due)
@@ -150,12 +149,10 @@ class SqliteStore:
     @contextmanager
     def transaction(self, claim: Claim | None = None) -> Generator[Transaction]:
         database = self._db()
-        queues: set[str] = set()
 
         def last(connection: sqlite3.Connection, now: int) -> None:
             del now
             guest.check()
-            queues.update(database.to_ring)
             if claim is None:
                 return
             try:
@@ -171,7 +168,6 @@ class SqliteStore:
                 yield guest
             finally:
                 self._transacting = None
-        self._ring(queues)
 
     # runners
 
@@ -185,7 +181,7 @@ class SqliteStore:
             return runner
 
         runner = database.write(work, lambda _connection, _runner: False)
-        database.bells[runner] = (queue, SocketBell(database.exchange, runner))
+        database.bells[runner] = SocketBell(database.exchange, runner)
         self._enlisted.add(runner)
         self._remove_dead_runners(database)
         return runner
@@ -215,27 +211,7 @@ class SqliteStore:
         database.write(work, lambda _connection, _none: False)
 
     def bell(self, runner: int) -> Bell:
-        return self._db().bells[runner][1]
-
-    def _ring(self, queues: Collection[str]) -> None:
-        """Wake the runners of these queues, in every process; inside an open transaction, at its commit."""
-        database = self._db()
-        if not queues or database.ring_later(queues):
-            return
-        for listening, bell in list(database.bells.values()):
-            if listening in queues:
-                bell.ring()
-        row = {"queues": _encode(list(queues)).decode()}
-        try:
-            listeners = database.read(
-                lambda connection: _ids.decode(connection.execute(SQL["listeners"], row).fetchone()[0])
-            )
-        except StoreError as error:  # what was written stands, and runners look by themselves every poll
-            log.warning("nobody was woken for the queues %s: %s", ", ".join(queues), error)
-            return
-        for runner in listeners:
-            if runner not in database.bells:
-                database.exchange.ring(runner)
+        return self._db().bells[runner]
 
     def beat(self, runner: int, lease: timedelta) -> Beat:
         def work(connection: sqlite3.Connection, now: int) -> Beat:
@@ -292,28 +268,30 @@ class SqliteStore:
         return bool(self._db().read(lambda connection: connection.execute(SQL["idle"], row).fetchone()[0]))
 
     def cancel(self, job_id: int) -> bool:
+        database = self._db()
+        queue = self.get(job_id).queue
+
         def work(connection: sqlite3.Connection, now: int) -> bool:
+            database.wake({queue})
             row = {"id": job_id, "now": now}
             return bool(
                 connection.execute(SQL["cancel_waiting"], row).rowcount
                 or connection.execute(SQL["cancel_running"], row).rowcount
             )
 
-        queue = self.get(job_id).queue
-        cancelled = self._db().write(work, lambda _connection, _cancelled: False)
-        self._ring({queue})
-        return cancelled
+        return database.write(work, lambda _connection, _cancelled: False)
 
     def restore(self, queue: str, job_ids: Collection[int] | None) -> int:
+        database = self._db()
+
         def work(connection: sqlite3.Connection, now: int) -> int:
+            database.wake({queue})
             row = {"queue": queue, "now": now}
             if job_ids is None:
                 return connection.execute(SQL["restore_failed"], row).rowcount
             return connection.execute(SQL["restore"], row | {"ids": _encode(list(job_ids)).decode()}).rowcount
 
-        restored = self._db().write(work, lambda _connection, _count: False)
-        self._ring({queue})
-        return restored
+        return database.write(work, lambda _connection, _count: False)
 
     def clean(self, queue: str, status: JobStatus) -> int:
         def work(connection: sqlite3.Connection, now: int) -> int:

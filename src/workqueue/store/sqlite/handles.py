@@ -28,6 +28,7 @@ class Handles:
 
     def __init__(self, path: str, durability: Durability, *, clock: Clock, authorise: Authoriser) -> None:
         self.path = path
+        self._wal_path = f"{path}-wal"
         self.reading = threading.Lock()
         self._durability: Durability = durability
         self._clock = clock
@@ -99,7 +100,7 @@ class Handles:
         if self._wal is None:
             self._wal = self._wal_identity()
             return True
-        if location.identity(f"{self.path}-wal") == self._wal:
+        if location.identity(self._wal_path) == self._wal:
             return True
         log.critical(
             "the write-ahead log of %s was removed under us: some code of this process has opened and closed the "
@@ -145,4 +146,4 @@ class Handles:
             return writer
 
     def _wal_identity(self) -> location.Identity | None:
-        return None if self._durability == "conservative" else location.identity(f"{self.path}-wal")
+        return None if self._durability == "conservative" else location.identity(self._wal_path)

@@ -10,9 +10,12 @@ import os
 import stat
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 from workqueue.errors import StoreUnavailable, UnsuitableFile
+
+Identity: TypeAlias = tuple[int, int]
+"""Which file a path led to at one moment: device and inode."""
 
 MOUNTS: Final = Path("/proc/self/mountinfo")
 # Locks or mmap of these cannot be trusted between hosts or through the host's boundary.
@@ -25,20 +28,13 @@ NETWORK: Final = frozenset(
 )
 
 
-class Identity(NamedTuple):
-    """Which file a path led to at one moment."""
-
-    device: int
-    inode: int
-
-
 def identity(path: str) -> Identity | None:
     """Give the identity of the file at `path`; None when there is none."""
     try:
         found = os.stat(path)
     except FileNotFoundError:
         return None
-    return Identity(found.st_dev, found.st_ino)
+    return found.st_dev, found.st_ino
 
 
 def prepare(path: str, *, allow_network: bool) -> None:

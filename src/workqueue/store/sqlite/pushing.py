@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from typing import Final, cast
+from typing import Final, TypeAlias, cast
 
 import msgspec
 
@@ -12,23 +12,17 @@ from workqueue.job import NewJob
 from workqueue.store.clock import later, micros
 from workqueue.store.sqlite.schema import SQL
 
+Columns: TypeAlias = dict[str, object]
 INLINE: Final = 1024  # bytes of data that stand in the job's own row
 
 
 def insert(connection: sqlite3.Connection, now: int, backoff: int, batch: Sequence[NewJob]) -> range:
-    """Store a batch of alike jobs; give their ids. The payloads go in as one blob, cut up by the statement."""
+    """Store a batch of alike jobs; give their ids."""
     head = batch[0]
     run_at = now if head.delay is None else later(now, head.delay)
     if head.run_at is not None:
         run_at = micros(head.run_at)
-    rows: list[tuple[int, int]] = []
-    offset = 1
-    for job in batch:
-        size = len(job.data)
-        rows.append((offset, size))
-        offset += size
-    blob = b"".join([*(job.data for job in batch), b"\0"])  # SQLite's substr of an empty blob is NULL
-    columns = {
+    columns: Columns = {
         "queue": head.queue,
         "name": head.name,
         "priority": head.priority,
@@ -37,15 +31,33 @@ def insert(connection: sqlite3.Connection, now: int, backoff: int, batch: Sequen
         "now": now,
         "ready": int(run_at <= now),
         "backoff": backoff,
-        "inline": INLINE,
-        "blob": blob,
-        "rows": msgspec.json.encode(rows).decode(),
     }
-    last = cast("int", connection.execute(SQL["push"], columns).lastrowid)
+    if len(batch) == 1:
+        return _insert_one(connection, columns, head.data)
+    return _insert_many(connection, columns, [job.data for job in batch])
+
+
+def _insert_one(connection: sqlite3.Connection, columns: Columns, data: bytes) -> range:
+    columns["data"] = data if len(data) <= INLINE else None
+    job = cast("int", connection.execute(SQL["push_one"], columns).lastrowid)
+    if len(data) > INLINE:
+        connection.execute(SQL["push_one_large"], {"job": job, "data": data})
+    return range(job, job + 1)
+
+
+def _insert_many(connection: sqlite3.Connection, columns: Columns, batch: Sequence[bytes]) -> range:
+    """Hand the data over as one blob, cut up by the statement."""
+    rows: list[tuple[int, int]] = []
+    offset = 1
+    for data in batch:
+        rows.append((offset, len(data)))
+        offset += len(data)
+    blob = b"".join([*batch, b"\0"])  # SQLite's substr of an empty blob is NULL
+    cut: Columns = {"rows": msgspec.json.encode(rows).decode(), "blob": blob, "inline": INLINE}
+    last = cast("int", connection.execute(SQL["push"], columns | cut).lastrowid)
     first = last - len(batch) + 1
-    if len(blob) > INLINE and any(size > INLINE for _, size in rows):
-        large = {"first": first, "blob": blob, "rows": columns["rows"], "inline": INLINE}
-        connection.execute(SQL["push_large"], large)
+    if any(len(data) > INLINE for data in batch):
+        connection.execute(SQL["push_large"], cut | {"first": first})
     return range(first, last + 1)
 
 

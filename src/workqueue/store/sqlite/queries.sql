@@ -10,6 +10,13 @@ SELECT :queue, :name, :priority, :position, :run_at, :now, :ready, :backoff,
             THEN substr(:blob, json_extract(value, '$[0]'), json_extract(value, '$[1]')) END
   FROM json_each(:rows);
 
+-- name: push_one
+INSERT INTO jobs (queue, name, priority, position, run_at, pushed_at, ready, backoff, data)
+VALUES (:queue, :name, :priority, :position, :run_at, :now, :ready, :backoff, :data);
+
+-- name: push_one_large
+INSERT INTO payloads (job, data) VALUES (:job, :data);
+
 -- name: push_large
 INSERT INTO payloads (job, data)
 SELECT :first + key, substr(:blob, json_extract(value, '$[0]'), json_extract(value, '$[1]'))
@@ -125,7 +132,7 @@ DELETE FROM runners WHERE id = :id AND NOT EXISTS (SELECT 1 FROM jobs WHERE stat
 SELECT json_group_array(id) FROM runners;
 
 -- name: listeners
-SELECT json_group_array(id) FROM runners WHERE queue IN (SELECT value FROM json_each(:queues));
+SELECT id FROM runners WHERE queue = :queue;
 
 -- name: beat
 UPDATE jobs SET lease_until = :lease_until WHERE status = 4 AND runner = :runner;

@@ -17,6 +17,7 @@ class Reserve:
 
     def __init__(self, path: str, size: int = SIZE) -> None:
         self.path = path
+        self._folder = os.path.dirname(path)
         self.size = size
 
     def keep(self) -> None:
@@ -50,7 +51,7 @@ class Reserve:
         return self._free() < self.size
 
     def _free(self) -> int:
-        space = os.statvfs(os.path.dirname(self.path))
+        space = os.statvfs(self._folder)
         return space.f_bavail * space.f_frsize
 
 
