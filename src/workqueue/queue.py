@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import os
 import threading
@@ -21,6 +20,7 @@ from workqueue.arguments import as_status, at_least, aware, between, checked_nam
 from workqueue.backoff import Backoff
 from workqueue.duration import as_duration
 from workqueue.errors import InvalidOption, InvalidPayload, QueueClosed, UsageError
+from workqueue.gathering import Gathering
 from workqueue.job import Attempt, Job, JobStatus, NewJob, Size
 from workqueue.runner import Plan, Runner
 from workqueue.store import open_store
@@ -83,11 +83,11 @@ class Queue:
         )
         self.worker = None if worker is None else checked_worker(worker, concurrency)
         self._runner: Runner | None = None
-        self._make_locks()
         self._transacting: int | None = None  # the thread that is inside `transaction`
         self._store = open_store(
             path, durability=one_of(durability, get_args(Durability), "durability"), allow_network=allow_network
         )
+        self._make_locks()
         self.path = self._store.path
         self._closed = False
         _open_queues.add(self)
@@ -151,7 +151,9 @@ class Queue:
         """Do as `push` does, without blocking the event loop."""
         data = payload.encode(obj, limit=self._max_payload)
         wait = None if delay is None else as_duration(delay, "delay")
-        return await asyncio.to_thread(self._push, name, data, run_at=run_at, delay=wait, priority=priority)
+        job = self._new_job(name, data, run_at=run_at, delay=wait, priority=priority)
+        self._open_store()
+        return await self._gathering.apush(job)
 
     @contextmanager
     def transaction(self) -> Generator[Transaction]:
@@ -294,6 +296,7 @@ class Queue:
     def _make_locks(self) -> None:
         self._lock = threading.Lock()
         self._progress = threading.Condition()
+        self._gathering = Gathering(self._store)
 
     def _runs(self) -> bool:
         runner = self._runner
@@ -314,7 +317,8 @@ class Queue:
         priority: int = 0,
     ) -> int:
         job = self._new_job(name, data, run_at=run_at, delay=delay, priority=priority)
-        return self._open_store().push([job])[0]
+        self._open_store()
+        return self._gathering.push(job)
 
     def _new_job(
         self,

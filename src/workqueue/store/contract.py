@@ -147,7 +147,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Store(Protocol):
-    """Where jobs are kept. Twenty-one verbs; one more needs a page in docs/decisions."""
+    """Where jobs are kept. Twenty-two verbs; one more needs a page in docs/decisions."""
 
     @property
     def path(self) -> str:
@@ -178,6 +178,13 @@ class Store(Protocol):
 
         With a claim, the job is settled as COMPLETED in the same commit; raises LeaseLost, rolled back, when the claim
         was taken back. It holds the only write lock of a SQLite file: no network calls inside.
+        """
+        ...
+
+    def is_joined(self) -> bool:
+        """Say whether this code is inside an open `transaction`, which the other verbs would join.
+
+        Raises UsageError on another thread that acts in its name.
         """
         ...
 

@@ -169,6 +169,9 @@ class MemoryStore:
             raise LeaseLost(claim.job.id, claim.job.attempt)
         self._rows.remove(row)
 
+    def is_joined(self) -> bool:
+        return opened_by_us(self) is not None
+
     # runners
 
     def enlist(self, queue: str, label: str) -> int:

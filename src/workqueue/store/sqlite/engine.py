@@ -169,6 +169,9 @@ class SqliteStore:
             finally:
                 self._transacting = None
 
+    def is_joined(self) -> bool:
+        return self._db().is_joined()
+
     # runners
 
     def enlist(self, queue: str, label: str) -> int:
