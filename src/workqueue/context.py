@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -37,9 +36,9 @@ class Context:
         "started_at",
     )
 
-    def __init__(self, claim: Claim, store: Store) -> None:
+    def __init__(self, claim: Claim, store: Store, claimed_at: float) -> None:
         self.claim = claim
-        self.claimed_at = self.started_at = self.ended_at = time.monotonic()
+        self.claimed_at = self.started_at = self.ended_at = claimed_at  # monotonic
         self.deadline: datetime | None = None
         self.settled = False  # by `transaction`, in its own commit
         self.cancel_requested = False  # by a person, and not by stop()

@@ -34,7 +34,7 @@ class JobStatus(IntEnum):
         return self.name.lower()
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
+class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One unit of work, as the store knew it at one moment.
 
     attempt: how often it was claimed; rises for ever, so (id, attempt) is a fencing token for foreign systems.
@@ -106,7 +106,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     backoff: Backoff = msgspec.field(default_factory=Backoff)
 
 
-class Claim(msgspec.Struct, frozen=True):
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """A runner's hold on one attempt of a job: (job.id, job.attempt) is what settling must name.
 
     age: from the push to the claim, by the store's clock. lease_until: the store's own mark (opaque to others);

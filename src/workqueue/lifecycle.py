@@ -65,7 +65,7 @@ class Lost(msgspec.Struct, frozen=True):
 Outcome: TypeAlias = Returned | Raised | Cancelled | HandedBack | Lost
 
 
-class Settlement(msgspec.Struct, frozen=True, kw_only=True):
+class Settlement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one finished attempt makes of its job; the store applies it if the claim still holds.
 
     keep: False drops the row of a job that failed. outcome, error, traceback and duration go into the job's history

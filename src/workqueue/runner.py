@@ -118,7 +118,7 @@ class Runner:
 
     def _make_executor(self, handler: Handler | AsyncHandler) -> Executor:
         plan = self._plan
-        enough = max(1, plan.batch_size // 2)
+        enough = plan.batch_size
         if inspect.iscoroutinefunction(handler):
             return LoopExecutor(
                 cast("AsyncHandler", handler), concurrency=plan.concurrency, enough=enough, ready=self._bell.ring
@@ -181,29 +181,31 @@ class Runner:
         self._pace += 0.3 * (busy / len(done) - self._pace)
 
     def _finish(self, context: Context, outcome: Outcome) -> None:
-        claim = context.claim
-        if self._in_hand.get(claim.job.id) is not context:
+        job_id = context.claim.job.id
+        if self._in_hand.get(job_id) is not context:
             return  # handed back or lost while it ran
-        del self._in_hand[claim.job.id]
+        del self._in_hand[job_id]
         if context.settled:
             if isinstance(outcome, Raised):
-                log.warning("job %d raised after its transaction had completed it: %s", claim.job.id, outcome.error)
+                log.warning("job %d raised after its transaction had completed it: %s", job_id, outcome.error)
             self._settled()
             return
         settlement = self._verdict(context, outcome)
         if settlement.error:
             log.warning(
                 "job %d %r, attempt %d: %s; it is %s",
-                claim.job.id,
-                claim.job.name,
-                claim.job.attempt,
+                job_id,
+                context.job.name,
+                context.job.attempt,
                 settlement.error,
                 settlement.to,
             )
         self._unsettled.append(settlement)
 
     def _verdict(self, context: Context, outcome: Outcome) -> Settlement:
-        age = context.claim.age + timedelta(seconds=time.monotonic() - context.claimed_at)
+        age = context.claim.age
+        if isinstance(outcome, Raised):  # nothing else asks how old the job is
+            age += timedelta(seconds=time.monotonic() - context.claimed_at)
         return settle(context.claim, outcome, age=age, archive=self._plan.archive)
 
     def _want(self) -> Want | None:
@@ -214,12 +216,14 @@ class Runner:
             if self._in_hand:
                 return None
             return Want(plan.queue, self._id, plan.lease, 1, alone=True)
-        ahead = min(plan.batch_size, int(plan.concurrency * _AHEAD_SECONDS / max(self._pace, 1e-9)))
+        # Two batches, so that one is run while the other is settled and claimed anew.
+        ahead = min(2 * plan.batch_size, int(plan.concurrency * _AHEAD_SECONDS / max(self._pace, 1e-9)))
         room = min(plan.batch_size, plan.concurrency + ahead - len(self._in_hand))
         return Want(plan.queue, self._id, plan.lease, room) if room > 0 else None
 
     def _take(self, turn: Turn, want: Want) -> None:
-        contexts = [Context(claim, self._store) for claim in turn.claims]
+        now = time.monotonic()
+        contexts = [Context(claim, self._store, now) for claim in turn.claims]
         for context in contexts:
             self._in_hand[context.job.id] = context
         self._executor.submit(contexts)

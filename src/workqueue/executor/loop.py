@@ -29,7 +29,7 @@ class LoopExecutor:
         self._inbox: deque[Context] = deque()
         self._done: deque[tuple[Context, Outcome]] = deque()
         self._tasks: dict[Context, asyncio.Task[None]] = {}
-        self._signalled = False
+        self._signalled = self._pressed = False
         self._halted = False
         self._closing = False
         self._loop = asyncio.new_event_loop()
@@ -41,7 +41,7 @@ class LoopExecutor:
         self._loop.call_soon_threadsafe(self._fill)
 
     def collect(self) -> list[tuple[Context, Outcome]]:
-        self._signalled = False  # before taking: who appends from now on rings again
+        self._signalled = self._pressed = False  # before taking: who appends from now on rings again
         done = self._done
         return [done.popleft() for _ in range(len(done))]
 
@@ -107,7 +107,8 @@ class LoopExecutor:
         if not self._signalled:
             self._signalled = True
             self._ready()
-        elif self.is_pressing():
+        elif not self._pressed and self.is_pressing():
+            self._pressed = True
             self._ready()
         if self._closing and not self._tasks:
             self._loop.stop()

@@ -30,7 +30,7 @@ class ThreadExecutor:
         self._inbox: queue.SimpleQueue[Context | None] = queue.SimpleQueue()
         self._done: deque[tuple[Context, Outcome]] = deque()
         self._unstarted: deque[Context] = deque()
-        self._signalled = False
+        self._signalled = self._pressed = False
         self._halted = False
         self._threads = [
             threading.Thread(target=self._work, name=f"workqueue-job-{number}", daemon=True)
@@ -44,7 +44,7 @@ class ThreadExecutor:
             self._inbox.put(context)
 
     def collect(self) -> list[tuple[Context, Outcome]]:
-        self._signalled = False  # before taking: who appends from now on rings again
+        self._signalled = self._pressed = False  # before taking: who appends from now on rings again
         done = self._done
         return [done.popleft() for _ in range(len(done))]
 
@@ -78,25 +78,27 @@ class ThreadExecutor:
         return threading.current_thread() in self._threads
 
     def _work(self) -> None:
-        while (context := self._inbox.get()) is not None:
+        handler, inbox, done, now = self._handler, self._inbox, self._done, time.monotonic
+        while (context := inbox.get()) is not None:
             if self._halted:
                 self._unstarted.append(context)
                 self._ready()
                 continue
-            context.started_at = time.monotonic()
+            context.started_at = now()
             outcome: Outcome = _RETURNED
             try:
-                result = self._handler(context, context.claim.job)
-                if inspect.isawaitable(result):
+                result = handler(context, context.claim.job)
+                if result is not None and inspect.isawaitable(result):
                     outcome = of_exception(context, _not_awaited(result))
             except BaseException as error:  # noqa: BLE001 - whatever a handler raises fails its job and nothing else
                 outcome = of_exception(context, error)
-            context.ended_at = time.monotonic()
-            self._done.append((context, outcome))
+            context.ended_at = now()
+            done.append((context, outcome))
             if not self._signalled:
                 self._signalled = True
                 self._ready()
-            elif self.is_pressing():
+            elif not self._pressed and (inbox.empty() or len(done) >= self._enough):
+                self._pressed = True
                 self._ready()
 
 

@@ -27,6 +27,12 @@ def instant(micros: int) -> datetime:
     return EPOCH + timedelta(microseconds=micros)
 
 
+@lru_cache(maxsize=1024)
+def span(micros: int) -> timedelta:
+    """Give the duration of `micros`."""
+    return timedelta(microseconds=micros)
+
+
 def later(now: int, delay: timedelta) -> int:
     """Give the instant `delay` after `now`; where the calendar ends before that, its end."""
     return min(now + micros(delay), _END)

@@ -64,9 +64,10 @@ class SocketBell:
 
     def ring(self) -> None:
         # Each side writes its own flag before it reads the other's, so one of the two always sees the ring; while the
-        # runner is busy a ring costs no system call.
+        # runner is busy, or on its way already, a ring costs no system call.
         self._rung = True
         if self._waiting:
+            self._waiting = False
             self._exchange.ring(self._runner)
 
     def wait(self, timeout: float) -> None:

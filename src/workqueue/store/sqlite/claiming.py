@@ -10,7 +10,7 @@ import msgspec
 
 from workqueue.backoff import Backoff
 from workqueue.job import Claim, Job, JobStatus
-from workqueue.store.clock import instant, micros
+from workqueue.store.clock import instant, micros, span
 from workqueue.store.contract import Turn, Want
 from workqueue.store.sqlite.schema import SQL
 
@@ -19,7 +19,7 @@ _PROMOTE: Final = 5000  # rows in one transaction
 _encode = msgspec.json.encode
 
 
-class _Row(msgspec.Struct, array_like=True):
+class _Row(msgspec.Struct, array_like=True, gc=False):
     """A row of the `claim` statements."""
 
     id: int
@@ -103,7 +103,7 @@ def claim(connection: sqlite3.Connection, now: int, want: Want, backoffs: dict[i
             lost=row.lost,
             backoff=_backoff(connection, row.backoff, backoffs),
         )
-        claims.append(Claim(job, want.runner, timedelta(microseconds=now - row.pushed_at), lease_until))
+        claims.append(Claim(job, want.runner, span(now - row.pushed_at), lease_until))
     return claims
 
 
