@@ -7,10 +7,10 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from bench import backlog, drain, idle, memory, neighbour, push, rescue, sleepers
+from bench import backlog, drain, idle, memory, neighbour, payloads, profile, push, rescue, sleepers
 from bench.child import ROOT
 from bench.samples import FULL, QUICK
-from bench.table import Row, as_markdown, describe_machine, write_page
+from bench.table import Finding, describe_machine, report, write_page
 
 SCENARIOS = {
     "push": push.one_by_one,
@@ -26,6 +26,8 @@ SCENARIOS = {
     "rescue": rescue.killed,
     "memory": memory.flat,
     "sleepers": sleepers.at_once,
+    "payloads": payloads.sizes,
+    "profile": profile.parts,
 }
 
 
@@ -40,16 +42,16 @@ def main(only: tuple[str, ...], folder: Path, *, quick: bool, write: bool) -> No
     if write and (quick or only):
         raise click.UsageError("expected --write to be alone: the page holds the whole table at its full size")
     machine = describe_machine(folder)
-    rows: list[Row] = []
+    found: list[Finding] = []
     for name in only or SCENARIOS:
         began = time.monotonic()
         click.echo(f"{name} …", err=True, nl=False)
         with TemporaryDirectory(dir=folder, prefix=".bench-") as inside:
-            rows += SCENARIOS[name](QUICK if quick else FULL, Path(inside).resolve())
+            found += SCENARIOS[name](QUICK if quick else FULL, Path(inside).resolve())
         click.echo(f" {time.monotonic() - began:.1f} s", err=True)
-    click.echo(f"{as_markdown(rows)}\n\n{machine}")
+    click.echo(report(found, machine))
     if write:
-        write_page(ROOT / "docs" / "performance.md", rows, machine)
+        write_page(ROOT / "docs" / "performance.md", found, machine)
 
 
 if __name__ == "__main__":

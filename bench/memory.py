@@ -6,42 +6,43 @@ from pathlib import Path
 
 from workqueue import Context, Job, Queue
 
+from bench import backlog
 from bench.child import Child, ready, say
-from bench.raw_loop import BATCH
-from bench.samples import Effort
+from bench.peers.raw_loop import BATCH
+from bench.samples import Effort, spread
 from bench.table import Row
-from bench.work import NoOp, objects
+from bench.work import NoOp
 
 JOBS = 1_000_000
 _MIB = 1024 * 1024
 
 
 def flat(effort: Effort, folder: Path) -> list[Row]:
-    """The resident memory after a tenth of the jobs, and after nine tenths."""
+    """The resident memory after a tenth of the jobs, and after each further tenth."""
     count = effort(JOBS)
     with Queue(folder / "ours.db") as queue:
-        queue.push_many("no-op", objects(count))
+        backlog.fill(queue, count, backlog.wait)
     with Child("bench.memory", folder / "ours.db", count) as child:
         child.read()
         child.tell()
-        early, late = child.read(), child.read()
+        early, *later = (child.read() / _MIB for _ in range(9))
     return [
         Row(
             f"memory while draining {JOBS:,} jobs",
             "flat",
-            f"{late / early:.2f} ×",
-            f"{early / _MIB:.1f} MiB after 10 %, {late / _MIB:.1f} MiB after 90 %",
-            reached=late <= early * 1.1,
+            f"{max(later) / early:.2f} × at most",
+            f"{early:.1f} MiB after 10 %; then {spread(later, ' MiB', 1)}",
+            reached=max(later) <= early * 1.1,
         )
     ]
 
 
 class Weighed(NoOp):
-    """Says the resident memory at a tenth and at nine tenths."""
+    """Says the resident memory at each tenth but the last."""
 
     def __init__(self, jobs: int) -> None:
         super().__init__()
-        self._marks = (jobs // 10, jobs * 9 // 10)
+        self._marks = {jobs * tenth // 10 for tenth in range(1, 10)}
 
     def do_work(self, ctx: Context, job: Job) -> None:
         super().do_work(ctx, job)

@@ -19,7 +19,7 @@ def killed(effort: Effort, folder: Path) -> list[Row]:
     """One process holds jobs that do not end, the other has run all the rest; then the first is killed."""
     firsts: list[float] = []
     lasts: list[float] = []
-    for number in range(effort.rounds):
+    for number in range(effort.rounds(5)):
         first, last = _until_run_again(folder / f"{number}.db")
         firsts.append(first)
         lasts.append(last)

@@ -44,14 +44,14 @@ def at_once(effort: Effort, folder: Path) -> list[Row]:
         asyncio.run(naps())
         return time.perf_counter() - began
 
-    took = effort.in_turn({"ours": jobs, "gather": gather})
-    middle, lowest, highest = ratio(took["ours"], took["gather"])
+    took = effort.in_turn({"ours": jobs, "gather": gather}, rounds=3)
+    held = ratio(took["ours"], took["gather"])
     return [
         Row(
             f"{JOBS:,} async jobs that sleep 1 s each, one process, all at once",
             "≤ 3 × asyncio.gather",
-            f"{middle:.2f} × ({lowest:.2f} to {highest:.2f})",
+            held.said("×"),
             f"{spread(took['ours'], ' s')}; gather {spread(took['gather'], ' s')}",
-            reached=middle <= 3,
+            reached=held.middle <= 3,
         )
     ]

@@ -1,7 +1,6 @@
 """The work of the bench: a job that does nothing, with about 100 bytes of data."""
 
 import threading
-import time
 from collections.abc import Iterator
 
 from workqueue import Context, Job
@@ -17,7 +16,6 @@ class NoOp:
 
     def __init__(self, target: int = -1) -> None:
         self.count = 0
-        self.last = 0.0  # when the last job ended, monotonic: one clock for all processes of the machine
         self.enough = threading.Event()
         self._target = target
 
@@ -28,6 +26,16 @@ class NoOp:
         del ctx
         job.decode()
         self.count += 1
-        self.last = time.monotonic()
         if self.count == self._target:
             self.enough.set()
+
+
+class Weigher:
+    """Looks at the size of each job, which is bytes and no JSON."""
+
+    def id(self) -> str:
+        return "weigher"
+
+    def do_work(self, ctx: Context, job: Job) -> None:
+        del ctx
+        len(job.data)

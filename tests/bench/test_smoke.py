@@ -17,22 +17,65 @@ def bench(*options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_quick_run_prints_a_row_for_each_figure_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    scenarios = ("push-many", "drain", "drain-two", "rescue")
+def quickly(folder: Path, *scenarios: str) -> str:
     only = [word for name in scenarios for word in ("--only", name)]
-    done = bench("--quick", "--folder", str(tmp_path), *only)
+    done = bench("--quick", "--folder", str(folder), *only)
     assert done.returncode == 0, done.stderr
-    head, _, *rows = [line for line in done.stdout.splitlines() if line.startswith("|")]
-    assert "stands at" in head
-    assert [row.split("|")[1].strip() for row in rows] == [
+    assert list(folder.iterdir()) == [], "it left something behind"
+    return done.stdout
+
+
+def first_cells(text: str) -> list[str]:
+    return [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("|")]
+
+
+def test_a_quick_run_prints_a_row_for_each_figure(tmp_path: Path) -> None:
+    said = quickly(tmp_path, "push", "push-many", "drain", "drain-two", "waiting", "rescue", "memory")
+    head, _, *rows = first_cells(said)
+    assert head == "what"
+    assert rows == [
+        "push one at a time, one thread, flushed",
         "`push_many`",
         "drain no-op jobs, one process",
-        "the same, against the fastest embedded peer without its fsync",
+        "the same, against the fastest embedded peer even without its flush",
         "drain, two processes",
+        "claim with 1,000,000 waiting",
         "kill -9 of one of two worker processes: its jobs run again",
+        "memory while draining 1,000,000 jobs",
     ]
-    assert "SQLite" in done.stdout
-    assert list(tmp_path.iterdir()) == []
+    assert "SQLite" in said
+    lines = [line for line in said.splitlines() if line.startswith("|")]
+    for line in (lines[2], lines[5]):
+        for peer in ("huey", "persist-queue", "litequeue"):
+            assert f"{peer}, flushed: " in line
+            assert f"{peer}, not flushed: " in line
+        assert "µs a job" in line
+
+
+def test_the_payloads_and_the_profile_are_tables_of_their_own(tmp_path: Path) -> None:
+    said = quickly(tmp_path, "payloads", "profile")
+    titles = [line for line in said.splitlines() if line.startswith("## ")]
+    assert titles == [
+        "## Payloads: the rates",
+        "## Payloads: bytes written for each job",
+        "## Where the time goes: a push by one thread",
+        "## Where the time goes: a drain, 500 jobs a transaction",
+    ]
+    cells = first_cells(said)
+    assert "bytes written to claim and settle a job of 1 MiB" in cells
+    assert cells.count("1 MiB") == 5
+    assert "the flush" in cells
+
+
+def test_a_peer_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hidden" / "litequeue").mkdir(parents=True)
+    (tmp_path / "hidden" / "litequeue" / "__init__.py").write_text("raise ImportError('not here')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hidden"))
+    (tmp_path / "files").mkdir()
+    said = quickly(tmp_path / "files", "drain")
+    assert "**not measured, because it is missing here**: litequeue: not here" in said
+    assert "**missing** litequeue: not here" in said
+    assert "litequeue, flushed" not in said
 
 
 def test_the_page_is_written_from_a_whole_run_only() -> None:

@@ -1,18 +1,20 @@
-"""huey with its SQLite storage: the fastest of the embedded peers, drained without its consumer's polling."""
+"""huey with its SQLite storage, drained without its consumer's polling."""
 
 import logging
+from importlib.metadata import version
 from pathlib import Path
 
 from huey import SqliteHuey
 
+VERSION = version("huey")
 logging.getLogger("huey").setLevel(logging.ERROR)
 
 
-class HueyPeer:
-    """One queue of huey. fsync: its default is not to, so that a power cut loses jobs."""
+class Queue:
+    """huey deletes a task before it runs it: one that is killed meanwhile is lost."""
 
-    def __init__(self, path: Path, *, fsync: bool) -> None:
-        self._huey = SqliteHuey("bench", filename=str(path), fsync=fsync, results=False)
+    def __init__(self, path: Path, *, flushed: bool) -> None:
+        self._huey = SqliteHuey("bench", filename=str(path), fsync=flushed, results=False)
         self._count = 0
         self._task = self._huey.task(name="count")(self._work)
 
@@ -24,7 +26,6 @@ class HueyPeer:
         self._task(obj)
 
     def drain(self) -> int:
-        """Run the tasks until none waits, as a worker of the consumer does but for its waiting; give how many."""
         while (task := self._huey.dequeue()) is not None:
             self._huey.execute(task)
         return self._count
