@@ -21,6 +21,7 @@ _COMMANDS: Final = {
     "restore": "change",
     "clean": "change",
     "check": "look",
+    "bench": "bench",
 }
 _EXIT_CODES: Final = """\b
 Exit codes:
@@ -30,7 +31,7 @@ Exit codes:
   2    wrong usage: an option, the JSON, the id of a job, a module:queue
   3    the file is missing, or cannot be used or reached
   4    run: its worker processes kept dying
-  130  run: ended by a third signal
+  130  run: ended by a third signal; bench: by Ctrl-C
   141  whoever read the output went away
 """
 
