@@ -1,0 +1,312 @@
+"""The cast: worker processes and their handlers, pushers, and a person who cancels, restores and cleans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from random import Random
+from typing import Any, Final
+
+import msgspec
+from workqueue import Backoff, Context, Job, Queue, RecoverableWorkerError, StoreError
+from workqueue.errors import JobNotFound
+from workqueue.store.clock import instant
+
+from prove.journal import Ended, Pushed, Pushing, Started, Vanished
+from prove.simulation.host import Host, Process
+from prove.simulation.scheduler import Actor, Death
+from prove.simulation.stand_ins import SECOND
+
+EFFECTS: Final = "CREATE TABLE IF NOT EXISTS effects (job INTEGER NOT NULL, attempt INTEGER NOT NULL)"
+_ERRANDS: Final = {"quick": 40, "nap": 15, "retry": 10, "fail": 5, "effect": 15, "spoilt": 3, "child": 6, "wait": 6,
+                   "exit": 2}  # fmt: skip
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """How one seed's world is set up."""
+
+    seconds: float
+    workers: int
+    pushers: int
+    lease: float
+    poll_rate: float
+    batch_size: int
+    concurrency: int
+    grace: float
+    archive: bool
+    durability: str
+    backoff: Backoff
+    checkpoint_pages: int
+    rate: float  # seconds between pushes of one pusher
+    queues: tuple[str, ...]
+    jobs: int  # at which pushing ends
+
+
+def drawn(seed: str) -> Setting:
+    """Give this seed's setting."""
+    draw = Random(f"{seed}:setting")
+    return Setting(
+        seconds=draw.choice([2, 4, 8, 16]),
+        workers=draw.choice([1, 1, 2, 3]),
+        pushers=draw.choice([1, 1, 2]),
+        lease=draw.choice([2, 2, 4, 8]),
+        poll_rate=draw.choice([0.3, 0.5, 1, 2]),
+        batch_size=draw.choice([1, 2, 5, 100]),
+        concurrency=draw.choice([1, 1, 2, 4]),
+        grace=draw.choice([0, 0.5, 5]),
+        archive=draw.random() < 0.8,
+        durability=draw.choice(["full", "process", "process", "conservative"]),
+        backoff=Backoff(
+            min=timedelta(seconds=draw.choice([0.01, 0.1, 1])),
+            max=timedelta(seconds=2),
+            jitter=draw.random() < 0.5,
+            limit=draw.choice([None, 2, 4]),
+            expiration=draw.choice([None, None, timedelta(seconds=3)]),
+        ),
+        checkpoint_pages=draw.choice([10, 60, 1000]),
+        rate=draw.choice([0.05, 0.2, 0.5]),
+        queues=draw.choice([("plain",), ("plain",), ("timed",), ("plain", "timed")]),
+        jobs=draw.choice([8, 20, 60]),
+    )
+
+
+class Cast:
+    """Who acts in one seed."""
+
+    def __init__(self, host: Host, setting: Setting, seed: str) -> None:
+        self.host = host
+        self.setting = setting
+        self.over = False  # nothing is pushed any more
+        self.running: dict[Process, int] = {}  # handlers
+        self._seed = seed
+        self._draw = Random(f"{seed}:story")
+        self._pushers: list[Actor] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.host.scheduler.sleep(int(seconds * SECOND))
+
+    # workers
+
+    def work(self, process: Process, queue_id: str) -> None:
+        """Be a worker process, until told to end."""
+        queue = self._opened(queue_id, Hands(self, process))
+        process.queue = queue  # type: ignore[attr-defined]
+        process.stop = lambda: self._stop(process, queue)  # type: ignore[attr-defined]
+
+    def _stop(self, process: Process, queue: Queue) -> None:
+        host = self.host
+        for runner in sorted(process.runners):
+            host.note(Vanished(by=str(runner), at=host.now, why="stopped"))
+        queue.close()
+        self.sleep(0.1)
+        if not self.running.get(process):
+            if process.connections:
+                host.ledger.broken.append(f"I14: {len(process.connections)} connections are open after close()")
+            left = [actor.name for actor in process.actors if not actor.ended and actor is not host.scheduler.current]
+            if left:
+                host.ledger.broken.append(f"I14: these threads still run after close(): {', '.join(left)}")
+            held = sorted(runner for runner in process.runners if not host.is_dead(runner))
+            if held:
+                host.ledger.broken.append(f"I14: these runners still count as alive after close(): {held}")
+        process.kill()
+
+    def _opened(self, queue_id: str, worker: Hands | None) -> Queue:
+        setting = self.setting
+        while True:
+            try:
+                return Queue(
+                    self.host.path,
+                    worker,
+                    id=queue_id,
+                    timing=queue_id == "timed",
+                    archive=setting.archive,
+                    backoff=setting.backoff,
+                    batch_size=setting.batch_size,
+                    poll_rate=setting.poll_rate,
+                    concurrency=setting.concurrency,
+                    grace=setting.grace,
+                    lease=setting.lease,
+                    durability=setting.durability,  # type: ignore[arg-type]
+                )
+            except StoreError:
+                self.sleep(0.5)
+
+    # pushers
+
+    def push(self, process: Process) -> None:
+        """Be a process that pushes, in two threads perhaps."""
+        queues = [self._opened(queue_id, None) for queue_id in self.setting.queues]
+        for number in range(self._draw.choice([1, 2])):
+            draw = Random(f"{self._seed}:{process.name}:{number}")
+            self._pushers.append(
+                process.begin(f"push-{number}", lambda draw=draw: self._push_on(process, queues, draw))
+            )
+
+    def are_pushing(self) -> bool:
+        return not all(actor.ended for actor in self._pushers)
+
+    def push_drill(self, process: Process, queue_id: str) -> None:
+        queue = self._opened(queue_id, None)
+        self.pushing(process, 1, "drill", lambda: [queue.push("drill")])
+
+    def _push_on(self, process: Process, queues: list[Queue], draw: Random) -> None:
+        while not self.over and len(self.host.ledger.due) < self.setting.jobs:
+            self.sleep(draw.expovariate(1 / self.setting.rate))
+            if draw.random() < 0.15:
+                self._meddle(draw.choice(queues), draw)
+            else:
+                self._push_some(process, draw.choice(queues), draw)
+
+    def _errand(self, draw: Random) -> str:
+        extra = {kind: 4 for kind in ("poison", "long") if self.host.faults.has(kind)}
+        errands = _ERRANDS | extra
+        return draw.choices(list(errands), list(errands.values()))[0]
+
+    def _push_some(self, process: Process, queue: Queue, draw: Random) -> None:
+        way, errand = draw.choice(["one", "one", "one", "after", "at", "many", "transaction"]), self._errand(draw)
+        priority, wait = draw.choice([0, 0, 0, 1, -1]), draw.choice([0, 0.1, 1, 5])
+        count = draw.randint(1, 8) if way in ("many", "transaction") else 1
+        soon = self.host.now + int(wait * SECOND)
+        run_at = instant(self.host.wall() + int(wait * SECOND))
+        match way:
+            case "one":
+                self.pushing(process, count, errand, lambda: [queue.push(errand, priority=priority)])
+            case "after":
+                self.pushing(process, count, errand, lambda: [queue.push_after(errand, None, wait)], not_before=soon)
+            case "at":
+                self.pushing(process, count, errand, lambda: [queue.push(errand, run_at=run_at)], not_before=soon)
+            case "many":
+                self.pushing(process, count, errand, lambda: queue.push_many(errand, [None] * count, priority=priority))
+            case "transaction":
+                self._push_in_transaction(process, queue, count, errand, commits=draw.random() < 0.7)
+
+    def _push_in_transaction(self, process: Process, queue: Queue, count: int, errand: str, *, commits: bool) -> None:
+        ids: list[int] = []
+
+        def pushes() -> list[int]:
+            with queue.transaction():
+                ids.extend(queue.push(errand) for _ in range(count))
+                if not commits:
+                    raise LookupError("the application thinks better of it")
+            return ids
+
+        self.pushing(process, count, errand, pushes)
+
+    def pushing(
+        self, process: Process, count: int, errand: str, push: Callable[[], list[int]], *, not_before: int = 0
+    ) -> None:
+        """Push, and write down what came of it."""
+        host = self.host
+        host.note(Pushing(at=host.now, jobs=count))
+        try:
+            ids = push()
+        except (StoreError, LookupError):
+            return
+        if process.alive:
+            times = 0 if "clock" in host.faults.enabled else not_before
+            transactional = errand == "effect"
+            host.note(*(Pushed(job=job, at=host.now, not_before=times, transactional=transactional) for job in ids))
+
+    def _meddle(self, queue: Queue, draw: Random) -> None:
+        """Be a person who cancels, restores and cleans."""
+        known = list(self.host.ledger.due)
+        job = draw.choice(known[-20:]) if known else 1
+        act: Callable[[], Any] = draw.choice(
+            [
+                lambda: queue.cancel(job),
+                lambda: queue.cancel(job),
+                lambda: queue.restore(job),
+                queue.restore_failed_jobs,
+                queue.clean_failed_jobs,
+                queue.clean_cancelled_jobs,
+                queue.size,
+                lambda: queue.history(job),
+            ]
+        )
+        try:
+            act()
+        except (StoreError, JobNotFound):
+            pass
+
+
+class Hands:
+    """The Worker of one process."""
+
+    def __init__(self, cast: Cast, process: Process) -> None:
+        self._cast = cast
+        self._process = process
+
+    def id(self) -> str:
+        return self._process.name
+
+    def do_work(self, ctx: Context, job: Job) -> None:
+        cast, process = self._cast, self._process
+        host, by = cast.host, str(ctx.claim.runner)
+        host.note(Started(job=job.id, attempt=job.attempt, by=by, at=host.now))
+        cast.running[process] = cast.running.get(process, 0) + 1
+        how = ""
+        try:
+            self._act(ctx, job)
+            how = "returned"
+        except (RecoverableWorkerError, StoreError):
+            how = "again"
+            raise
+        except Death:
+            raise
+        except BaseException:
+            how = "cancelled" if ctx.cancel_requested else "failed"
+            raise
+        finally:
+            cast.running[process] -= 1
+            if how and process.alive:
+                host.note(Ended(job=job.id, attempt=job.attempt, by=by, how=how, at=host.now))
+
+    def _act(self, ctx: Context, job: Job) -> None:
+        cast, faults = self._cast, self._cast.host.faults
+        draw = Random(f"{job.id}:{job.attempt}")
+        match job.name:
+            case "nap":
+                cast.sleep(draw.uniform(0, draw.choice([0.2, 1, cast.setting.lease])))
+            case "retry" if not faults.calm and job.attempt < 4:
+                raise RecoverableWorkerError("again, please", delay=draw.choice([None, None, 0, 0.2]))
+            case "fail":
+                raise ValueError("it cannot be done")
+            case "exit":
+                raise SystemExit(3)
+            case "wait":
+                if ctx.wait(draw.uniform(0, 2)):
+                    raise RuntimeError("cut short")
+            case "effect" | "spoilt" | "child":
+                self._transact(ctx, job, draw)
+            case "poison" if faults.has("poison") and draw.random() < 0.7:
+                cast.sleep(draw.uniform(0, 0.2))
+                faults.counts["poison"] += 1
+                self._process.kill()
+            case "long" if faults.has("long"):
+                faults.counts["long"] += 1
+                cast.sleep(cast.setting.lease * draw.uniform(0.5, 2))
+            case "drill":
+                # The first attempt ends while the second runs, if it was frozen for as long as `Story` freezes it.
+                cast.sleep(cast.setting.lease if job.attempt == 1 else cast.setting.poll_rate + 2)
+                if job.attempt == 1 and job.id % 2:
+                    raise RecoverableWorkerError("too late")
+            case _:
+                pass
+
+    def _transact(self, ctx: Context, job: Job, draw: Random) -> None:
+        ids: list[int] = []
+        if job.name == "child":
+            queue = self._process.queue  # type: ignore[attr-defined]
+            self._cast.host.note(Pushing(jobs=1, at=self._cast.host.now))
+        with ctx.transaction() as transaction:
+            transaction.execute(EFFECTS)
+            transaction.execute("INSERT INTO effects VALUES (?, ?)", (job.id, job.attempt))
+            if job.name == "child":
+                ids.append(queue.push("quick"))
+            if draw.random() < 0.2:
+                self._cast.sleep(0.05)
+            if job.name == "spoilt" and job.attempt < 3:
+                raise RecoverableWorkerError("spoilt")
+        host = self._cast.host
+        if self._process.alive:
+            host.note(*(Pushed(job=child, at=host.now) for child in ids))
