@@ -1,0 +1,107 @@
+"""The program under test: `workqueue run prove.handlers.program:queue`, told by its environment what to be.
+
+PROVE_FILE, PROVE_JOURNAL: where. PROVE_EXECUTOR: thread or asyncio. PROVE_CONCURRENCY, PROVE_LEASE, PROVE_GRACE:
+numbers. PROVE_EVENTS: a descriptor that takes a line when a hostile handler has begun. PROVE_GATE: one to read a byte
+from before the deed; -1 for none. PROVE_TAME: the handlers were mended, and only return.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import time
+
+from workqueue import Context, Job, Queue, RecoverableWorkerError
+
+from prove.handlers.table import TABLE, THREAD, Row
+from prove.journal import Ended, Journal, Started
+
+_EVENTS = int(os.environ["PROVE_EVENTS"])
+_GATE = int(os.environ["PROVE_GATE"])
+_TAME = bool(os.environ.get("PROVE_TAME"))
+_journal = Journal(os.environ["PROVE_JOURNAL"])  # type: ignore[arg-type]
+
+
+def now() -> int:
+    return time.monotonic_ns() // 1000
+
+
+class _Attempt:
+    """Writes down that a handler began, and how it ended."""
+
+    def __init__(self, ctx: Context, job: Job) -> None:
+        self._ctx = ctx
+        self._fence = {"job": job.id, "attempt": job.attempt, "by": str(os.getpid())}
+
+    def __enter__(self) -> None:
+        _journal.note(Started(at=now(), **self._fence))  # type: ignore[arg-type]
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        how = "returned" if kind is None else "failed"
+        handed_back = kind is asyncio.CancelledError and self._ctx.abandoned
+        if handed_back or (kind is not None and issubclass(kind, RecoverableWorkerError)):
+            how = "again"
+        _journal.note(Ended(at=now(), how=how, **self._fence))  # type: ignore[arg-type]
+
+
+def _row(job: Job) -> Row | None:
+    return None if _TAME else TABLE.get(job.name)
+
+
+def _tell(job: Job) -> None:
+    os.write(_EVENTS, f"began {job.id} {os.getpid()}\n".encode())
+
+
+class ThreadWorker:
+    def id(self) -> str:
+        return "hostile"
+
+    def do_work(self, ctx: Context, job: Job) -> object:
+        with _Attempt(ctx, job):
+            row = _row(job)
+            if row is None:
+                return None
+            _tell(job)
+            if _GATE >= 0:
+                os.read(_GATE, 1)
+            return row.deed(ctx, job, queue)
+
+
+class AsyncWorker:
+    def id(self) -> str:
+        return "hostile"
+
+    async def do_work(self, ctx: Context, job: Job) -> object:
+        with _Attempt(ctx, job):
+            row = _row(job)
+            if row is None:
+                return None
+            _tell(job)
+            if _GATE >= 0:
+                await _readable(_GATE)
+            result = row.deed(ctx, job, queue)
+            return await result if inspect.isawaitable(result) else result
+
+
+async def _readable(gate: int) -> None:
+    """Wait for a byte of our own; handlers wait side by side, so the descriptor is asked and not watched."""
+    os.set_blocking(gate, False)
+    while True:
+        try:
+            os.read(gate, 1)
+        except BlockingIOError:
+            await asyncio.sleep(0.005)
+        else:
+            return
+
+
+queue = Queue(
+    os.environ["PROVE_FILE"],
+    ThreadWorker() if os.environ["PROVE_EXECUTOR"] == THREAD else AsyncWorker(),
+    auto_start=False,
+    poll_rate=0.05,
+    lease=float(os.environ["PROVE_LEASE"]),
+    grace=float(os.environ["PROVE_GRACE"]),
+    concurrency=int(os.environ["PROVE_CONCURRENCY"]),
+)
