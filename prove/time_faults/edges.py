@@ -121,7 +121,7 @@ def step_at_every_reading() -> tuple[int, int]:
             living, other = store.enlist(_QUEUE, "living"), store.enlist(_QUEUE, "other")
             store.push([NewJob(queue=_QUEUE, name="task", data=b"1")])
             store.turn([], Want(_QUEUE, living, _LEASE, 1))
-            keeper = upkeep.Upkeep(store, lease=_LEASE, archive=True)
+            keeper = upkeep.Upkeep(store, 0, every=timedelta(seconds=0.5), lease=_LEASE, archive=True)
             clock.at += micros(_LEASE) // 2  # so that leases are judged; both clocks go on alike until here
             store.beat(living, _LEASE)
             keeper.step()

@@ -32,6 +32,7 @@ from workqueue.errors import StoreError, WorkqueueError
 from workqueue.executor import Executor
 from workqueue.executor.loop import AsyncHandler, LoopExecutor
 from workqueue.executor.threads import Handler, ThreadExecutor
+from workqueue.job import Claim, JobStatus
 from workqueue.lifecycle import HandedBack, Outcome, Raised, Settlement, settle
 from workqueue.liveness import Heartbeat
 from workqueue.store.contract import Beat, Store, Turn, Want
@@ -74,13 +75,14 @@ class Runner:
         self._settled = settled
         self._id = store.enlist(plan.queue, f"{socket.gethostname()}:{self.pid}")
         self._bell = store.bell(self._id)
-        self._upkeep = Upkeep(store, lease=plan.lease, archive=plan.archive)
+        self._upkeep = Upkeep(store, self._id, every=plan.poll_rate, lease=plan.lease, archive=plan.archive)
         self._heartbeat = Heartbeat(store, self._id, lease=plan.lease, heard=self._hear)
         self._executor = self._make_executor(handler)
         self._in_hand: dict[int, Context] = {}
         self._unsettled: list[Settlement] = []
         self._pace = _AHEAD_SECONDS  # seconds a job takes, smoothed
         self._suspects = False
+        self._is_unsure = False  # a turn's answer did not come: the store may hold claims of ours that we do not know
         self._due_at = _NEVER
         self._next_upkeep = 0.0
         self._next_look = 0.0
@@ -159,9 +161,13 @@ class Runner:
         self._collect()
         want = self._want()
         self._due_at = _NEVER
+        if self._is_unsure:
+            self._hand_back_unknown()
         if not self._unsettled and want is None:
             return
+        self._is_unsure = self._is_unsure or want is not None
         turn = self._store.turn(self._unsettled, want)
+        self._is_unsure = False
         for claim in turn.refused:
             log.warning("job %d, attempt %d: settled too late, its lease was lost", claim.job.id, claim.job.attempt)
         if self._unsettled:
@@ -169,6 +175,18 @@ class Runner:
             self._settled()
         if want is not None:
             self._take(turn, want)
+
+    def _hand_back_unknown(self) -> None:
+        """Hand back what the store holds for us and we do not have: our own beat would keep it running for ever."""
+        known = {context.job.id: context.job.attempt for context in self._in_hand.values()}
+        known |= {settlement.claim.job.id: settlement.claim.job.attempt for settlement in self._unsettled}
+        for job_id, attempt in self._store.held(self._id).held.items():
+            if known.get(job_id) == attempt:
+                continue
+            job = self._store.get(job_id)
+            if job.status is JobStatus.RUNNING and job.attempt == attempt:
+                claim = Claim(job, self._id, timedelta(0), 0)
+                self._unsettled.append(settle(claim, HandedBack(), age=timedelta(0), archive=self._plan.archive))
 
     def _collect(self) -> None:
         done = self._executor.collect()

@@ -202,7 +202,7 @@ def test_a_clock_that_steps_rescues_nobody_who_lives(step):
     store = MemoryStore(clock)
     store.push([new_job() for _ in range(5)])
     claim_all(store)
-    upkeep = Upkeep(store, lease=timedelta(seconds=60), archive=True)
+    upkeep = Upkeep(store, 0, every=timedelta(seconds=0.5), lease=timedelta(seconds=60), archive=True)
     upkeep._quiet_until = 0.0  # it has been at work for long
     clock.advance(step)
     assert upkeep.step() == []

@@ -66,7 +66,7 @@ def test_a_rescuer_that_minds_no_step_is_caught(monkeypatch, tmp_path):
     planted(
         monkeypatch,
         tmp_path,
-        "from workqueue.upkeep import Upkeep\nUpkeep._notice_clock_steps = lambda *_: None",
+        "from workqueue.upkeep import Upkeep\nUpkeep._notice = lambda *_: None",
     )
     monkeypatch.setattr(scenes, "drawn_step", lambda _: timedelta(hours=1))
     played = time_faults.play(scenes.steps_beside_leases, 1, 0)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
+import msgspec
+
 from workqueue.errors import QueueFull, StoreError, StoreUnavailable, UnsuitableFile
 from workqueue.store.contract import Durability
 
@@ -21,9 +23,12 @@ _JOURNAL: Final[dict[Durability, tuple[str, int]]] = {
     "process": ("wal", 1),
     "conservative": ("delete", 3),
 }
+LOG_LIMIT: Final = 16 * 1024 * 1024  # bytes; a longer log is cut to this when it begins anew
 _BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _BROKEN: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-_THE_DISK: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY} | _BROKEN)
+_THE_DISK: Final = frozenset(
+    {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN} | _BROKEN
+)
 
 
 def connect(path: str, durability: Durability) -> sqlite3.Connection:
@@ -42,23 +47,22 @@ def connect(path: str, durability: Durability) -> sqlite3.Connection:
                 "all who share a file must agree on `durability`",
                 path=path,
             )
-        for setting, expected in (
-            ("synchronous", synchronous),
-            ("mmap_size", 0),
-            ("foreign_keys", 1),
-            ("trusted_schema", 0),
-            ("cell_size_check", 1),
-            ("journal_size_limit", 64 * 1024 * 1024),
-            ("fullfsync", 1),
-            ("checkpoint_fullfsync", 1),
-            ("wal_autocheckpoint", 0),
+        for setting, asked, expected in (
+            ("synchronous", synchronous, synchronous),
+            ("mmap_size", 0, 0),
+            ("foreign_keys", 1, 1),
+            ("trusted_schema", 0, 0),
+            ("cell_size_check", 1, 1),
+            ("journal_size_limit", LOG_LIMIT, LOG_LIMIT),
+            ("fullfsync", 1, 1),
+            ("checkpoint_fullfsync", 1, 1),
+            ("wal_autocheckpoint", 0, 0),
+            ("secure_delete", "FAST", 2),  # some builds overwrite each page of a large payload when it is deleted
         ):
-            connection.execute(f"PRAGMA {setting} = {expected}")
+            connection.execute(f"PRAGMA {setting} = {asked}")
             answer = connection.execute(f"PRAGMA {setting}").fetchone()
             if answer is not None and answer[0] != expected:  # mmap_size answers nothing where it is compiled out
-                raise UnsuitableFile(
-                    f"expected SQLite to take {setting}={expected}, but it says {answer[0]}", path=path
-                )
+                raise UnsuitableFile(f"expected SQLite to take {setting}={asked}, but it says {answer[0]}", path=path)
     except BaseException:
         connection.close()
         raise
@@ -70,7 +74,11 @@ def connect_bare(path: str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256)
     if sys.version_info >= (3, 12):  # there a close by us never unlinks a WAL that others may use
         connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
-    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    try:
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -111,13 +119,17 @@ def in_our_words(error: sqlite3.Error, path: str) -> StoreError:
             path=path,
         )
     if code in _BROKEN:
-        return UnsuitableFile(
-            f"expected {path!r} to be a sound database of workqueue, got: {said}; nothing was changed: keep the file, "
-            "its -wal and its -shm together, and look with `workqueue check`",
-            path=path,
-        )
+        return _unsound(path, said)
     return StoreUnavailable(
         f"expected to read and write {path!r}: {said}; check that the file exists, its owner and mode, and the disk",
+        path=path,
+    )
+
+
+def _unsound(path: str, said: str) -> UnsuitableFile:
+    return UnsuitableFile(
+        f"expected {path!r} to be a sound database of workqueue, got: {said}; nothing was changed: keep the file, "
+        "its -wal and its -shm together, and look with `workqueue check`",
         path=path,
     )
 
@@ -132,6 +144,8 @@ def translated(path: str) -> Generator[None]:
     """Turn what SQLite raises inside the block into our errors, its own words in `__cause__`."""
     try:
         yield
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _unsound(path, f"what it holds cannot be read: {error}") from error
     except sqlite3.Error as error:
         if isinstance(error, sqlite3.OperationalError | sqlite3.DatabaseError) and not isinstance(
             error, sqlite3.IntegrityError | sqlite3.ProgrammingError

@@ -96,7 +96,8 @@ class Database:
         """
         joined = self._joined_transaction()
         if joined is not None:
-            return work(*joined)
+            with translated(self.path):
+                return work(*joined)
         with self._turn(), translated(self.path):
             result = self._attempt(work, landed)
             self._keep_wal_short()
@@ -172,7 +173,8 @@ class Database:
                         path=self.path,
                     )
                 self._ring(runners)
-                self._unsaved_pages += 8
+                large = self._handles.wal_bytes() > sqlite.LOG_LIMIT
+                self._unsaved_pages += _CHECKPOINT_PAGES if large else 8
             except BaseException as error:
                 if _is_full(error) or isinstance(error, QueueFull):
                     self.reserve.release()
@@ -183,8 +185,7 @@ class Database:
                     self._roll_back(connection)
                 if time.monotonic() - began > 5:
                     log.warning("a transaction held the write lock of %s for more than 5 s", self.path)
-            with translated(self.path):
-                self._keep_wal_short()
+            self._keep_wal_short()
 
     def _authorise(self, action: int, *_: str | None) -> int:
         # SQLite asks when a statement is prepared. Ours are prepared while the guest is silent, and under texts of
@@ -281,7 +282,8 @@ class Database:
         """Run `work(connection)`, which must fetch all it reads, on a connection that only reads."""
         joined = self._joined_transaction()
         if joined is not None:
-            return work(joined[0])
+            with translated(self.path):
+                return work(joined[0])
         with self._handles.reading, translated(self.path):
             reader = self._handles.reader()
             found = patiently(lambda: schema.version(reader), seconds=PATIENCE)
@@ -293,7 +295,10 @@ class Database:
 
     def _keep_wal_short(self) -> None:
         if self._unsaved_pages >= _CHECKPOINT_PAGES and self.durability != "conservative":
-            self.checkpoint_in_turn()
+            try:
+                self.checkpoint_in_turn()
+            except (sqlite3.Error, StoreError) as error:  # whoever wrote before is not to be told that it failed
+                log.warning("checkpoint of %s: %s; the log grows until one succeeds", self.path, error)
 
     def note_bytes(self, count: int) -> None:
         """Count payload bytes toward the next checkpoint; called inside a write."""

@@ -127,15 +127,11 @@ class SqliteStore:
 
         def landed(connection: sqlite3.Connection, result: tuple[Turn, bool]) -> bool:
             # One of what was written tells for the whole: a transaction lasts or does not.
-            claims = result[0].claims
-            if not claims or want is None:
-                held = settlements[0].claim.job if settlements else None
-                if held is None:
-                    return True
-                fence = {"id": held.id, "attempt": held.attempt}
-                return not connection.execute(SQL["holds_attempt"], fence).fetchone()[0]
-            row = {"runner": want.runner, "ids": _encode([claim.job.id for claim in claims]).decode()}
-            return len(_ids.decode(connection.execute(SQL["still_held"], row).fetchone()[0])) == len(claims)
+            claims, refused = result[0].claims, result[0].refused
+            if claims:
+                return _holds(connection, claims[0])
+            accepted = [settlement.claim for settlement in settlements if settlement.claim not in refused]
+            return not accepted or not _holds(connection, accepted[0])
 
         try:
             result, promoting = database.write(lambda c, now: work(c, now, one_by_one=False), landed)
@@ -183,7 +179,13 @@ class SqliteStore:
             database.owners.hold(runner)  # before the commit: nobody may see the runner and find it dead
             return runner
 
-        runner = database.write(work, lambda _connection, _runner: False)
+        def landed(connection: sqlite3.Connection, runner: int) -> bool:
+            if runner in _ids.decode(connection.execute(SQL["runners"]).fetchone()[0]):
+                return True
+            database.owners.release(runner)
+            return False
+
+        runner = database.write(work, landed)
         database.bells[runner] = SocketBell(database.exchange, runner)
         self._enlisted.add(runner)
         self._remove_dead_runners(database)
@@ -282,7 +284,10 @@ class SqliteStore:
                 or connection.execute(SQL["cancel_running"], row).rowcount
             )
 
-        return database.write(work, lambda _connection, _cancelled: False)
+        def landed(connection: sqlite3.Connection, cancelled: bool) -> bool:
+            return not cancelled or not connection.execute(SQL["cancellable"], {"id": job_id}).fetchone()[0]
+
+        return database.write(work, landed)
 
     def restore(self, queue: str, job_ids: Collection[int] | None) -> int:
         database = self._db()
@@ -291,21 +296,35 @@ class SqliteStore:
             database.wake({queue})
             row = {"queue": queue, "now": now}
             if job_ids is None:
-                return connection.execute(SQL["restore_failed"], row).rowcount
-            return connection.execute(SQL["restore"], row | {"ids": _encode(list(job_ids)).decode()}).rowcount
+                ids = connection.execute(SQL["restore_failed"], row).fetchall()
+            else:
+                ids = connection.execute(SQL["restore"], row | {"ids": _encode(list(job_ids)).decode()}).fetchall()
+            restored[:] = [job_id for (job_id,) in ids]
+            return len(restored)
 
-        return database.write(work, lambda _connection, _count: False)
+        def landed(connection: sqlite3.Connection, count: int) -> bool:
+            row = {"id": restored[0]} if count else {"id": None}
+            return not connection.execute(SQL["settled"], row).fetchone()[0]
+
+        restored: list[int] = []
+        return database.write(work, landed)
 
     def clean(self, queue: str, status: JobStatus) -> int:
         def work(connection: sqlite3.Connection, now: int) -> int:
             del now
-            return connection.execute(SQL["clean"], row).rowcount
+            cleaned[:] = [job_id for (job_id,) in connection.execute(SQL["clean"], row).fetchall()]
+            return len(cleaned)
 
+        def landed(connection: sqlite3.Connection, count: int) -> bool:
+            row = {"id": cleaned[0]} if count else {"id": None}
+            return not connection.execute(SQL["settled"], row).fetchone()[0]
+
+        cleaned: list[int] = []
         row = {"queue": queue, "status": int(status), "limit": _CLEAN}
-        cleaned = 0
-        while count := self._db().write(work, lambda _connection, _count: False):
-            cleaned += count
-        return cleaned
+        total = 0
+        while count := self._db().write(work, landed):
+            total += count
+        return total
 
     def overview(self) -> Overview:
         database = self._db()
@@ -346,6 +365,12 @@ class SqliteStore:
 def _may_claim(ahead: Horizon, want: Want, now: int) -> bool:
     due = ahead.next_run_at is not None and ahead.next_run_at <= now
     return due or (ahead.suspects if want.alone else ahead.ready)
+
+
+def _holds(connection: sqlite3.Connection, claim: Claim) -> bool:
+    """Say whether the runner of the claim holds this attempt: it may hold an earlier one, and another runner this."""
+    row = {"id": claim.job.id, "attempt": claim.job.attempt, "runner": claim.runner}
+    return bool(connection.execute(SQL["holds"], row).fetchone()[0])
 
 
 def _beat(connection: sqlite3.Connection, runner: int) -> Beat:

@@ -6,10 +6,11 @@ Four of them, each opened when it is first needed: one writes, one reads, one is
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Generator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TypeAlias
 
 from workqueue.errors import StoreUnavailable
@@ -110,17 +111,37 @@ class Handles:
         return False
 
     def reopen(self) -> sqlite3.Connection:
-        self.close()
-        return self._open()
+        """Open all anew after a commit of unknown fate, so that what can be seen afterwards lasts."""
+        if self._wal is None or location.identity(self._wal_path) != self._wal:
+            self.close()
+            writer = self._open()
+        else:
+            # The last to close would let the next one recover the log, and with it find what was written but never
+            # flushed. While one connection is open, a commit that failed stays out of sight, and is written again.
+            with self.reading, ExitStack() as before:
+                for connection in self._forget():
+                    before.callback(_close, connection)
+                writer = self._open()
+        if self._durability == "conservative":
+            self._flush_folder(writer)
+        return writer
 
     def close(self) -> None:
         with self.reading:
-            for name in ("_reader", "_guest", "_checkpointer", "_writer"):
-                connection: sqlite3.Connection | None = getattr(self, name)
-                setattr(self, name, None)
-                if connection is not None:
-                    with suppress(sqlite3.Error):
-                        connection.close()
+            for connection in self._forget():
+                _close(connection)
+
+    def _forget(self) -> list[sqlite3.Connection]:
+        known = [self._reader, self._guest, self._checkpointer, self._writer]
+        self._reader = self._guest = self._checkpointer = self._writer = None
+        return [connection for connection in known if connection is not None]
+
+    def _flush_folder(self, writer: sqlite3.Connection) -> None:
+        """Commit nothing: that flushes the folder, without which the journal of the last commit could come back."""
+        with translated(self.path):
+            patiently(lambda: writer.execute("BEGIN IMMEDIATE"))
+            writer.execute(f"PRAGMA user_version = {schema.version(writer)}")
+            patiently(lambda: writer.execute("COMMIT"))
 
     def _open(self) -> sqlite3.Connection:
         with translated(self.path):
@@ -130,20 +151,36 @@ class Handles:
                     f"expected {self.path!r} to be there, but it is gone; restore it", path=self.path
                 )
             self.refuse_foreign()
-            writer = self._writer = sqlite.connect(self.path, self._durability)
-            if schema.version(writer) < schema.VERSION:
-                patiently(lambda: writer.execute("BEGIN IMMEDIATE"))
-                try:
-                    schema.recognise(writer, self.path)
-                    schema.migrate(writer, made_by=f"sqlite {sqlite3.sqlite_version}", now=self._clock())
-                    writer.execute("COMMIT")
-                except BaseException:
-                    if writer.in_transaction:
-                        writer.execute("ROLLBACK")
-                    raise
-            writer.execute(schema.SQL["objects"]).fetchone()  # the first read opens the WAL
-            self._wal = self._wal_identity()
+            writer = sqlite.connect(self.path, self._durability)
+            try:
+                self._prepare(writer)
+            except BaseException:
+                writer.close()  # which rolls back
+                raise
+            self._writer = writer
             return writer
+
+    def _prepare(self, writer: sqlite3.Connection) -> None:
+        """Make or migrate the schema, and note which log this is."""
+        if schema.version(writer) < schema.VERSION:
+            patiently(lambda: writer.execute("BEGIN IMMEDIATE"))
+            schema.recognise(writer, self.path)
+            schema.migrate(writer, made_by=f"sqlite {sqlite3.sqlite_version}", now=self._clock())
+            writer.execute("COMMIT")
+        writer.execute(schema.SQL["objects"]).fetchone()  # the first read opens the WAL
+        self._wal = self._wal_identity()
+
+    def wal_bytes(self) -> int:
+        """Give the size of the log's file; it stays as large as it ever was when the log begins anew."""
+        try:
+            return os.stat(self._wal_path).st_size
+        except FileNotFoundError:
+            return 0
 
     def _wal_identity(self) -> location.Identity | None:
         return None if self._durability == "conservative" else location.identity(self._wal_path)
+
+
+def _close(connection: sqlite3.Connection) -> None:
+    with suppress(sqlite3.Error):
+        connection.close()

@@ -58,8 +58,9 @@ SELECT json_group_array(json_array(id, name, attempt + 1, retry_count, lost, pri
          ORDER BY priority DESC, position, id LIMIT :limit);
 
 -- name: large_sizes
-SELECT json_group_array(length(data)) FROM (
-    SELECT p.data FROM json_each(:ids) AS c JOIN payloads AS p ON p.job = c.value ORDER BY c.key);
+-- The lengths inside: SQLite would sort the data themselves, in a file if they are large.
+SELECT json_group_array(size) FROM (
+    SELECT length(p.data) AS size FROM json_each(:ids) AS c JOIN payloads AS p ON p.job = c.value ORDER BY c.key);
 
 -- name: large
 SELECT data FROM payloads WHERE job = :id;
@@ -114,13 +115,15 @@ SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),
 DELETE FROM attempts WHERE job = :job AND attempt NOT IN (
     SELECT attempt FROM attempts WHERE job = :job ORDER BY attempt DESC LIMIT :keep);
 
--- name: holds_attempt
-SELECT EXISTS (SELECT 1 FROM jobs WHERE id = :id AND status = 4 AND attempt = :attempt);
+-- name: holds
+SELECT EXISTS (SELECT 1 FROM jobs WHERE id = :id AND status = 4 AND attempt = :attempt AND runner = :runner);
 
--- name: still_held
--- Which of the ids :runner holds.
-SELECT json_group_array(id) FROM jobs WHERE status = 4 AND runner = :runner
-   AND id IN (SELECT value FROM json_each(:ids));
+-- name: cancellable
+-- Whether a job could be cancelled, and is not.
+SELECT EXISTS (SELECT 1 FROM jobs WHERE id = :id AND (status IN (0, 2) OR (status = 4 AND NOT cancel_requested)));
+
+-- name: settled
+SELECT EXISTS (SELECT 1 FROM jobs WHERE id = :id AND settled_at IS NOT NULL);
 
 -- name: enlist
 INSERT INTO runners (queue, label, started_at) VALUES (:queue, :label, :now);
@@ -173,16 +176,19 @@ UPDATE jobs SET cancel_requested = 1 WHERE id = :id AND status = 4;
 -- name: restore_failed
 UPDATE jobs SET status = 0, ready = 1, retry_count = 0, lost = 0, settled_at = NULL, message = '', run_at = :now,
        position = CASE WHEN position <> 0 THEN :now ELSE 0 END
- WHERE queue = :queue AND status = 3 AND settled_at IS NOT NULL;
+ WHERE queue = :queue AND status = 3 AND settled_at IS NOT NULL
+RETURNING id;
 
 -- name: restore
 UPDATE jobs SET status = 0, ready = 1, retry_count = 0, lost = 0, settled_at = NULL, message = '', run_at = :now,
        position = CASE WHEN position <> 0 THEN :now ELSE 0 END
- WHERE queue = :queue AND status IN (3, 5) AND id IN (SELECT value FROM json_each(:ids));
+ WHERE queue = :queue AND status IN (3, 5) AND id IN (SELECT value FROM json_each(:ids))
+RETURNING id;
 
 -- name: clean
 DELETE FROM jobs WHERE id IN (
-    SELECT id FROM jobs WHERE queue = :queue AND status = :status AND settled_at IS NOT NULL ORDER BY id LIMIT :limit);
+    SELECT id FROM jobs WHERE queue = :queue AND status = :status AND settled_at IS NOT NULL ORDER BY id LIMIT :limit)
+RETURNING id;
 
 -- name: size
 SELECT (SELECT count(*) FROM jobs WHERE queue = :queue AND ready = 1 AND lost = 0)

@@ -34,6 +34,8 @@ def recognise(connection: sqlite3.Connection, path: str) -> None:
     found = version(connection)
     if found > VERSION:
         raise SchemaOutdated(path=path, found=found, known=VERSION)
+    if found < 0:
+        raise UnsuitableFile(f"expected {path!r} to say its schema version, got: {found}; it is damaged", path=path)
 
 
 def migrate(connection: sqlite3.Connection, *, made_by: str, now: int) -> None:

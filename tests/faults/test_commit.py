@@ -1,0 +1,254 @@
+"""Commits whose fate is unknown, and what fails after one: nobody is told wrong, no claim is forgotten."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from workqueue import Context, Job, JobStatus, Queue, RecoverableWorkerError, StoreUnavailable
+from workqueue.job import NewJob
+from workqueue.store.contract import Find, Want
+from workqueue.store.sqlite import connection, database
+from workqueue.store.sqlite.connection import LOG_LIMIT
+from workqueue.store.sqlite.engine import SqliteStore
+from workqueue.upkeep import Upkeep
+
+from support import completed
+
+LEASE = timedelta(seconds=60)
+
+
+def sqlite_error(code: int) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = code
+    error.sqlite_errorname = "SQLITE_IOERR"
+    return error
+
+
+class Disk:
+    """Answers the next COMMIT of a transaction that ran `statement` with an I/O error, when `fails` is set.
+
+    lasts: whether the commit is done all the same. then: called between the commit and its answer.
+    """
+
+    def __init__(self) -> None:
+        self.statement = ""
+        self.lasts = False
+        self.fails = False
+        self.then: Callable[[], None] = lambda: None
+        self.opens = True
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
+    disk = Disk()
+
+    class Connection(sqlite3.Connection):
+        seen = ""
+
+        def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:
+            if sql.startswith("BEGIN"):
+                self.seen = ""
+            self.seen += sql
+            if sql.startswith("COMMIT") and disk.fails and disk.statement in self.seen:
+                disk.fails = False
+                super().execute(sql if disk.lasts else "ROLLBACK")
+                disk.then()
+                raise sqlite_error(sqlite3.SQLITE_IOERR)
+            return super().execute(sql, parameters)
+
+    connect = sqlite3.connect
+
+    def connected(*args: Any, **options: Any) -> sqlite3.Connection:
+        if not disk.opens:
+            disk.opens = True
+            raise sqlite_error(sqlite3.SQLITE_CANTOPEN)
+        return connect(*args, factory=Connection, **options)
+
+    class Module:
+        def __getattr__(self, name: str) -> object:
+            return connected if name == "connect" else getattr(sqlite3, name)
+
+    monkeypatch.setattr(connection, "sqlite3", Module())
+    yield disk
+
+
+@pytest.fixture
+def store(disk: Disk, tmp_path: Path) -> Iterator[SqliteStore]:
+    del disk
+    store = SqliteStore(tmp_path / "jobs.db")
+    yield store
+    store.close()
+
+
+def push(store: SqliteStore, count: int = 1) -> list[int]:
+    return store.push([NewJob(queue="q", name="n", data=b"1")] * count)
+
+
+@pytest.mark.parametrize("lasts", [True, False])
+def test_a_claim_of_unknown_fate_is_looked_up_by_its_attempt(disk: Disk, tmp_path: Path, lasts: bool) -> None:
+    """The runner holds the job before and after: only the attempt tells whether the claim is there."""
+    ran: list[int] = []
+    ended = threading.Event()
+
+    class Twice:
+        def id(self) -> str:
+            return "twice"
+
+        def do_work(self, ctx: Context, job: Job) -> None:
+            ran.append(job.attempt)
+            if job.attempt == 1:
+                disk.statement, disk.lasts, disk.fails = "SET status = 4", lasts, True
+                raise RecoverableWorkerError("again", delay=0)
+            ended.set()
+
+    with Queue(tmp_path / "jobs.db", Twice()) as queue:
+        queue.push("n")
+        assert ended.wait(30)
+        assert queue.wait_idle(30)
+    assert not disk.fails
+    assert ran == [1, 2]
+
+
+@pytest.mark.parametrize("lasts", [True, False])
+def test_what_was_refused_does_not_tell_whether_the_rest_was_stored(
+    disk: Disk, store: SqliteStore, lasts: bool
+) -> None:
+    push(store, 2)
+    runner = store.enlist("q", "first")
+    stale, held = store.turn([], Want("q", runner, LEASE, 2)).claims
+    store.turn([completed(stale)], None)
+    disk.statement, disk.lasts, disk.fails = "DELETE FROM jobs", lasts, True
+    assert store.turn([completed(stale), completed(held)], None).refused == [stale]
+    assert not disk.fails
+    assert store.size("q").waiting == 0
+
+
+@pytest.mark.parametrize("lasts", [True, False])
+def test_people_get_the_answer_to_what_was_done(disk: Disk, store: SqliteStore, lasts: bool) -> None:
+    [first, second] = push(store, 2)
+
+    def fail(statement: str) -> None:
+        disk.statement, disk.lasts, disk.fails = statement, lasts, True
+
+    fail("message = 'cancelled'")
+    assert store.cancel(first)
+    fail("RETURNING id")
+    assert store.restore("q", [first]) == 1
+    assert store.cancel(first)
+    fail("RETURNING id")
+    assert store.clean("q", JobStatus.CANCELLED) == 1
+    assert [job.id for job in store.find(Find())] == [second]
+    fail("INSERT INTO runners")
+    runner = store.enlist("q", "only")
+    assert [runner.id for runner in store.overview().runners] == [runner]
+    assert not disk.fails
+
+
+def test_a_claim_whose_turn_raised_is_handed_back(disk: Disk, tmp_path: Path) -> None:
+    """It lasted, its answer did not come, and nobody could look: the runner's own beat would keep it for ever."""
+    ran = threading.Event()
+
+    class Worker:
+        def id(self) -> str:
+            return "worker"
+
+        def do_work(self, ctx: Context, job: Job) -> None:
+            ran.set()
+
+    def away() -> None:
+        disk.opens = False
+
+    with Queue(tmp_path / "jobs.db", Worker(), auto_start=False) as queue:
+        job = queue.push("n")
+        disk.statement, disk.lasts, disk.fails, disk.then = "SET status = 4", True, True, away
+        queue.start()
+        assert ran.wait(30)
+        assert queue.wait_idle(30)
+        assert not any(found.id == job for found in queue.jobs())
+    assert not disk.fails
+
+
+def test_a_checkpoint_that_fails_does_not_fail_the_write_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def checkpoint(self: database.Database) -> tuple[int, int, int]:
+        raise StoreUnavailable("the disk went away", path=self.path)
+
+    monkeypatch.setattr(database, "_CHECKPOINT_PAGES", 1)
+    with Queue(tmp_path / "jobs.db") as queue:
+        monkeypatch.setattr(database.Database, "checkpoint_in_turn", checkpoint)
+        job = queue.push("n")
+        with queue.transaction() as connection:
+            connection.execute("CREATE TABLE mine (x)")
+        monkeypatch.undo()
+        assert [found.id for found in queue.jobs()] == [job]
+
+
+def test_what_fails_inside_a_transaction_is_an_error_of_ours(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> list[int]:
+        raise sqlite_error(sqlite3.SQLITE_IOERR)
+
+    monkeypatch.setattr("workqueue.store.sqlite.engine.insert", broken)
+    with pytest.raises(StoreUnavailable), store.transaction():  # noqa: PT012 - the push is what raises
+        push(store)
+
+
+def test_a_large_guest_transaction_lets_the_log_begin_anew(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with Queue(path) as queue:
+        with queue.transaction() as connection:
+            connection.execute("CREATE TABLE blobs (data BLOB)")
+        sizes: list[int] = []
+        for _ in range(12):
+            with queue.transaction() as connection:
+                connection.execute("INSERT INTO blobs VALUES (randomblob(8388608))")
+            sizes.append(path.with_name("jobs.db-wal").stat().st_size)
+    assert max(sizes) < LOG_LIMIT + 2 * 8_400_000
+
+
+def test_a_step_of_the_clock_between_the_look_and_the_judgement_robs_nobody(tmp_path: Path) -> None:
+    ahead = [0]
+    store = SqliteStore(tmp_path / "jobs.db", clock=lambda: time.time_ns() // 1000 + ahead[0])
+    lease = timedelta(milliseconds=1)  # over at once: upkeep is quiet for a quarter of it only
+    runner = store.enlist("q", "alive")
+    push(store)
+    store.turn([], Want("q", runner, LEASE, 1))
+    upkeep = Upkeep(store, runner + 1, every=LEASE, lease=lease, archive=True)
+    orphans = store.orphans
+
+    def stepping(*, expired: bool, limit: int) -> Any:
+        ahead[0] = 3_600_000_000
+        return orphans(expired=expired, limit=limit)
+
+    store.orphans = stepping  # type: ignore[method-assign]
+    assert upkeep.step() == []
+    store.close()
+
+
+def test_nobody_judges_leases_after_standing_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that ran on the machine may have been stopped, too: who wakes first must not rob the others."""
+    at = [0.0]
+    monkeypatch.setattr("workqueue.upkeep.time.monotonic", lambda: at[0])
+    store = SqliteStore(tmp_path / "jobs.db", clock=lambda: int(at[0] * 1e6))
+    runner = store.enlist("q", "alive")
+    push(store)
+    store.turn([], Want("q", runner, LEASE, 1))
+    upkeep = Upkeep(store, runner + 1, every=timedelta(seconds=1), lease=LEASE, archive=True)
+    at[0] = 40.0
+    assert upkeep.step() == []
+    at[0] = 140.0
+    assert upkeep.step() == []
+    for _ in range(70):
+        at[0] += 1
+        verdicts = upkeep.step()
+    assert [verdict.claim.runner for verdict in verdicts] == [runner]
+    store.close()
