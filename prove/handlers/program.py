@@ -39,8 +39,7 @@ class _Attempt:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         how = "returned" if kind is None else "failed"
-        handed_back = kind is asyncio.CancelledError and self._ctx.abandoned
-        if handed_back or (kind is not None and issubclass(kind, RecoverableWorkerError)):
+        if kind is not None and issubclass(kind, asyncio.CancelledError | RecoverableWorkerError):
             how = "again"
         _journal.note(Ended(at=now(), how=how, **self._fence))  # type: ignore[arg-type]
 

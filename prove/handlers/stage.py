@@ -129,11 +129,17 @@ class Worker:
 
     def left_behind(self) -> bool:
         """Say whether processes of its session outlive it, and end them."""
-        try:
+        alive = any(map(self._is_left_behind, Path("/proc").glob("[0-9]*/stat")))
+        with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
+        return alive
+
+    def _is_left_behind(self, stat: Path) -> bool:
+        try:
+            state, _, group, *_ = stat.read_text().rpartition(")")[2].split()
+        except OSError:
             return False
-        return True
+        return int(group) == self.pid and state not in "ZX"  # the dead wait for init to bury them
 
     def end(self) -> None:
         self.left_behind()

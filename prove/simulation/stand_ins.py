@@ -9,7 +9,7 @@ from math import ceil
 from types import TracebackType
 from typing import Final, Generic, Self, TypeVar
 
-from prove.simulation.scheduler import Actor, Scheduler
+from prove.simulation.scheduler import Actor, Death, Scheduler
 
 T = TypeVar("T")
 SECOND: Final = 1_000_000
@@ -195,6 +195,7 @@ class SimpleQueue(Generic[T]):
     """As `queue.SimpleQueue`."""
 
     def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
         self._items: deque[T] = deque()
         self._line = Line(scheduler)
 
@@ -202,10 +203,14 @@ class SimpleQueue(Generic[T]):
         self._items.append(item)
         self._line.call()
 
-    def get(self) -> T:
-        while not self._items:
-            self._line.wait(None)
-        return self._items.popleft()
+    def get(self) -> T | None:
+        """As the original's; None in a process that is dead, so that its threads end by the door they have."""
+        try:
+            while not self._items:
+                self._line.wait(None)
+        except Death:
+            return None
+        return None if self._scheduler.current.doomed else self._items.popleft()
 
     def get_nowait(self) -> T:
         if not self._items:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timedelta
 
 from workqueue.duration import as_duration
@@ -24,8 +24,9 @@ class Context:
     __slots__ = (
         "_cancelled",
         "_event",
+        "_open",
+        "_sleepers",
         "_store",
-        "_wake_loop",
         "abandoned",
         "cancel_requested",
         "claim",
@@ -46,7 +47,8 @@ class Context:
         self._store = store
         self._cancelled = False
         self._event: threading.Event | None = None
-        self._wake_loop: Callable[[], object] | None = None
+        self._sleepers: tuple[Callable[[], object], ...] = ()
+        self._open: ExitStack | None = None
 
     @property
     def job(self) -> Job:
@@ -72,13 +74,19 @@ class Context:
         longest = as_duration(seconds, "seconds").total_seconds()
         loop = asyncio.get_running_loop()
         woken = asyncio.Event()
-        self._wake_loop = lambda: loop.call_soon_threadsafe(woken.set)
-        if not self._cancelled:
-            try:
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(woken.set)
+
+        self._sleepers = (*self._sleepers, wake)
+        try:
+            if not self._cancelled:
                 async with asyncio.timeout(longest):
                     await woken.wait()
-            except TimeoutError:
-                pass
+        except TimeoutError:
+            pass
+        finally:
+            self._sleepers = tuple(sleeper for sleeper in self._sleepers if sleeper is not wake)
         return self._cancelled
 
     @contextmanager
@@ -92,14 +100,33 @@ class Context:
         """
         if self.settled:
             raise UsageError("expected one ctx.transaction() for each job, but this job was settled by an earlier one")
-        with self._store.transaction(self.claim) as transaction:
-            yield transaction
+        with ExitStack() as stack:
+            transaction = stack.enter_context(self._store.transaction(self.claim))
+            self._open = stack
+            try:
+                yield transaction
+            finally:
+                self._open = None
         self.settled = True
+
+    def end(self) -> UsageError | None:
+        """Roll back a transaction that the handler left open, and give its error. Called where the handler ran."""
+        stack = self._open
+        if stack is None:
+            return None
+        self._open = None
+        error = UsageError(
+            "expected `with ctx.transaction()` to end before the handler does, but it was left open; it was rolled back"
+        )
+        with suppress(UsageError):
+            stack.__exit__(UsageError, error, None)
+        return error
 
     def cancel(self) -> None:
         """Tell the handler to finish early. The runner's to call; a person says `queue.cancel(id)`."""
         self._cancelled = True
         if self._event is not None:
             self._event.set()
-        if self._wake_loop is not None:
-            self._wake_loop()
+        for wake in self._sleepers:
+            with suppress(RuntimeError):  # its loop was closed
+                wake()

@@ -98,10 +98,10 @@ def settle(claim: Claim, outcome: Outcome, *, age: timedelta, archive: bool = Tr
         case Cancelled(reason, duration):
             return Settlement(claim=claim, to=JobStatus.CANCELLED, outcome="cancelled", error=reason, duration=duration)
         case Raised(error, traceback, duration, recoverable, delay):
-            wait = job.backoff.for_attempt(job.retry_count) if delay is None else delay
-            to = JobStatus.RETRYING
-            if not recoverable or _used_up(job, age + wait):
-                to = JobStatus.FAILED
+            to, wait = JobStatus.FAILED, timedelta(0)
+            if recoverable:
+                wait = job.backoff.for_attempt(job.retry_count) if delay is None else delay
+                to = JobStatus.FAILED if _used_up(job, age + wait) else JobStatus.RETRYING
             return Settlement(
                 claim=claim,
                 to=to,

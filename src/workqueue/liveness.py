@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -10,9 +9,10 @@ from datetime import timedelta
 from typing import Final
 
 from workqueue.errors import WorkqueueError
+from workqueue.logs import Log
 from workqueue.store.contract import Beat, Store
 
-log = logging.getLogger("workqueue.liveness")
+log = Log("workqueue.liveness")
 
 _BEATS_PER_LEASE: Final = 4
 _RETRY_SECONDS: Final = 1.0
@@ -55,10 +55,14 @@ class Heartbeat:
             sent = time.monotonic()
             try:
                 beat = self._store.beat(self._runner, self._lease)
-            except WorkqueueError as error:
-                log.warning("beat of runner %d failed, trying again: %s", self._runner, error)
-                wait = min(pause, _RETRY_SECONDS)
-            else:
                 self._sent = sent
                 self._heard(beat, sent)
                 wait = pause
+            except Exception as error:
+                log.warning(
+                    "beat of runner %d failed, trying again: %s",
+                    self._runner,
+                    error,
+                    exc_info=None if isinstance(error, WorkqueueError) else error,
+                )
+                wait = min(pause, _RETRY_SECONDS)

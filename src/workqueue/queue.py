@@ -269,6 +269,15 @@ class Queue:
         if runner is not None and runner.pid == os.getpid():
             runner.stop(longest)
 
+    def wait_stopped(self, timeout: timedelta | float | None = None) -> bool:
+        """Wait until no jobs are run here, whoever stopped that; False when `timeout` is over before."""
+        runner = self._runner
+        if runner is None or not self._runs():
+            return True
+        if runner.is_inside():
+            raise UsageError("expected wait_stopped() from outside its own jobs, for it waits for them")
+        return runner.join(None if timeout is None else as_duration(timeout, "timeout").total_seconds())
+
     def close(self, grace: timedelta | float | None = None) -> None:
         """Stop, then close the file. Safe to call twice."""
         runner = self._runner

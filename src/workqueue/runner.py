@@ -15,7 +15,6 @@ An error of the store never ends the loop: outcomes stay in hand and are settled
 from __future__ import annotations
 
 import inspect
-import logging
 import os
 import random
 import socket
@@ -31,14 +30,16 @@ from workqueue.context import Context
 from workqueue.errors import StoreError, WorkqueueError
 from workqueue.executor import Executor
 from workqueue.executor.loop import AsyncHandler, LoopExecutor
+from workqueue.executor.outcome import of_exception
 from workqueue.executor.threads import Handler, ThreadExecutor
 from workqueue.job import Claim, JobStatus
 from workqueue.lifecycle import HandedBack, Outcome, Raised, Settlement, settle
 from workqueue.liveness import Heartbeat
+from workqueue.logs import Log
 from workqueue.store.contract import Beat, Store, Turn, Want
 from workqueue.upkeep import Upkeep
 
-log = logging.getLogger("workqueue.runner")
+log = Log("workqueue.runner")
 
 _AHEAD_SECONDS: Final = 0.1  # of work claimed ahead; more would be kept from other runners, and blamed if this one dies
 _GATHER_SECONDS: Final = 0.005  # that outcomes wait for company while there is still work to run
@@ -107,6 +108,11 @@ class Runner:
         self._bell.ring()
         if not self.is_inside():
             self._thread.join()
+
+    def join(self, timeout: float | None) -> bool:
+        """Wait until it has ended, at most so many seconds; say whether it has."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
 
     def is_alive(self) -> bool:
         return self._thread.is_alive()
@@ -224,7 +230,11 @@ class Runner:
         age = context.claim.age
         if isinstance(outcome, Raised):  # nothing else asks how old the job is
             age += timedelta(seconds=time.monotonic() - context.claimed_at)
-        return settle(context.claim, outcome, age=age, archive=self._plan.archive)
+        try:
+            return settle(context.claim, outcome, age=age, archive=self._plan.archive)
+        except Exception as error:  # noqa: BLE001 - the handler may have made nonsense of its job's backoff
+            failed = of_exception(context, error)
+            return settle(context.claim, failed, age=age, archive=self._plan.archive)
 
     def _want(self) -> Want | None:
         plan = self._plan

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from datetime import datetime, timedelta
 from typing import Final
 
 from workqueue.lifecycle import Lost, Settlement, settle
+from workqueue.logs import Log
 from workqueue.store.contract import Store
 
-log = logging.getLogger("workqueue.upkeep")
+log = Log("workqueue.upkeep")
 
 _ORPHANS: Final = 500
 _CLOCK_STEP: Final = timedelta(seconds=1)  # or a quarter of a shorter lease

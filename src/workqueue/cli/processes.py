@@ -6,7 +6,6 @@ killed lets go of it, whereupon the children drain by themselves.
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import subprocess
@@ -22,8 +21,9 @@ from typing import Final, TypeAlias
 from workqueue.backoff import Backoff
 from workqueue.cli.inbox import Inbox
 from workqueue.cli.run import DRAIN, KILLED, NOW
+from workqueue.logs import Log
 
-log = logging.getLogger("workqueue.cli")
+log = Log("workqueue.cli")
 
 GAVE_UP: Final = 4  # exit code
 _USAGE: Final = 2  # the exit code of a child that cannot work as it was called

@@ -12,8 +12,10 @@ import os
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from datetime import timedelta
 from importlib import import_module
+from queue import SimpleQueue
 from typing import Final
 
 import click
@@ -22,9 +24,10 @@ from workqueue.cli.inbox import Inbox
 from workqueue.cli.options import duration_option
 from workqueue.cli.output import printable
 from workqueue.errors import UsageError, WorkqueueError
+from workqueue.logs import Log
 from workqueue.queue import Queue
 
-log = logging.getLogger("workqueue.cli")
+log = Log("workqueue.cli")
 
 DRAIN: Final = 1
 HAND_BACK: Final = 2
@@ -54,7 +57,23 @@ def run(ctx: click.Context, target: str, *, processes: int, grace: timedelta | N
         _log_to_stderr()
         options = [] if grace is None else ["--grace", f"{grace // timedelta(milliseconds=1)}ms"]
         ctx.exit(Processes([target, *options], processes).run())
-    ctx.exit(_Process(grace, leash).run(module, attribute))
+    code = _Process(grace, leash).run(module, attribute)
+    _leave_threads(code)
+    ctx.exit(code)
+
+
+def _leave_threads(code: int) -> None:
+    """End the process without the threads that jobs left behind: Python would wait for them for ever."""
+    left = [
+        thread.name for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()
+    ]
+    if left:
+        log.warning("process %d ends without threads that jobs left: %s", os.getpid(), ", ".join(left))
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
 
 
 class _Process:
@@ -64,6 +83,12 @@ class _Process:
         self._grace = grace
         self._events: Inbox[int] = Inbox()
         self._events.listen(self._reach)
+        # Threads that a handler's threading.settrace cannot reach, because they run before any handler does.
+        self._stops: SimpleQueue[tuple[Queue, timedelta | None]] = SimpleQueue()
+        self._watched: SimpleQueue[Queue] = SimpleQueue()
+        for level in (DRAIN, HAND_BACK):
+            threading.Thread(target=self._stop, name=f"workqueue-stop-{level}", daemon=True).start()
+        threading.Thread(target=self._watch, name="workqueue-watch", daemon=True).start()
         if leash is not None:
             os.set_inheritable(leash, False)
             threading.Thread(target=self._hold, args=(leash,), name="workqueue-leash", daemon=True).start()
@@ -74,7 +99,9 @@ class _Process:
         _log_to_stderr()
         queue.start()
         log.info("process %d runs %r of %s", os.getpid(), queue.id, queue.path)
-        self._until_stopped(queue)
+        self._watched.put(queue)
+        if not self._until_stopped(queue):
+            log.warning("process %d: the queue was stopped by its own program; ending", os.getpid())
         try:
             queue.close()
         except WorkqueueError as error:
@@ -82,7 +109,8 @@ class _Process:
         log.info("process %d has ended its work", os.getpid())
         return 0
 
-    def _until_stopped(self, queue: Queue) -> None:
+    def _until_stopped(self, queue: Queue) -> bool:
+        """Wait until the queue has stopped; say whether that was asked for by a signal or the parent."""
         level = 0
         while wanted := self._events.get():
             if wanted <= level:
@@ -92,14 +120,16 @@ class _Process:
                 log.info("draining: no new jobs; a second signal hands the running ones back at once")
             else:
                 log.info("handing back what still runs")
-            grace = self._grace if level == DRAIN else timedelta(0)
-            threading.Thread(target=self._stop, args=(queue, grace), name="workqueue-stop", daemon=True).start()
+            self._stops.put((queue, self._grace if level == DRAIN else timedelta(0)))
+        return level > 0
 
-    def _stop(self, queue: Queue, grace: timedelta | None) -> None:
-        try:
-            queue.stop(grace)
-        finally:
-            self._events.put(_STOPPED)
+    def _stop(self) -> None:
+        queue, grace = self._stops.get()
+        queue.stop(grace)
+
+    def _watch(self) -> None:
+        self._watched.get().wait_stopped()
+        self._events.put(_STOPPED)
 
     def _hold(self, leash: int) -> None:
         while heard := os.read(leash, 1):

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from functools import partial
 from typing import TypeAlias
 
+import msgspec
+
 from workqueue.context import Context
-from workqueue.executor.outcome import of_exception
+from workqueue.executor.forked import end_child
+from workqueue.executor.outcome import describe, of_exception
 from workqueue.job import Job
-from workqueue.lifecycle import HandedBack, Outcome, Returned
+from workqueue.lifecycle import MAX_LOST, HandedBack, Outcome, Raised, Returned
+from workqueue.logs import Log
 
 AsyncHandler: TypeAlias = Callable[[Context, Job], Awaitable[object]]
+log = Log("workqueue.executor")
 _RETURNED = Returned()
 
 
@@ -31,6 +39,7 @@ class LoopExecutor:
         self._tasks: dict[Context, asyncio.Task[None]] = {}
         self._signalled = self._pressed = False
         self._halted = False
+        self._pid = os.getpid()
         self._closing = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="workqueue-loop", daemon=True)
@@ -76,10 +85,24 @@ class LoopExecutor:
 
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self._loop)
-        try:
-            self._loop.run_forever()
-        finally:
+        while not self._closing or self._tasks:
+            try:
+                self._loop.run_forever()
+            except (SystemExit, KeyboardInterrupt) as error:  # a task of a handler's raised it: the loop itself is well
+                log.warning("a job raised %s in a task of its own; the event loop goes on", describe(error))
+            except BaseException as error:  # noqa: BLE001 - whatever a handler did to the loop, the next job gets a sound one
+                self._begin_anew(error)
+        self._loop.close()
+
+    def _begin_anew(self, error: BaseException) -> None:
+        log.error("the event loop of the jobs is broken (%s); making another", describe(error))
+        with suppress(Exception):  # as far as it can still be closed
             self._loop.close()
+        self._loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(self._loop)
+        for context in list(self._tasks):
+            self._deliver(context, _disturbed(context, of_exception(context, error)))
+        self._fill()
 
     def _fill(self) -> None:
         while self._free and not self._halted:
@@ -88,22 +111,39 @@ class LoopExecutor:
             except IndexError:
                 return
             self._free -= 1
-            self._tasks[context] = self._loop.create_task(self._work(context))
+            # Not by the loop's factory, which a handler may have set: its tasks may begin at once, or not at all.
+            task = self._tasks[context] = asyncio.Task(self._work(context), loop=self._loop)
+            task.add_done_callback(partial(self._ended, context))
 
     async def _work(self, context: Context) -> None:
         context.started_at = time.monotonic()
         outcome: Outcome = _RETURNED
         try:
             await self._handler(context, context.claim.job)
-        except asyncio.CancelledError as error:
-            outcome = HandedBack() if context.abandoned else of_exception(context, error)
+            if os.getpid() != self._pid:
+                end_child(None)
         except BaseException as error:  # noqa: BLE001 - whatever a handler raises fails its job and nothing else
-            outcome = of_exception(context, error)
-        del self._tasks[context]
+            if os.getpid() != self._pid:
+                end_child(error)
+            outcome = _of_error(context, error)
+        if left := context.end():
+            outcome = of_exception(context, left)
+        self._deliver(context, outcome)
+        self._fill()
+
+    def _ended(self, context: Context, task: asyncio.Task[None]) -> None:
+        """Deliver for a task that could not: say, because it was cancelled before its first step."""
+        if self._tasks.get(context) is task:
+            error = asyncio.CancelledError() if task.cancelled() else task.exception()
+            self._deliver(context, _RETURNED if error is None else _of_error(context, error))
+            self._fill()
+
+    def _deliver(self, context: Context, outcome: Outcome) -> None:
+        if self._tasks.pop(context, None) is None:  # a task of a loop that broke
+            return
         self._free += 1
         context.ended_at = time.monotonic()
         self._done.append((context, outcome))
-        self._fill()
         if not self._signalled:
             self._signalled = True
             self._ready()
@@ -122,3 +162,20 @@ class LoopExecutor:
         self._closing = True
         if not self._tasks:
             self._loop.stop()
+
+
+def _of_error(context: Context, error: BaseException) -> Outcome:
+    outcome = of_exception(context, error)
+    if not issubclass(type(error), asyncio.CancelledError):  # isinstance would ask the error
+        return outcome
+    if context.abandoned:
+        return HandedBack()
+    task = asyncio.current_task()
+    return _disturbed(context, outcome) if task is None or task.cancelling() else outcome
+
+
+def _disturbed(context: Context, outcome: Outcome) -> Outcome:
+    """Let a job be tried again that other code on its loop brought down; not for ever, for it may have been itself."""
+    if isinstance(outcome, Raised) and context.claim.job.retry_count + 1 < MAX_LOST:
+        return msgspec.structs.replace(outcome, recoverable=True)
+    return outcome

@@ -19,6 +19,14 @@ _TRACEBACK_LIMIT: Final = 64 * 1024
 
 def of_exception(context: Context, error: BaseException) -> Outcome:
     """Say what `error`, raised by the handler of `context`, means. Never raises."""
+    try:
+        return _outcome(context, error)
+    except BaseException as worse:  # noqa: BLE001 - each attribute of an exception may be code of the handler's
+        said = f"{type(error).__name__}: <it cannot be described: {type(worse).__name__}>"
+        return Raised(said, "", timedelta(0))
+
+
+def _outcome(context: Context, error: BaseException) -> Outcome:
     duration = timedelta(seconds=max(0.0, time.monotonic() - context.started_at))
     said = describe(error)
     if context.cancel_requested and not isinstance(error, RecoverableWorkerError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import queue
 import threading
 import time
@@ -12,6 +13,7 @@ from typing import TypeAlias
 
 from workqueue.context import Context
 from workqueue.errors import UsageError
+from workqueue.executor.forked import end_child
 from workqueue.executor.outcome import of_exception
 from workqueue.job import Job
 from workqueue.lifecycle import Outcome, Returned
@@ -32,6 +34,7 @@ class ThreadExecutor:
         self._unstarted: deque[Context] = deque()
         self._signalled = self._pressed = False
         self._halted = False
+        self._pid = os.getpid()
         self._threads = [
             threading.Thread(target=self._work, name=f"workqueue-job-{number}", daemon=True)
             for number in range(concurrency)
@@ -78,32 +81,55 @@ class ThreadExecutor:
         return threading.current_thread() in self._threads
 
     def _work(self) -> None:
-        handler, inbox, done, now = self._handler, self._inbox, self._done, time.monotonic
-        while (context := inbox.get()) is not None:
-            if self._halted:
-                self._unstarted.append(context)
-                self._ready()
-                continue
-            context.started_at = now()
-            outcome: Outcome = _RETURNED
+        context: Context | None = None
+        while True:
             try:
-                result = handler(context, context.claim.job)
-                if result is not None and inspect.isawaitable(result):
-                    outcome = of_exception(context, _not_awaited(result))
-            except BaseException as error:  # noqa: BLE001 - whatever a handler raises fails its job and nothing else
-                outcome = of_exception(context, error)
-            context.ended_at = now()
-            done.append((context, outcome))
-            if not self._signalled:
-                self._signalled = True
-                self._ready()
-            elif not self._pressed and (inbox.empty() or len(done) >= self._enough):
-                self._pressed = True
-                self._ready()
+                while (context := self._inbox.get()) is not None:
+                    self._run(context)
+                return
+            except BaseException as error:  # noqa: BLE001 - thrown into this thread after a handler's end, or by its tracer
+                if context is not None:  # the runner takes the first word on it only
+                    self._deliver(context, of_exception(context, error))
+
+    def _run(self, context: Context) -> None:
+        if self._halted:
+            self._unstarted.append(context)
+            self._ready()
+            return
+        context.started_at = time.monotonic()
+        outcome: Outcome = _RETURNED
+        try:
+            result = self._handler(context, context.claim.job)
+            if os.getpid() != self._pid:
+                end_child(None)
+            if result is not None and (left := _left_undone(result)):
+                outcome = of_exception(context, left)
+        except BaseException as error:  # noqa: BLE001 - whatever a handler raises fails its job and nothing else
+            if os.getpid() != self._pid:
+                end_child(error)
+            outcome = of_exception(context, error)
+        if left := context.end():
+            outcome = of_exception(context, left)
+        context.ended_at = time.monotonic()
+        self._deliver(context, outcome)
+
+    def _deliver(self, context: Context, outcome: Outcome) -> None:
+        self._done.append((context, outcome))
+        if not self._signalled:
+            self._signalled = True
+            self._ready()
+        elif not self._pressed and self.is_pressing():
+            self._pressed = True
+            self._ready()
 
 
-def _not_awaited(result: object) -> UsageError:
-    close = getattr(result, "close", None)
-    if close is not None:
-        close()
-    return UsageError("expected do_work to return when done, but it returned an awaitable; declare it `async def`")
+def _left_undone(result: object) -> UsageError | None:
+    """Give the error of a handler that returned its work instead of doing it."""
+    if inspect.isawaitable(result):
+        close = getattr(result, "close", None)
+        if close is not None:
+            close()
+        return UsageError("expected do_work to return when done, but it returned an awaitable; declare it `async def`")
+    if inspect.isgenerator(result) or inspect.isasyncgen(result):
+        return UsageError("expected do_work to return when done, but it returned a generator, which nobody runs")
+    return None

@@ -11,6 +11,7 @@ import socket
 from contextlib import suppress
 from typing import Final
 
+_LONGEST_WAIT: Final = 86_400.0  # seconds; poll counts milliseconds in 31 bits
 _LONGEST: Final = 100  # of a socket's path; the kernel's limit is 107 bytes, or 103
 
 
@@ -73,7 +74,7 @@ class SocketBell:
     def wait(self, timeout: float) -> None:
         self._waiting = True
         try:
-            self._poll.poll(0 if self._rung else max(0.0, timeout) * 1000)
+            self._poll.poll(0 if self._rung else min(max(0.0, timeout), _LONGEST_WAIT) * 1000)
         finally:
             self._waiting = False
             self._rung = False

@@ -81,6 +81,7 @@ def claim(connection: sqlite3.Connection, now: int, want: Want, backoffs: dict[i
         "lease_until": lease_until,
     }
     connection.execute(SQL["claimed"], columns)
+    rules: dict[int, Backoff] = {}  # a handler that changes its job's rule shall not spoil those of later claims
     claims: list[Claim] = []
     offset = 0
     for row in rows:
@@ -89,6 +90,9 @@ def claim(connection: sqlite3.Connection, now: int, want: Want, backoffs: dict[i
         else:
             data = blob[offset : offset + row.size]
             offset += row.size
+        rule = rules.get(row.backoff)
+        if rule is None:
+            rule = rules[row.backoff] = _backoff(connection, row.backoff, backoffs).copy()
         job = Job(
             id=row.id,
             queue=want.queue,
@@ -101,7 +105,7 @@ def claim(connection: sqlite3.Connection, now: int, want: Want, backoffs: dict[i
             attempt=row.attempt,
             retry_count=row.retry_count,
             lost=row.lost,
-            backoff=_backoff(connection, row.backoff, backoffs),
+            backoff=rule,
         )
         claims.append(Claim(job, want.runner, span(now - row.pushed_at), lease_until))
     return claims

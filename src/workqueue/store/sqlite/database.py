@@ -11,7 +11,6 @@ done again when it is not there.
 
 from __future__ import annotations
 
-import logging
 import os
 import sqlite3
 import threading
@@ -21,6 +20,7 @@ from contextlib import contextmanager, suppress
 from typing import Final, TypeVar
 
 from workqueue.errors import QueueFull, SchemaOutdated, StoreError, StoreUnavailable, UnsuitableFile, UsageError
+from workqueue.logs import Log
 from workqueue.store import joining
 from workqueue.store.clock import Clock
 from workqueue.store.contract import Durability
@@ -33,7 +33,7 @@ from workqueue.store.sqlite.owners import Owners
 from workqueue.store.sqlite.reserve import Reserve
 
 T = TypeVar("T")
-log = logging.getLogger("workqueue.store")
+log = Log("workqueue.store")
 
 PATIENCE: Final = 30.0  # seconds that a write waits for its turn
 _FORK_PATIENCE: Final = 5.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sqlite3
 import threading
@@ -18,6 +17,7 @@ from workqueue.backoff import Backoff
 from workqueue.errors import JobNotFound, LeaseLost, QueueClosed, UsageError
 from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Size
 from workqueue.lifecycle import WAITING, Settlement
+from workqueue.logs import Log
 from workqueue.store.clock import Clock, instant, micros, system_clock
 from workqueue.store.contract import Beat, Bell, Durability, Find, Overview, Transaction, Turn, Want
 from workqueue.store.guest import GuestTransaction
@@ -33,7 +33,7 @@ from workqueue.store.sqlite.shared import give_up, open_database
 
 _CLEAN: Final = 5000
 
-log = logging.getLogger("workqueue.store")
+log = Log("workqueue.store")
 _encode = msgspec.json.encode
 _ids = msgspec.json.Decoder(list[int])
 _held_rows = msgspec.json.Decoder(list[tuple[int, int, int]])
@@ -347,8 +347,9 @@ class SqliteStore:
             raise UsageError("expected close() after the transaction's block, but it was called inside")
         if not self._closed:
             self._closed = True
-            for runner in self._enlisted:  # what they still hold is orphaned at once
-                self._database.dismiss(runner)
+            if self._database.pid == os.getpid():  # else they are the parent's
+                for runner in self._enlisted:  # what they still hold is orphaned at once
+                    self._database.dismiss(runner)
             give_up(self._database)
 
     def _db(self) -> Database:

@@ -5,7 +5,6 @@ Four of them, each opened when it is first needed: one writes, one reads, one is
 
 from __future__ import annotations
 
-import logging
 import os
 import sqlite3
 import threading
@@ -14,6 +13,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TypeAlias
 
 from workqueue.errors import StoreUnavailable
+from workqueue.logs import Log
 from workqueue.store.clock import Clock
 from workqueue.store.contract import Durability
 from workqueue.store.sqlite import connection as sqlite
@@ -21,7 +21,7 @@ from workqueue.store.sqlite import location, schema
 from workqueue.store.sqlite.connection import patiently, translated
 
 Authoriser: TypeAlias = Callable[..., int]
-log = logging.getLogger("workqueue.store")
+log = Log("workqueue.store")
 
 
 class Handles:

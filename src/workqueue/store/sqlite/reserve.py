@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from contextlib import suppress
 from typing import Final
 
-log = logging.getLogger("workqueue.store")
+from workqueue.logs import Log
+
+log = Log("workqueue.store")
 
 SIZE: Final = 4 * 1024 * 1024
 
