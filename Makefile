@@ -12,9 +12,11 @@ run: $(VENV)/run ## the main job: a fixity manifest of Python's own library, the
 	$(BIN)/python examples/manifest.py "$(STDLIB)" --skip site-packages --skip __pycache__ --out $(MANIFEST)
 	cd "$(STDLIB)" && sha256sum --check --quiet "$(CURDIR)/$(MANIFEST)/SHA256SUMS" && echo "sha256sum -c: every file is as the manifest says"
 
-test: check ## lint, types, layers, and every test
+test: check ## lint, types, layers, every test, and the proof at its smallest size
 	@echo "== tests"
 	$(BIN)/python -m pytest -n 2
+	@echo "== proof, at its smallest size"
+	$(BIN)/python -m prove run quick
 
 check: $(VENV)/test ## lint, types and layers
 	@echo "== lint"
@@ -26,9 +28,12 @@ check: $(VENV)/test ## lint, types and layers
 	@echo "== layers"
 	$(BIN)/lint-imports --no-logo
 
-N ?= 2000
-crash: $(VENV)/test ## kill N processes at random instants (default 2000), then audit
-	WORKQUEUE_KILLS=$(N) $(BIN)/python -m pytest tests/crash -n 2 --timeout 0 -rA
+SIZE ?= 30m
+prove: $(VENV)/test ## break things on purpose for SIZE (quick, 30m, 8h), and keep the figures in RELIABILITY.json
+	$(BIN)/python -m prove run $(SIZE) --write
+
+planted: $(VENV)/test ## plant the known mistakes of this field in ourselves, and keep how many are caught
+	$(BIN)/python -m prove planted --write
 
 bench: $(VENV)/test ## print the speed table, and keep it in docs/performance.md
 	$(BIN)/python -m bench --write
@@ -42,7 +47,7 @@ lock: ## make the locks anew from requirements/*.in
 	rm -rf .venv-lock
 
 clean: ## remove what the other targets made
-	rm -rf .venv .venv-lock $(MANIFEST) .pytest_cache .mypy_cache .ruff_cache bench/.ruff_cache tests/.ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-lock $(MANIFEST) .pytest_cache .mypy_cache .ruff_cache bench/.ruff_cache prove/.ruff_cache tests/.ruff_cache .hypothesis .import_linter_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -56,4 +61,4 @@ $(VENV)/run $(VENV)/test: $(VENV)/%: requirements/%.txt pyproject.toml | $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.PHONY: help run test check crash bench lock clean
+.PHONY: help run test check prove planted bench lock clean

@@ -86,16 +86,20 @@ def write_page(page: Path, found: Iterable[Finding], machine: str) -> None:
 
 def describe_machine(folder: Path) -> str:
     """Say what it is measured on, before the run makes a load itself. folder: where the files of the run are."""
+    facts = facts_of_machine(folder) | {"peers": ", ".join(peers.versions()) or "none"}
+    missing = [f"- **not measured, because it is missing here**: {peer}" for peer in peers.missing()]
+    return "\n".join([*(f"- {name}: {fact}" for name, fact in facts.items()), *missing])
+
+
+def facts_of_machine(folder: Path) -> dict[str, str]:
+    """Give what the figures depend on, by name. folder: where the files of the run are."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    facts = {
+    return {
         "CPU": f"{_cpu_model()}, {cores} cores, load before the run {os.getloadavg()[0]:.1f}",
         "system": f"{platform.system()} {platform.release()}, {_file_system(folder)}",
         "Python": f"{platform.python_implementation()} {platform.python_version()}, SQLite {sqlite3.sqlite_version}",
-        "peers": ", ".join(peers.versions()) or "none",
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
     }
-    missing = [f"- **not measured, because it is missing here**: {peer}" for peer in peers.missing()]
-    return "\n".join([*(f"- {name}: {fact}" for name, fact in facts.items()), *missing])
 
 
 def _cpu_model() -> str:

@@ -1,11 +1,12 @@
-"""What the tests of the store share: a clock that stands still until it is told, and factories with plain defaults."""
+"""What the tests of the store share: engines by name, and factories with plain defaults."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
+from prove.clock import FakeClock
 from workqueue.job import Claim, NewJob
 from workqueue.lifecycle import (
     Cancelled,
@@ -17,30 +18,12 @@ from workqueue.lifecycle import (
     Settlement,
     settle,
 )
-from workqueue.store.clock import instant, micros
 from workqueue.store.contract import Find, Store, Turn, Want
 
 QUEUE = "default"
 LEASE = timedelta(seconds=60)
 SECOND = timedelta(seconds=1)
 TICK = timedelta(microseconds=1)
-START = 1_700_000_000_000_000  # microseconds since 1970: 2023-11-14 22:13:20 UTC
-
-
-class FakeClock:
-    """A store's clock that moves only by `advance`; backwards too."""
-
-    def __init__(self, at: int = START) -> None:
-        self._at = at
-
-    def __call__(self) -> int:
-        return self._at
-
-    def advance(self, step: timedelta) -> None:
-        self._at += micros(step)
-
-    def now(self) -> datetime:
-        return instant(self._at)
 
 
 def open_engine(name: str, clock: FakeClock, folder: Path) -> Store:

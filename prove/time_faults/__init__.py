@@ -18,7 +18,7 @@ import msgspec
 from prove.audit import Ending, audit
 from prove.time_faults import edges
 from prove.time_faults.machine import Machine
-from prove.time_faults.scenes import KNOWN, SCENES, TIMED, UNPROMISED, Broken, Scene
+from prove.time_faults.scenes import LIMITS, SCENES, TIMED, UNPROMISED, Broken, Scene
 from prove.verdict import Verdict
 
 __all__ = ["repeat", "run"]
@@ -111,7 +111,7 @@ def _edges(seed: int, number: int) -> Played:
 
 
 def _verdict(played: Sequence[Played], seed: int, seconds: float) -> Verdict:
-    known = {scene.__name__: text for scene, text in KNOWN.items()}
+    known = {scene.__name__: text for scene, text in LIMITS.items()}
     counts: Counter[str] = Counter({"scenes": len(played)})
     failures: list[str] = []
     remarks: list[str] = []
@@ -125,10 +125,10 @@ def _verdict(played: Sequence[Played], seed: int, seconds: float) -> Verdict:
             counts.update({name: one.counts[name] for name in ("clock steps", "suspensions", "jobs")})
     for name, text in known.items():
         times = [bool(one.broken) for one in played if one.name == name]
-        remarks.append(f"open, {name}: {text} (showed in {sum(times)} of {len(times)} rounds)")
+        remarks.append(f"not promised, {name}: {text} (showed in {sum(times)} of {len(times)} rounds)")
     remarks += dict.fromkeys(text for one in played for text in one.remarks)
     told = {name: counts[name] for name in _COUNTED}
-    return Verdict(harness="time", seed=seed, seconds=seconds, counts=told, failures=failures, remarks=remarks)
+    return Verdict(harness="time_faults", seed=seed, seconds=seconds, counts=told, failures=failures, remarks=remarks)
 
 
 _COUNTED: Final = (

@@ -300,8 +300,7 @@ SCENES: Final[tuple[Scene, ...]] = (
     stopped_for_long,
     frozen_in_the_future,
 )
-KNOWN: Final[dict[Scene, str]] = {
-    stopped_for_long: "after a pause longer than the lease, the first to wake robs all who were stopped, and itself",
+LIMITS: Final[dict[Scene, str]] = {
     frozen_in_the_future: "a lease far in the future, left by a step back, keeps a frozen runner's jobs for that long",
 }
-"""Open bugs of the package, by the scene that shows them: told as remarks for as long as they show."""
+"""What docs/guarantees.md does not promise, by the scene that shows it: told as remarks for as long as it shows."""

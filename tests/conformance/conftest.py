@@ -10,9 +10,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from prove.clock import FakeClock
 from workqueue.store.contract import Store
 
-from support import FakeClock, open_engine
+from support import open_engine
 
 ENGINES = ["memory", "sqlite"]
 

@@ -10,6 +10,7 @@ from workqueue.backoff import Backoff
 from workqueue.errors import JobNotFound
 from workqueue.job import JobStatus, Size
 from workqueue.lifecycle import MAX_LOST, SECOND_LOSS_PAUSE, Settlement
+from workqueue.store.contract import Find
 
 from support import (
     LEASE,
@@ -244,6 +245,13 @@ def test_without_an_archive_a_failed_job_leaves_with_its_history(store):
     assert store.history(job_id) == []
 
 
+def test_without_an_archive_other_failed_jobs_are_kept(store):
+    kept = a_failed_job(store)
+    push(store)
+    apply(store, raised(claim_one(store), archive=False))
+    assert [job.id for job in store.find(Find())] == [kept]
+
+
 def test_without_an_archive_a_retry_is_kept_all_the_same(store):
     job_id = push(store)
     apply(store, raised(claim_one(store), recoverable=True, delay=SECOND, archive=False))
@@ -423,6 +431,24 @@ def test_the_history_keeps_the_newest_hundred_attempts(store):
     for _ in range(104):
         [claim] = turn(store, [again(claim)], runner).claims
     assert [attempt.attempt for attempt in store.history(job_id)] == list(range(5, 105))
+
+
+def test_the_history_names_the_runner_of_each_attempt(store):
+    job_id = push(store)
+    for label in ("first", "second"):
+        [claim] = claim_all(store, store.enlist(QUEUE, label))
+        apply(store, again(claim))
+    assert [attempt.runner for attempt in store.history(job_id)] == ["first", "second"]
+
+
+def test_long_histories_take_nothing_from_each_other(store):
+    runner = store.enlist(QUEUE, "tests")
+    short, *long = [push(store) for _ in range(3)]
+    claims = claim_all(store, runner)
+    apply(store, raised(claims.pop(0)))
+    for _ in range(104):
+        claims = turn(store, [again(claim) for claim in claims], runner).claims
+    assert [len(store.history(job_id)) for job_id in (short, *long)] == [1, 100, 100]
 
 
 def test_the_history_survives_a_restore(store):

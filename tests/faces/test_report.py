@@ -10,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from prove.clock import FakeClock
 from workqueue import UnsuitableFile, report
 from workqueue.store import open_existing
 from workqueue.store.contract import Standing
@@ -17,7 +18,7 @@ from workqueue.store.memory.engine import MemoryStore
 from workqueue.store.sqlite.engine import SqliteStore
 from workqueue.store.sqlite.inspection import has_wal_reset_bug
 
-from support import FakeClock, a_failed_job, again, apply, claim_all, claim_one, lost, push
+from support import a_failed_job, again, apply, claim_all, claim_one, lost, push
 
 HOUR = timedelta(hours=1)
 

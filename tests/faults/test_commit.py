@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prove.clock import START, FakeClock
 from workqueue import Context, Job, JobStatus, Queue, RecoverableWorkerError, StoreUnavailable
 from workqueue.job import NewJob
 from workqueue.store.contract import Find, Want
@@ -19,7 +20,7 @@ from workqueue.store.sqlite.connection import LOG_LIMIT
 from workqueue.store.sqlite.engine import SqliteStore
 from workqueue.upkeep import Upkeep
 
-from support import completed
+from support import completed, raised
 
 LEASE = timedelta(seconds=60)
 
@@ -130,6 +131,65 @@ def test_what_was_refused_does_not_tell_whether_the_rest_was_stored(
     assert store.size("q").waiting == 0
 
 
+@pytest.fixture
+def still(disk: Disk, tmp_path: Path) -> Iterator[SqliteStore]:
+    """A store whose clock stands, so that times tell nothing apart."""
+    disk.statement = "INSERT INTO jobs"
+    store = SqliteStore(tmp_path / "jobs.db", clock=FakeClock())
+    store.enlist("q", "first")  # gives out an id of another table
+    yield store
+    store.close()
+
+
+def of_another(path: str, queue: str, *, pushed_at: int = START) -> None:
+    """Push as another process does."""
+    other = sqlite3.connect(path)
+    with other:
+        other.execute(
+            "INSERT INTO jobs (queue, name, priority, position, run_at, pushed_at, ready, backoff, data)"
+            " VALUES (?, 'other', 0, 0, 0, ?, 1, 1, x'31')",
+            (queue, pushed_at),
+        )
+    other.close()
+
+
+def found(store: SqliteStore) -> list[tuple[int, str]]:
+    return [(job.id, job.name) for job in store.find(Find())]
+
+
+@pytest.mark.parametrize("lasts", [True, False])
+def test_a_push_of_unknown_fate_is_there_once(disk: Disk, still: SqliteStore, lasts: bool) -> None:
+    disk.lasts, disk.fails = lasts, True
+    assert push(still) == [1]
+    assert push(still) == [2]
+    disk.fails = True
+    assert push(still) == [3]
+    assert not disk.fails
+    assert found(still) == [(1, "n"), (2, "n"), (3, "n")]
+
+
+@pytest.mark.parametrize(("queue", "pushed_at"), [("other", START), ("q", START + 1)])
+def test_a_push_that_did_not_last_is_not_taken_for_the_one_that_got_its_id(
+    disk: Disk, still: SqliteStore, queue: str, pushed_at: int
+) -> None:
+    push(still)
+    disk.fails, disk.then = True, lambda: of_another(still.path, queue, pushed_at=pushed_at)
+    assert push(still) == [3]
+    assert found(still) == [(1, "n"), (2, "other"), (3, "n")]
+
+
+def test_a_push_that_lasted_and_was_worked_off_is_not_done_again(disk: Disk, still: SqliteStore) -> None:
+    def work_off() -> None:
+        with sqlite3.connect(still.path) as other:
+            other.execute("DELETE FROM jobs WHERE id = 2")
+        other.close()
+
+    push(still)
+    disk.lasts, disk.fails, disk.then = True, True, work_off
+    assert push(still) == [2]
+    assert found(still) == [(1, "n")]
+
+
 @pytest.mark.parametrize("lasts", [True, False])
 def test_people_get_the_answer_to_what_was_done(disk: Disk, store: SqliteStore, lasts: bool) -> None:
     [first, second] = push(store, 2)
@@ -148,6 +208,66 @@ def test_people_get_the_answer_to_what_was_done(disk: Disk, store: SqliteStore, 
     fail("INSERT INTO runners")
     runner = store.enlist("q", "only")
     assert [runner.id for runner in store.overview().runners] == [runner]
+    assert not disk.fails
+
+
+@pytest.mark.parametrize("lasts", [True, False])
+def test_what_others_have_settled_does_not_tell_whether_ours_was_restored_or_cleaned(
+    disk: Disk, store: SqliteStore, lasts: bool
+) -> None:
+    first, second = push(store, 2)
+    for job_id in (first, second):
+        assert store.cancel(job_id)
+    disk.statement, disk.lasts, disk.fails = "RETURNING id", lasts, True
+    assert store.restore("q", [first]) == 1
+    assert [job.status for job in store.find(Find())] == [JobStatus.PENDING, JobStatus.CANCELLED]
+    push_failed(store)
+    disk.fails = True
+    assert store.clean("q", JobStatus.CANCELLED) == 1
+    assert not disk.fails
+
+
+def push_failed(store: SqliteStore) -> None:
+    runner = store.enlist("q", "fails")
+    for claim in store.turn([], Want("q", runner, LEASE, 9)).claims:
+        store.turn([raised(claim)], None)
+
+
+@pytest.mark.parametrize("lasts", [True, False])
+def test_a_running_job_is_asked_to_end_whatever_came_of_the_commit(disk: Disk, store: SqliteStore, lasts: bool) -> None:
+    [job] = push(store)
+    runner = store.enlist("q", "runs it")
+    store.turn([], Want("q", runner, LEASE, 1))
+    disk.statement, disk.lasts, disk.fails = "SET cancel_requested", lasts, True
+    assert store.cancel(job)
+    assert store.held(runner).cancelled == {job}
+    assert not disk.fails
+
+
+@pytest.mark.parametrize("lasts", [True, False])
+def test_other_claims_of_the_runner_do_not_tell_whether_the_last_one_is_there(
+    disk: Disk, store: SqliteStore, lasts: bool
+) -> None:
+    push(store, 2)
+    runner = store.enlist("q", "has both")
+    store.turn([], Want("q", runner, LEASE, 1))
+    disk.statement, disk.lasts, disk.fails = "SET status = 4", lasts, True
+    [claim] = store.turn([], Want("q", runner, LEASE, 1)).claims
+    assert not disk.fails
+    assert store.held(runner).held == {1: 1, 2: 1}
+    assert claim.job.id == 2
+
+
+def test_a_claim_that_did_not_last_and_went_to_another_runner_is_not_ours(disk: Disk, store: SqliteStore) -> None:
+    def claim_it() -> None:
+        with sqlite3.connect(store.path) as other:
+            other.execute("UPDATE jobs SET status = 4, ready = NULL, attempt = 1, runner = 99, lease_until = 1")
+        other.close()
+
+    push(store)
+    runner = store.enlist("q", "too late")
+    disk.statement, disk.fails, disk.then = "SET status = 4", True, claim_it
+    assert store.turn([], Want("q", runner, LEASE, 1)).claims == []
     assert not disk.fails
 
 

@@ -194,9 +194,10 @@ def test_queues_of_one_file_in_one_process_share_it_and_part_from_it_singly(tmp_
 
 @pytest.mark.parametrize("step", [timedelta(hours=1), timedelta(days=3650), -timedelta(hours=1)], ids=str)
 def test_a_clock_that_steps_rescues_nobody_who_lives(step):
+    from prove.clock import FakeClock
     from workqueue.store.memory.engine import MemoryStore
 
-    from support import FakeClock, claim_all, new_job
+    from support import claim_all, new_job
 
     clock = FakeClock()
     store = MemoryStore(clock)
@@ -207,3 +208,23 @@ def test_a_clock_that_steps_rescues_nobody_who_lives(step):
     clock.advance(step)
     assert upkeep.step() == []
     assert upkeep.step() == []
+
+
+def test_a_runner_that_dies_while_it_leaves_leaves_no_bell_that_nobody_knows_of(tmp_path, monkeypatch):
+    def dies(*_):
+        raise KeyboardInterrupt
+
+    store = SqliteStore(tmp_path / "jobs.db")
+    runner = store.enlist("q", "first")
+    bell = tmp_path / f"jobs.db-wake-{runner}"
+    assert bell.exists()
+    monkeypatch.setattr(store, "_strike_off", dies)
+    with pytest.raises(KeyboardInterrupt):
+        store.retire(runner)
+    assert not bell.exists()
+    bell.touch()  # as one that was killed leaves it
+    with pytest.raises(KeyboardInterrupt):
+        store.enlist("q", "second")
+    assert not bell.exists()
+    assert runner in [runner.id for runner in store.overview().runners]
+    store.close()

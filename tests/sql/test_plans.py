@@ -30,12 +30,16 @@ HOT = {
     "beat": ["INDEX jobs_running (runner=?)"],
     "held": ["INDEX jobs_running (runner=?)"],
     "holders": ["INDEX jobs_running"],
+    "orphans": ["INDEX jobs_running"],
+    "size": ["jobs_ready", "jobs_suspect", "jobs_later", "jobs_running", "INDEX jobs_settled (queue=? AND status=?)"],
+    "enlisted": ["INDEX jobs_running (runner=?)"],
     "idle": ["jobs_ready", "jobs_suspect", "jobs_running", "jobs_later"],
     "clean": ["INDEX jobs_settled (queue=? AND status=?)"],
     "restore_failed": ["INDEX jobs_settled (queue=? AND status=?)"],
     "cancel_waiting": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
     "retire": ["INDEX jobs_running (runner=?)"],
 }
+SORTED = {"orphans"}  # they are few, unless thousands ran when a machine died
 
 
 @pytest.fixture(scope="module", params=[0, 1_000, 1_000_000], ids="{:,} rows".format)
@@ -64,7 +68,7 @@ def test_a_hot_statement_uses_its_index(connection, name, analysed):
     connection.execute("ROLLBACK")
     assert [part for part in HOT[name] if not any(part in step for step in steps)] == [], steps
     assert [step for step in steps if step.startswith("SCAN jobs") and "jobs_running" not in step] == []
-    assert [step for step in steps if "TEMP B-TREE" in step] == []
+    assert name in SORTED or [step for step in steps if "TEMP B-TREE" in step] == []
 
 
 def test_a_claim_looks_at_as_many_rows_as_it_takes(connection):

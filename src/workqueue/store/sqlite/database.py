@@ -192,12 +192,11 @@ class Database:
         # their own, so that the statement cache does not lend them to a guest.
         return sqlite3.SQLITE_DENY if self._guest_speaks and action == sqlite3.SQLITE_TRANSACTION else sqlite3.SQLITE_OK
 
-    def dismiss(self, runner: int) -> None:
-        """Let a runner of this process count as dead, and take its bell away."""
+    def take_bell(self, runner: int) -> None:
+        """Let a runner of this process not be woken any more."""
         bell = self.bells.pop(runner, None)
         if bell is not None:
             bell.close()
-        self.owners.release(runner)
 
     def is_joined(self) -> bool:
         """Say whether this context has a transaction open, which `write` would join."""

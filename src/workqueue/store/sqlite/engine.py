@@ -194,18 +194,19 @@ class SqliteStore:
     def retire(self, runner: int) -> None:
         database = self._db()
         self._enlisted.discard(runner)
+        database.take_bell(runner)  # before its row, which tells the next runner of a bell that was left behind
         try:
             self._strike_off(database, [runner])
         finally:
-            database.dismiss(runner)
+            database.owners.release(runner)
 
     def _remove_dead_runners(self, database: Database) -> None:
         enlisted = database.read(lambda connection: _ids.decode(connection.execute(SQL["runners"]).fetchone()[0]))
         dead = [runner for runner in enlisted if database.owners.is_dead(runner)]
-        if dead:
-            self._strike_off(database, dead)
         for runner in dead:
             database.exchange.remove(runner)
+        if dead:
+            self._strike_off(database, dead)
 
     def _strike_off(self, database: Database, runners: Sequence[int]) -> None:
         def work(connection: sqlite3.Connection, now: int) -> None:
@@ -349,7 +350,8 @@ class SqliteStore:
             self._closed = True
             if self._database.pid == os.getpid():  # else they are the parent's
                 for runner in self._enlisted:  # what they still hold is orphaned at once
-                    self._database.dismiss(runner)
+                    self._database.take_bell(runner)
+                    self._database.owners.release(runner)
             give_up(self._database)
 
     def _db(self) -> Database:

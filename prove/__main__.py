@@ -1,0 +1,130 @@
+"""`python -m prove run quick|DURATION` breaks what is around us, `planted` breaks us, `repeat` does one again."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+
+import click
+from workqueue.duration import parse_duration
+
+from prove import crash, handlers, model, planted, powercut, reliability, simulation, time_faults
+from prove.powercut import HARNESSES as DISKS
+from prove.verdict import Verdict
+
+Harness = Callable[[float, int], Verdict]
+
+HARNESSES: Final[dict[str, tuple[Harness, float]]] = {  # and its share of the time
+    "model": (model.run, 0.14),
+    "simulation": (simulation.run, 0.23),
+    "powercut": (powercut.run, 0.23),
+    "time_faults": (time_faults.run, 0.08),
+    "crash": (crash.run, 0.23),
+    "handlers": (handlers.run, 0.09),  # takes as long as its table needs, once
+}
+_REPEAT: Final[dict[str, Callable[[list[str]], Verdict]]] = {
+    "model": model.repeat,
+    "simulation": simulation.repeat,
+    "time_faults": time_faults.repeat,
+    "crash": crash.repeat,
+    "handlers": handlers.repeat,
+    "planted": planted.repeat,
+} | {name: lambda words, name=name: powercut.repeat([name, *words]) for name in DISKS}  # type: ignore[misc]
+_QUICK: Final = timedelta(seconds=90)
+_PEERS_SHARE: Final = 0.05
+
+
+class _Size(click.ParamType[timedelta]):
+    name = "quick|DURATION"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        try:
+            return _QUICK if value == "quick" else parse_duration(str(value))
+        except ValueError as error:
+            self.fail(f"expected quick, or a duration such as 30m or 8h: {error}", param, ctx)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Break things on purpose, and print one line for each harness. Exit code 1 when a promise is broken."""
+    logging.getLogger("workqueue").addHandler(logging.NullHandler())  # it complains, as it should
+
+
+@main.command()
+@click.argument("size", type=_Size())
+@click.option("--seed", type=click.IntRange(0), help="What to draw from.  [default: 1 when quick, else drawn]")
+@click.option("--only", type=click.Choice([*HARNESSES, "peers"]), multiple=True, help="May be repeated.")
+@click.option("--write", is_flag=True, help="Keep it in RELIABILITY.json, and its table in docs/guarantees.md.")
+def run(size: timedelta, seed: int | None, only: tuple[str, ...], *, write: bool) -> None:
+    """Run the harnesses: `quick` in less than three minutes, else for about as long as told."""
+    if write and only:
+        raise click.UsageError("expected --write without --only: the table tells of all harnesses")
+    if seed is None:
+        seed = 1 if size == _QUICK else secrets.randbelow(10**6)
+    seconds = size.total_seconds()
+    chosen = {name: found for name, found in HARNESSES.items() if not only or name in only}
+    whole = sum(share for _, share in chosen.values())
+    verdicts = [_show(harness(seconds * share / whole, seed)) for harness, share in chosen.values()]
+    peers: list[Verdict] = []
+    if "peers" in only or (not only and size != _QUICK):
+        peers = [_show(verdict) for verdict in crash.run_peers(seconds * (1 if only else _PEERS_SHARE), seed)]
+    if write:
+        size_told = "quick" if size == _QUICK else f"{seconds:.0f}s"
+        command = f"python -m prove run {size_told} --seed {seed}"
+        reliability.save(reliability.of_this_tree(command, verdicts, peers))
+    _leave([*verdicts, *peers])
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.argument("harness", type=click.Choice(list(_REPEAT)))
+@click.argument("words", nargs=-1)
+def repeat(harness: str, words: tuple[str, ...]) -> None:
+    """Play one failure again: the words that it ended with."""
+    try:
+        verdict = _REPEAT[harness](list(words))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    _leave([_show(verdict)])
+
+
+@main.command("planted")
+@click.option("--only", default="", help="Those with this text in their name.")
+@click.option("--at-once", type=click.IntRange(1), default=os.cpu_count() or 1, show_default=True)
+@click.option("--write", is_flag=True, help="Keep the score in RELIABILITY.json and docs/guarantees.md.")
+def plant(only: str, at_once: int, *, write: bool) -> None:
+    """Plant each known mistake of this field in a copy of the package, and see which suite notices."""
+    if write and only:
+        raise click.UsageError("expected --write without --only: the score tells of all")
+    score = planted.run(only, at_once, lambda line: click.echo(line))
+    if write:
+        before = reliability.load()
+        if before is None:
+            raise click.UsageError("expected RELIABILITY.json, to which the score is added: say `make prove` first")
+        reliability.save(reliability.with_score(before, score))
+    verdict = planted.verdict(score)
+    _leave([_show(verdict)])
+
+
+def _show(verdict: Verdict) -> Verdict:
+    click.echo(str(verdict))
+    for text in verdict.failures:
+        click.secho(f"  BROKEN {text}", fg="red")
+    for text in verdict.remarks:
+        click.echo(f"  ({text})")
+    sys.stdout.flush()
+    return verdict
+
+
+def _leave(verdicts: list[Verdict]) -> None:
+    sys.exit(1 if any(verdict.failures for verdict in verdicts) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,381 @@
+"""One random history, two engines: the model in memory and the SQLite file must give the same answers at every step.
+
+Ids are compared by the job they stand for: a rolled back push burns ids in memory, and gives them back in SQLite.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from workqueue.backoff import Backoff
+from workqueue.errors import JobNotFound, LeaseLost
+from workqueue.job import Claim, Job, JobStatus, NewJob
+from workqueue.lifecycle import Cancelled, HandedBack, Lost, Outcome, Raised, Returned, Settlement, settle
+from workqueue.store.contract import Beat, Durability, Find, Standing, Store, Turn, Want
+from workqueue.store.memory.engine import MemoryStore
+from workqueue.store.sqlite.engine import SqliteStore
+
+from prove.clock import FakeClock
+
+T = TypeVar("T")
+QUEUES = ["a", "b"]
+STATUSES = [JobStatus.FAILED, JobStatus.CANCELLED]
+NEVER_PUSHED = -1
+_MEMORY = Path("/dev/shm")  # each fsync of a real disk costs
+LEASE = timedelta(seconds=60)
+
+steps = st.integers(-30, 90).map(lambda seconds: timedelta(seconds=seconds))
+delays = st.sampled_from([0, 1, 5, 30]).map(lambda seconds: timedelta(seconds=seconds))
+backoffs = st.sampled_from(
+    [
+        Backoff(min=timedelta(0), max=timedelta(0)),
+        Backoff(min=timedelta(seconds=1), max=timedelta(seconds=4), limit=3),
+        Backoff(min=timedelta(seconds=2), expiration=timedelta(seconds=20)),
+    ]
+)
+texts = st.sampled_from(["ValueError: bad", "Größe 🐙", "a\nb", "'"])
+outcomes = st.one_of(
+    st.just(Returned()),
+    st.builds(
+        Raised,
+        error=texts,
+        traceback=texts,
+        duration=delays,
+        recoverable=st.sampled_from([True, True, False]),
+        delay=st.none() | delays,
+    ),
+    st.builds(Cancelled, reason=texts, duration=delays),
+    st.just(HandedBack()),
+    st.builds(Lost, reason=texts),
+)
+wants = st.tuples(st.integers(0, 9), st.sampled_from(QUEUES), st.integers(1, 4), st.booleans())  # whose, what, how much
+new_jobs = st.fixed_dictionaries(
+    {
+        "queue": st.sampled_from(QUEUES),
+        "name": st.sampled_from(["x", "日本"]),
+        "data": st.sampled_from([b"", b"\x00\xff", b"[1,2]", b"y" * 1500]),
+        "priority": st.sampled_from([0, 0, 0, 1, -1]),
+        "timing": st.booleans(),
+        "backoff": backoffs,
+    }
+)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> list[dict[str, object]]:
+    batch = []
+    for job in draw(st.lists(new_jobs, min_size=1, max_size=3)):
+        when = draw(st.sampled_from(["now", "now", "delay", "run_at"]))
+        if when == "delay":
+            job = job | {"delay": draw(delays)}
+        elif when == "run_at":
+            job = job | {"in": draw(steps)}
+        batch.append(job)
+    return batch
+
+
+def jobs_of(queue: Standing) -> int:
+    # A queue without jobs is listed for its runners' sake, and a file remembers dead runners for a while.
+    return queue.pending + queue.retrying + queue.running + queue.failed + queue.cancelled
+
+
+class RollBackError(Exception):
+    pass
+
+
+class Engine:
+    """A store, with its ids of jobs and runners turned into numbers that are the same for every engine."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.ids: list[int] = []
+        self.runners: list[int] = []
+
+    def id_of(self, number: int) -> int:
+        return self.ids[number] if number >= 0 else 10**9
+
+    def number_of(self, job_id: int) -> int:
+        return self.ids.index(job_id)
+
+    def job(self, job: Job) -> Job:
+        return msgspec.structs.replace(job, id=self.number_of(job.id))
+
+    def claim(self, claim: Claim) -> Claim:
+        return msgspec.structs.replace(claim, job=self.job(claim.job), runner=self.runners.index(claim.runner))
+
+    def own(self, claim: Claim) -> Claim:
+        job = msgspec.structs.replace(claim.job, id=self.id_of(claim.job.id))
+        return msgspec.structs.replace(claim, job=job, runner=self.runners[claim.runner])
+
+    def turn(self, turn: Turn) -> Turn:
+        return Turn(
+            [self.claim(claim) for claim in turn.claims],
+            [self.claim(claim) for claim in turn.refused],
+            turn.suspects,
+            turn.next_due,
+        )
+
+    def beat(self, beat: Beat) -> Beat:
+        return Beat(
+            {self.number_of(job_id): attempt for job_id, attempt in beat.held.items()},
+            frozenset(map(self.number_of, beat.cancelled)),
+        )
+
+
+class TwoEngines(RuleBasedStateMachine):
+    """Few rules, so that most steps push, claim and settle; `claims` has every claim ever given, stale ones too."""
+
+    @initialize(batch=batches(), durability=st.sampled_from(["process", "conservative"]))
+    def open(self, batch: list[dict[str, object]], durability: Durability) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="workqueue-machine-", dir=_MEMORY if _MEMORY.is_dir() else None))
+        self.durability = durability
+        self.clock = FakeClock()
+        self.memory = Engine(MemoryStore(self.clock))
+        self.sqlite = Engine(self.open_file())
+        self.alive: list[int] = []
+        self.claims: list[Claim] = []
+        self.enlist()
+        self.push(batch)
+
+    def open_file(self) -> SqliteStore:
+        # A log beside the file, or none; a power cut is not part of the history.
+        return SqliteStore(self.folder / "q.db", clock=self.clock, durability=self.durability)
+
+    def teardown(self) -> None:
+        if hasattr(self, "folder"):
+            for engine in (self.memory, self.sqlite):
+                engine.store.close()
+            shutil.rmtree(self.folder)
+
+    def both(self, act: Callable[[Engine], T]) -> T:
+        """Do it in both engines, and give the one answer."""
+        answer, of_the_file = act(self.memory), act(self.sqlite)
+        assert answer == of_the_file
+        return answer
+
+    def some_job(self, data: st.DataObject) -> int:
+        assert len(self.memory.ids) == len(self.sqlite.ids)
+        return data.draw(st.integers(NEVER_PUSHED, len(self.memory.ids) - 1), label="job")
+
+    def some_claim(self, data: st.DataObject) -> Claim:
+        return data.draw(st.sampled_from(self.claims[-8:]), label="claim")
+
+    def build(self, batch: list[dict[str, object]]) -> list[NewJob]:
+        jobs = []
+        for job in batch:
+            fields = dict(job)
+            if "in" in fields:
+                fields["run_at"] = self.clock.now() + fields.pop("in")
+            jobs.append(NewJob(**fields))
+        return jobs
+
+    # push
+
+    @rule(batch=batches())
+    def push(self, batch: list[dict[str, object]]) -> None:
+        jobs = self.build(batch)
+        for engine in (self.memory, self.sqlite):
+            pushed = engine.store.push(jobs)
+            assert pushed == sorted(pushed)
+            assert not engine.ids or pushed[0] > max(engine.ids)
+            engine.ids += pushed
+
+    @rule(batch=batches(), commits=st.booleans(), data=st.data())
+    def push_in_a_transaction(self, batch: list[dict[str, object]], commits: bool, data: st.DataObject) -> None:
+        jobs = self.build(batch)
+        cancelled = self.some_job(data) if data.draw(st.booleans(), label="cancels too") else NEVER_PUSHED
+
+        def act(engine: Engine) -> None:
+            with engine.store.transaction() as transaction:
+                transaction.execute("CREATE TABLE IF NOT EXISTS notes (word TEXT)")
+                transaction.execute("INSERT INTO notes VALUES ('a')")
+                pushed = engine.store.push(jobs)
+                with suppress(JobNotFound):
+                    engine.store.cancel(engine.id_of(cancelled))
+                if not commits:
+                    raise RollBackError
+            engine.ids += pushed
+
+        for engine in (self.memory, self.sqlite):
+            with suppress(RollBackError):
+                act(engine)
+
+    # claim and settle
+
+    def turn(self, verdicts: list[Settlement], wanted: tuple[int, str, int, bool] | None) -> Turn:
+        """Take a turn in both, for a runner that lives: one that has retired claims no more."""
+
+        def act(engine: Engine) -> Turn:
+            want = None
+            if wanted is not None and self.alive:
+                pick, queue, limit, alone = wanted
+                want = Want(queue, engine.runners[self.alive[pick % len(self.alive)]], LEASE, limit, alone=alone)
+            own = [msgspec.structs.replace(verdict, claim=engine.own(verdict.claim)) for verdict in verdicts]
+            return engine.turn(engine.store.turn(own, want))
+
+        turn = self.both(act)
+        self.claims += turn.claims
+        return turn
+
+    @rule(wanted=wants)
+    def claim(self, wanted: tuple[int, str, int, bool]) -> None:
+        self.turn([], wanted)
+
+    @rule(queue=st.sampled_from(QUEUES))
+    def claim_all(self, queue: str) -> None:
+        self.turn([], (0, queue, 100, False))
+
+    @precondition(lambda self: self.claims)
+    @rule(
+        chosen=st.lists(outcomes, min_size=1, max_size=4),
+        archive=st.booleans(),
+        wanted=st.none() | wants,
+        data=st.data(),
+    )
+    def settle(
+        self,
+        chosen: list[Outcome],
+        archive: bool,
+        wanted: tuple[int, str, int, bool] | None,
+        data: st.DataObject,
+    ) -> None:
+        """Settle what may well be stale by now, or named twice, and claim in the same turn."""
+        claims = [(self.some_claim(data), outcome) for outcome in chosen]
+        self.turn([settle(claim, outcome, age=claim.age, archive=archive) for claim, outcome in claims], wanted)
+
+    @precondition(lambda self: self.claims)
+    @rule(outcome=outcomes, late=outcomes, data=st.data())
+    def settle_again_when_it_runs_again(self, outcome: Outcome, late: Outcome, data: st.DataObject) -> None:
+        """The case the fence is for: a verdict on an attempt after which the job was claimed anew."""
+        claim = self.some_claim(data)
+        self.turn([settle(claim, outcome, age=claim.age)], None)
+        for alone in (False, True):
+            self.turn([], (0, claim.job.queue, 100, alone))
+        self.turn([settle(claim, late, age=claim.age)], None)
+
+    @precondition(lambda self: self.claims)
+    @rule(batch=batches(), commits=st.booleans(), data=st.data())
+    def complete_in_a_transaction(self, batch: list[dict[str, object]], commits: bool, data: st.DataObject) -> None:
+        jobs = self.build(batch)
+        claim = self.some_claim(data)
+
+        def act(engine: Engine) -> str:
+            try:
+                with engine.store.transaction(engine.own(claim)):
+                    pushed = engine.store.push(jobs)
+                    if not commits:
+                        raise RollBackError
+            except RollBackError:
+                return "rolled back"
+            except LeaseLost as error:
+                assert (error.job_id, error.attempt) == (engine.id_of(claim.job.id), claim.job.attempt)
+                return "lost"
+            engine.ids += pushed
+            return "committed"
+
+        self.both(act)
+
+    # runners
+
+    def enlist(self) -> None:
+        for queue in QUEUES:
+            for engine in (self.memory, self.sqlite):
+                engine.runners.append(engine.store.enlist(queue, f"runner of {queue}"))
+            self.alive.append(len(self.memory.runners) - 1)
+
+    @rule(what=st.sampled_from(["beat", "beat", "retire", "enlist", "reopen"]), pick=st.integers(0, 9))
+    def a_runner(self, what: str, pick: int) -> None:
+        if what == "enlist" or not self.alive:
+            self.enlist()
+        elif what == "beat":
+            runner = self.alive[pick % len(self.alive)]
+            self.both(lambda engine: engine.beat(engine.store.beat(engine.runners[runner], LEASE)))
+        elif what == "retire":
+            runner = self.alive.pop(pick % len(self.alive))
+            self.both(lambda engine: engine.store.retire(engine.runners[runner]))
+        else:
+            self.reopen()
+
+    def reopen(self) -> None:
+        """A file that was closed has no living runners; what they held is found again."""
+        self.sqlite.store.close()
+        self.sqlite.store = self.open_file()
+        for runner in self.memory.runners:
+            self.memory.store.retire(runner)
+        self.alive.clear()
+
+    def orphans(self, *, expired: bool, limit: int) -> list[Claim]:
+        return self.both(
+            lambda engine: [engine.claim(claim) for claim in engine.store.orphans(expired=expired, limit=limit)]
+        )
+
+    @rule(expired=st.booleans(), limit=st.integers(1, 5), rescues=st.booleans())
+    def rescue(self, expired: bool, limit: int, rescues: bool) -> None:
+        """Find orphans; rescue them, or keep them for a rescuer who comes late."""
+        found = self.orphans(expired=expired, limit=limit)
+        if rescues:
+            assert self.turn([settle(claim, Lost("ended"), age=claim.age) for claim in found], None).refused == []
+        self.claims += found
+
+    @rule(beats=st.booleans())
+    def rescue_what_looked_frozen(self, beats: bool) -> None:
+        """Leases end, and the rescuer comes after the beat that renewed them, or after none."""
+        self.clock.advance(LEASE + timedelta(seconds=1))
+        found = self.orphans(expired=True, limit=100)
+        if beats:
+            for runner in self.alive:
+                self.both(lambda engine, runner=runner: engine.beat(engine.store.beat(engine.runners[runner], LEASE)))
+        self.turn([settle(claim, Lost("frozen"), age=claim.age) for claim in found], None)
+
+    # people and time
+
+    @rule(
+        what=st.sampled_from(["cancel", "cancel", "restore all", "restore", "clean"]),
+        queue=st.sampled_from(QUEUES),
+        status=st.sampled_from(STATUSES),
+        data=st.data(),
+    )
+    def a_person(self, what: str, queue: str, status: JobStatus, data: st.DataObject) -> None:
+        def cancel(engine: Engine) -> bool | str:
+            try:
+                return engine.store.cancel(engine.id_of(number))
+            except JobNotFound:
+                return "not found"
+
+        if what == "cancel":
+            number = self.some_job(data)
+            self.both(cancel)
+        elif what == "restore":
+            numbers = [self.some_job(data) for _ in range(3)]
+            self.both(lambda engine: engine.store.restore(queue, list(map(engine.id_of, numbers))))
+        elif what == "restore all":
+            self.both(lambda engine: engine.store.restore(queue, None))
+        else:
+            self.both(lambda engine: engine.store.clean(queue, status))
+
+    @rule(step=steps)
+    def advance(self, step: timedelta) -> None:
+        self.clock.advance(step)
+
+    # after each step
+
+    @invariant()
+    def both_look_the_same(self) -> None:
+        if not hasattr(self, "sqlite"):
+            return
+        jobs = self.both(lambda engine: [engine.job(job) for job in engine.store.find(Find(limit=10**6))])
+        for job in jobs:
+            self.both(lambda engine, number=job.id: engine.store.history(engine.id_of(number)))
+        self.both(lambda engine: [(engine.store.size(queue), engine.store.idle(queue)) for queue in QUEUES])
+        self.both(lambda engine: [found for found in engine.store.overview().queues if jobs_of(found)])
+        self.both(lambda engine: [engine.beat(engine.store.held(runner)) for runner in engine.runners])
+        assert self.both(lambda engine: engine.store.check()) == []

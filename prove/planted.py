@@ -1,0 +1,55 @@
+"""The proof of the proof: each bug of plants.toml, and each term of the store's SQL taken away, must be noticed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from prove import terms
+from prove.mutant import Mutant
+from prove.plants import PLANTS
+from prove.reliability import Score, commit
+from prove.verdict import Verdict
+
+
+def run(only: str, at_once: int, tell: Callable[[str], None]) -> Score:
+    """Plant all that have `only` in their name, `at_once` at a time, and tell of each as a line."""
+    began = time.monotonic()
+
+    def caught(mutants: Iterable[Mutant]) -> dict[str, str]:
+        def look(mutant: Mutant) -> tuple[str, str]:
+            by = mutant.caught_by()
+            tell(f"{'caught' if by else 'SURVIVED'}: {mutant.name}{f' ({by})' if by else ''}")
+            return mutant.name, by
+
+        with ThreadPoolExecutor(at_once) as pool:
+            return dict(pool.map(look, [mutant for mutant in mutants if only in mutant.name]))
+
+    bugs, lost = caught(PLANTS), caught(terms.mutants())
+    return Score(commit=commit(), seconds=time.monotonic() - began, bugs=bugs, terms=lost)
+
+
+def repeat(words: list[str]) -> Verdict:
+    """Plant one again, by its name. Raises ValueError for a name that there is not."""
+    name = " ".join(words)
+    found = [mutant for mutant in (*PLANTS, *terms.mutants()) if mutant.name == name]
+    if not found:
+        raise ValueError(f"expected the name of a planted bug, as `python -m prove planted` prints it, got: {name!r}")
+    began = time.monotonic()
+    by = {name: found[0].caught_by()}
+    is_bug = found[0] in PLANTS
+    score = Score(
+        commit=commit(), seconds=time.monotonic() - began, bugs=by if is_bug else {}, terms={} if is_bug else by
+    )
+    return verdict(score)
+
+
+def verdict(score: Score) -> Verdict:
+    """Say it as the harnesses do."""
+    counts: dict[str, int] = {}
+    for what, found in (("known mistakes", score.bugs), ("terms of the SQL dropped", score.terms)):
+        counts |= {what: len(found), f"{what}: caught": sum(map(bool, found.values()))}
+    survivors = [name for found in (score.bugs, score.terms) for name, by in found.items() if not by]
+    failures = [f"survived: {name} (python -m prove repeat planted {name!r})" for name in survivors]
+    return Verdict(harness="planted", seed=0, seconds=score.seconds, counts=counts, failures=failures)

@@ -1,0 +1,79 @@
+"""Planted bugs fit the package as it is, are caught, and a harmless change is not."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from prove.mutant import ROOT, Change, Mutant
+from prove.plants import PLANTS
+from prove.terms import _terms, mutants
+
+from prove import planted
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path / "src"
+
+
+@pytest.mark.parametrize("mutant", PLANTS, ids=lambda mutant: mutant.name)
+def test_a_plant_fits_and_still_compiles(mutant: Mutant, source: Path) -> None:
+    mutant.plant(source)
+    for change in mutant.changes:
+        if change.path.endswith(".py"):
+            compile((source / "workqueue" / change.path).read_text(encoding="utf-8"), change.path, "exec")
+    for suite in mutant.suites:
+        assert suite.startswith("prove:") or (ROOT / suite).exists(), suite
+
+
+def test_plants_have_names_of_their_own() -> None:
+    assert len({mutant.name for mutant in PLANTS}) == len(PLANTS) >= 20
+
+
+def test_a_bug_is_caught_by_the_first_test_that_fails() -> None:
+    begins = "def parse_duration(text: str) -> timedelta:\n"
+    bug = Mutant("a bug", ["tests/unit/test_duration.py"], [Change("duration.py", begins, f"{begins}    return 0\n")])
+    assert bug.caught_by().startswith("tests/unit/test_duration.py::")
+
+
+def test_what_changes_nothing_survives() -> None:
+    harmless = Change("duration.py", "from __future__ import annotations\n", "from __future__ import annotations\n\n")
+    assert Mutant("no bug", ["tests/unit/test_duration.py"], [harmless]).caught_by() == ""
+
+
+def test_a_plant_that_does_not_fit_any_more_is_an_error(source: Path) -> None:
+    with pytest.raises(ValueError, match="expected 'no such text' once in duration.py, got: 0 times"):
+        Mutant("old", [], [Change("duration.py", "no such text", "")]).plant(source)
+
+
+def test_a_name_that_there_is_not_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected the name of a planted bug"):
+        planted.repeat(["no", "such"])
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("SELECT 1 FROM t WHERE a = 1;", {"a = 1": "TRUE"}),
+        ("SELECT 1 FROM t WHERE a = 1 AND b ORDER BY c;", {"a = 1": "TRUE", "b": "TRUE"}),
+        ("SELECT 1 FROM t WHERE a OR b GROUP BY c", {"a": "FALSE", "b": "FALSE"}),
+        ("UPDATE t SET a = 1 WHERE b AND (c OR d);", {"b": "TRUE", "(c OR d)": "TRUE", "c": "FALSE", "d": "FALSE"}),
+        (
+            "DELETE FROM t WHERE id IN (SELECT id FROM u WHERE x AND y LIMIT 1) RETURNING id;",
+            {"id IN (SELECT id FROM u WHERE x AND y LIMIT 1)": "TRUE", "x": "TRUE", "y": "TRUE"},
+        ),
+        ("SELECT (SELECT 1 FROM t WHERE f(a, 2) = ';' -- WHERE AND\n), 2;", {"f(a, 2) = ';'": "TRUE"}),
+    ],
+)
+def test_each_term_is_found(sql: str, expected: dict[str, str]) -> None:
+    assert {sql[start:end]: instead for start, end, instead in _terms(sql)} == expected
+
+
+def test_a_term_is_dropped_where_it_stands(source: Path) -> None:
+    fence = next(mutant for mutant in mutants() if mutant.name == "complete, term 3: attempt = :attempt")
+    fence.plant(source)
+    text = (source / "workqueue" / fence.changes[0].path).read_text(encoding="utf-8")
+    assert "json_each(:ids)) AND status = 4 AND TRUE;" in text
