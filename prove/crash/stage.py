@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
+import workqueue
+
 from prove.crash.part import Part, now
 from prove.journal import Journal, Vanished
 
@@ -63,7 +65,7 @@ class Stage:
         self._by_slot: dict[str, Actor] = {}
         self._said = b""
         self._log = (folder / "nursery.log").open("ab")
-        search = [str(ROOT), str(ROOT / "src"), *map(str, paths)]
+        search = [str(Path(workqueue.__file__).parents[1]), str(ROOT), *map(str, paths)]
         self._nursery = subprocess.Popen(
             [sys.executable, "-m", "prove.crash.nursery"],
             stdin=subprocess.PIPE,

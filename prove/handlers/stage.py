@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+import workqueue
 from workqueue import Job, JobNotFound, JobStatus, Queue
 
 from prove.handlers.table import Row
@@ -67,7 +68,7 @@ class Worker:
         gate, self._open = os.pipe()
         log, logs = os.pipe()
         environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]),
+            "PYTHONPATH": os.pathsep.join([str(Path(workqueue.__file__).parents[1]), str(ROOT)]),
             "PYTHONWARNINGS": "ignore",
             "PYTHONUNBUFFERED": "1",
             "PROVE_FILE": str(folder / "jobs.db"),

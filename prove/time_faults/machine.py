@@ -23,6 +23,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+import workqueue
 from workqueue import Job, JobNotFound, JobStatus, Queue
 from workqueue import queue as queue_module
 from workqueue.store.clock import Clock, instant, micros
@@ -99,7 +100,7 @@ class Process:
         self._log = (folder / "log").open("ab")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "prove.time_faults.program", folder, str(slot), str(tells), json.dumps(options)],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(workqueue.__file__).parents[1]), str(ROOT)])},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=self._log,

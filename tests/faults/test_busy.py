@@ -6,8 +6,14 @@ import sqlite3
 import threading
 
 import pytest
+from prove.clock import FakeClock
 from workqueue import Queue, StoreUnavailable
+from workqueue.job import NewJob
+from workqueue.store.sqlite import connection as connection_module
 from workqueue.store.sqlite import database as database_module
+from workqueue.store.sqlite.engine import SqliteStore
+
+from support import SECOND
 
 
 @pytest.mark.parametrize("durability", ["full", "conservative"])
@@ -51,3 +57,28 @@ def test_a_lock_that_is_never_given_back_is_an_error_that_says_so(tmp_path, monk
         other.close()
         assert queue.push("n")
         assert queue.size().waiting == 1
+
+
+def test_the_time_of_a_write_is_that_at_which_it_had_its_turn(tmp_path, monkeypatch):
+    """Else the order of commits would not be the order of times, and a claim could step over what came first."""
+    waits = threading.Event()
+
+    def is_busy(error: sqlite3.Error) -> bool:
+        waits.set()
+        return True
+
+    clock = FakeClock()
+    store = SqliteStore(tmp_path / "jobs.db", clock=clock)
+    [first] = store.push([NewJob(queue="q", name="n", data=b"")])  # and the backoff is known
+    other = sqlite3.connect(tmp_path / "jobs.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    monkeypatch.setattr(connection_module, "is_busy", is_busy)
+    pusher = threading.Thread(target=lambda: store.push([NewJob(queue="q", name="n", data=b"")]))
+    pusher.start()
+    assert waits.wait(30)
+    clock.advance(SECOND)
+    other.execute("COMMIT")
+    pusher.join(30)
+    other.close()
+    assert store.get(first + 1).pushed_at == clock.now() == store.get(first).pushed_at + SECOND
+    store.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -228,3 +229,12 @@ def test_a_runner_that_dies_while_it_leaves_leaves_no_bell_that_nobody_knows_of(
     assert not bell.exists()
     assert runner in [runner.id for runner in store.overview().runners]
     store.close()
+
+
+def test_a_new_files_name_is_flushed_before_there_is_a_job_in_it(tmp_path, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(location.os, "fsync", lambda file: flushed.append(os.fstat(file).st_ino))
+    SqliteStore(tmp_path / "jobs.db").close()
+    assert flushed == [tmp_path.stat().st_ino]
+    SqliteStore(tmp_path / "jobs.db").close()
+    assert len(flushed) == 1

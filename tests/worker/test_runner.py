@@ -327,3 +327,55 @@ def test_pushes_inside_a_handlers_transaction_commit_with_it(path):
     assert queue.wait_idle(30)
     queue.close()
     assert sorted(handler.ran) == ["careless", "child", "parent"]
+
+
+def test_a_runner_whose_beat_did_not_get_through_claims_nothing(path, monkeypatch):
+    """Its leases may have ended: what it claimed could be taken for a dead runner's at once."""
+    holds, asked = [False], threading.Semaphore(0)
+
+    def sure(self) -> bool:
+        asked.release()
+        return holds[0]
+
+    monkeypatch.setattr("workqueue.liveness.Heartbeat.holds", sure)
+    handler = Handler()
+    with Queue(path, handler, poll_rate=0.01) as queue:
+        queue.push("n")
+        for _ in range(5):
+            assert asked.acquire(timeout=30)
+        assert [job.status for job in queue.jobs()] == [JobStatus.PENDING]
+        holds[0] = True
+        assert queue.wait_idle(30)
+    assert handler.ran == ["n"]
+
+
+def test_leases_are_renewed_until_the_last_job_has_ended(path):
+    """A drain may take longer than a lease."""
+    begun, beats, may_end = threading.Event(), threading.Semaphore(0), threading.Event()
+
+    def act(ctx, job):
+        begun.set()
+        may_end.wait(30)
+
+    queue = Queue(path, Handler(act), lease=1)
+    store, beat = queue._store, queue._store.beat
+
+    def counted(*args):
+        beats.release()
+        return beat(*args)
+
+    store.beat = counted
+    queue.push("n")
+    assert begun.wait(30)
+    stopping = threading.Thread(target=queue.stop, args=(60,))
+    stopping.start()
+    while not queue._runner.is_stopping():
+        pass
+    while beats.acquire(blocking=False):
+        pass
+    for _ in range(3):
+        assert beats.acquire(timeout=30)
+    may_end.set()
+    stopping.join(30)
+    assert queue.size().waiting == 0
+    queue.close()
