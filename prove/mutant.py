@@ -67,6 +67,7 @@ def _first_failure(suites: Sequence[str], source: Path, folder: Path) -> str:
         "PYTHONPATH": f"{source}{os.pathsep}{ROOT}",
         "PYTHONDONTWRITEBYTECODE": "1",
         "CI": "true",  # hypothesis draws the same each time
+        "WORKQUEUE_HYPOTHESIS": "unshrunk",
     }
 
     def run(*words: str) -> subprocess.CompletedProcess[str] | None:

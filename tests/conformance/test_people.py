@@ -315,6 +315,21 @@ def test_a_queue_with_a_suspect_is_not_idle(store):
     assert not store.idle(QUEUE)
 
 
+@pytest.mark.parametrize("kind", ["due", "due later", "retrying", "running", "suspect"])
+def test_what_another_queue_does_keeps_none_from_being_idle(store, clock, kind):
+    if kind == "suspect":
+        a_suspect(store, queue="other")
+    else:
+        push(store, queue="other", delay=SECOND if kind == "due later" else None)
+    if kind == "retrying":
+        apply(store, again(claim_one(store, queue="other"), LEASE))
+    elif kind == "running":
+        claim_one(store, queue="other")
+    clock.advance(2 * SECOND)
+    assert store.idle(QUEUE)
+    assert not store.idle("other")
+
+
 def test_a_queue_with_settled_jobs_only_is_idle(store):
     a_failed_job(store)
     store.cancel(push(store))

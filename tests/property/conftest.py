@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -17,4 +17,5 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
     print_blob=True,
 )
-settings.load_profile("workqueue")
+settings.register_profile("unshrunk", settings.get_profile("workqueue"), phases=[Phase.explicit, Phase.generate])
+settings.load_profile(os.environ.get("WORKQUEUE_HYPOTHESIS", "workqueue"))
