@@ -21,34 +21,20 @@ class Context:
     the queue stops, then the end of its grace.
     """
 
-    __slots__ = (
-        "_cancelled",
-        "_event",
-        "_open",
-        "_sleepers",
-        "_store",
-        "abandoned",
-        "cancel_requested",
-        "claim",
-        "claimed_at",
-        "deadline",
-        "ended_at",
-        "settled",
-        "started_at",
-    )
+    # Defaults of the class: most jobs change none of them, and each assignment costs.
+    deadline: datetime | None = None
+    settled = False  # by `transaction`, in its own commit
+    cancel_requested = False  # by a person, and not by stop()
+    abandoned = False  # handed back while it ran: its end interests nobody
+    _cancelled = False
+    _event: threading.Event | None = None
+    _sleepers: tuple[Callable[[], object], ...] = ()
+    _open: ExitStack | None = None
 
     def __init__(self, claim: Claim, store: Store, claimed_at: float) -> None:
         self.claim = claim
         self.claimed_at = self.started_at = self.ended_at = claimed_at  # monotonic
-        self.deadline: datetime | None = None
-        self.settled = False  # by `transaction`, in its own commit
-        self.cancel_requested = False  # by a person, and not by stop()
-        self.abandoned = False  # handed back while it ran: its end interests nobody
         self._store = store
-        self._cancelled = False
-        self._event: threading.Event | None = None
-        self._sleepers: tuple[Callable[[], object], ...] = ()
-        self._open: ExitStack | None = None
 
     @property
     def job(self) -> Job:

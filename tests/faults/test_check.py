@@ -66,3 +66,11 @@ def test_each_damage_is_found(store: SqliteStore, edit: str, found: str) -> None
     other.close()
     said = store.check()
     assert found in said, said
+
+
+@pytest.mark.parametrize("edit", [edit for edit, found in EDITS.values() if found is ODD])
+def test_the_file_itself_refuses_what_does_not_fit(store: SqliteStore, edit: str) -> None:
+    other = sqlite3.connect(store.path)
+    with pytest.raises(sqlite3.IntegrityError, match="CHECK constraint failed"):
+        other.execute(edit)
+    other.close()

@@ -7,6 +7,9 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
+depth = 0
+"""How many forks lie between this process and the one that imported this; to ask the system for the pid costs more."""
+
 
 def end_child(error: BaseException | None) -> NoReturn:
     """End this process as the handler's last word says; never as a worker, which it is not."""
@@ -17,3 +20,11 @@ def end_child(error: BaseException | None) -> NoReturn:
         with suppress(Exception):  # closed, or nobody reads it
             stream.flush()
     os._exit(code & 0xFF)
+
+
+def _count() -> None:
+    global depth  # noqa: PLW0603 - there is one of it in each process
+    depth += 1
+
+
+os.register_at_fork(after_in_child=_count)

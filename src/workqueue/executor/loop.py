@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from collections import deque
@@ -15,7 +14,7 @@ from typing import TypeAlias
 import msgspec
 
 from workqueue.context import Context
-from workqueue.executor.forked import end_child
+from workqueue.executor import forked
 from workqueue.executor.outcome import describe, of_exception
 from workqueue.job import Job
 from workqueue.lifecycle import MAX_LOST, HandedBack, Outcome, Raised, Returned
@@ -39,7 +38,7 @@ class LoopExecutor:
         self._tasks: dict[Context, asyncio.Task[None]] = {}
         self._signalled = self._pressed = False
         self._halted = False
-        self._pid = os.getpid()
+        self._depth = forked.depth
         self._closing = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="workqueue-loop", daemon=True)
@@ -120,11 +119,11 @@ class LoopExecutor:
         outcome: Outcome = _RETURNED
         try:
             await self._handler(context, context.claim.job)
-            if os.getpid() != self._pid:
-                end_child(None)
+            if forked.depth != self._depth:
+                forked.end_child(None)
         except BaseException as error:  # noqa: BLE001 - whatever a handler raises fails its job and nothing else
-            if os.getpid() != self._pid:
-                end_child(error)
+            if forked.depth != self._depth:
+                forked.end_child(error)
             outcome = _of_error(context, error)
         if left := context.end():
             outcome = of_exception(context, left)

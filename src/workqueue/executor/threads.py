@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import queue
 import threading
 import time
@@ -13,7 +12,7 @@ from typing import TypeAlias
 
 from workqueue.context import Context
 from workqueue.errors import UsageError
-from workqueue.executor.forked import end_child
+from workqueue.executor import forked
 from workqueue.executor.outcome import of_exception
 from workqueue.job import Job
 from workqueue.lifecycle import Outcome, Returned
@@ -34,7 +33,7 @@ class ThreadExecutor:
         self._unstarted: deque[Context] = deque()
         self._signalled = self._pressed = False
         self._halted = False
-        self._pid = os.getpid()
+        self._depth = forked.depth
         self._threads = [
             threading.Thread(target=self._work, name=f"workqueue-job-{number}", daemon=True)
             for number in range(concurrency)
@@ -100,13 +99,13 @@ class ThreadExecutor:
         outcome: Outcome = _RETURNED
         try:
             result = self._handler(context, context.claim.job)
-            if os.getpid() != self._pid:
-                end_child(None)
+            if forked.depth != self._depth:
+                forked.end_child(None)
             if result is not None and (left := _left_undone(result)):
                 outcome = of_exception(context, left)
         except BaseException as error:  # noqa: BLE001 - whatever a handler raises fails its job and nothing else
-            if os.getpid() != self._pid:
-                end_child(error)
+            if forked.depth != self._depth:
+                forked.end_child(error)
             outcome = of_exception(context, error)
         if left := context.end():
             outcome = of_exception(context, left)

@@ -30,29 +30,35 @@ CREATE TABLE jobs (
     id               INTEGER PRIMARY KEY AUTOINCREMENT,
     queue            TEXT NOT NULL,
     name             TEXT NOT NULL,
-    status           INTEGER NOT NULL DEFAULT 0 CHECK (status IN (0, 2, 3, 4, 5)),
-    ready            INTEGER CHECK (ready IN (0, 1)),
+    status           INTEGER NOT NULL DEFAULT 0,
+    ready            INTEGER,
     priority         INTEGER NOT NULL,
     position         INTEGER NOT NULL,
     run_at           INTEGER NOT NULL,
     pushed_at        INTEGER NOT NULL,
     backoff          INTEGER NOT NULL,
-    attempt          INTEGER NOT NULL DEFAULT 0 CHECK (attempt >= 0),
-    retry_count      INTEGER NOT NULL DEFAULT 0 CHECK (retry_count >= 0),
-    lost             INTEGER NOT NULL DEFAULT 0 CHECK (lost >= 0),
-    cancel_requested INTEGER NOT NULL DEFAULT 0 CHECK (cancel_requested IN (0, 1)),
+    attempt          INTEGER NOT NULL DEFAULT 0,
+    retry_count      INTEGER NOT NULL DEFAULT 0,
+    lost             INTEGER NOT NULL DEFAULT 0,
+    cancel_requested INTEGER NOT NULL DEFAULT 0,
     runner           INTEGER,
     lease_until      INTEGER,
     settled_at       INTEGER,
     message          TEXT NOT NULL DEFAULT '',
     data             BLOB,
-    CHECK ((status IN (0, 2)) = (ready IS NOT NULL)),
-    CHECK ((status = 4) = (runner IS NOT NULL)),
-    CHECK ((status = 4) = (lease_until IS NOT NULL)),
-    CHECK ((status IN (3, 5)) = (settled_at IS NOT NULL)),
-    CHECK (status <> 4 OR attempt > 0),
-    CHECK (cancel_requested = 0 OR status = 4),
-    CHECK (status <> 2 OR retry_count + lost > 0)
+    -- One constraint, so that one status is looked at: one for each rule costs a push and a claim twice as much.
+    CHECK (CASE status
+        WHEN 4 THEN runner IS NOT NULL AND lease_until IS NOT NULL AND attempt > 0
+                AND ready IS NULL AND settled_at IS NULL
+        WHEN 0 THEN ready IS NOT NULL AND ready IN (0, 1)
+                AND runner IS NULL AND lease_until IS NULL AND settled_at IS NULL AND NOT cancel_requested
+        WHEN 2 THEN ready IS NOT NULL AND ready IN (0, 1) AND retry_count + lost > 0
+                AND runner IS NULL AND lease_until IS NULL AND settled_at IS NULL AND NOT cancel_requested
+        WHEN 3 THEN settled_at IS NOT NULL
+                AND ready IS NULL AND runner IS NULL AND lease_until IS NULL AND NOT cancel_requested
+        WHEN 5 THEN settled_at IS NOT NULL
+                AND ready IS NULL AND runner IS NULL AND lease_until IS NULL AND NOT cancel_requested
+        ELSE FALSE END)
 ) STRICT;
 
 CREATE INDEX jobs_ready ON jobs (queue, priority DESC, position, id) WHERE ready = 1 AND lost = 0;     -- claim
