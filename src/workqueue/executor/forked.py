@@ -7,7 +7,7 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
-depth = 0
+depth: int = 0
 """How many forks lie between this process and the one that imported this; to ask the system for the pid costs more."""
 
 
