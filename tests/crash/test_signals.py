@@ -184,7 +184,7 @@ for _ in range(25):
     os.close(reading)
     os.close(writing)
 done.set()
-print(len(queue.jobs(name="child")), queue.check())
+print(len(queue.jobs(name="child")), queue.check(), flush=True)
 os._exit(0)
 """
 
