@@ -9,8 +9,10 @@ import pytest
 from prove.clock import FakeClock
 from workqueue import Queue, StoreUnavailable
 from workqueue.job import NewJob
+from workqueue.store.contract import Durability
 from workqueue.store.sqlite import connection as connection_module
 from workqueue.store.sqlite import database as database_module
+from workqueue.store.sqlite import handles as handles_module
 from workqueue.store.sqlite.engine import SqliteStore
 
 from support import SECOND
@@ -57,6 +59,36 @@ def test_a_lock_that_is_never_given_back_is_an_error_that_says_so(tmp_path, monk
         other.close()
         assert queue.push("n")
         assert queue.size().waiting == 1
+
+
+def test_opening_waits_for_who_is_committing(tmp_path, monkeypatch):
+    """Without a WAL the file is busy for readers too while somebody commits; to open it is to read it."""
+    waits = threading.Event()
+    Queue(tmp_path / "jobs.db", durability="conservative").close()
+    other = sqlite3.connect(tmp_path / "jobs.db", isolation_level=None, check_same_thread=False)
+    connect = handles_module.sqlite.connect
+
+    def connect_and_meet_a_commit(path: str, durability: Durability) -> sqlite3.Connection:
+        connection = connect(path, durability)
+        other.execute("BEGIN EXCLUSIVE")
+        return connection
+
+    def is_busy(error: sqlite3.Error) -> bool:
+        waits.set()
+        return True
+
+    monkeypatch.setattr(handles_module.sqlite, "connect", connect_and_meet_a_commit)
+    monkeypatch.setattr(connection_module, "is_busy", is_busy)
+    opened: list[Queue] = []
+    opener = threading.Thread(target=lambda: opened.append(Queue(tmp_path / "jobs.db", durability="conservative")))
+    opener.start()
+    assert waits.wait(10)
+    monkeypatch.setattr(handles_module.sqlite, "connect", connect)
+    other.execute("COMMIT")
+    other.close()
+    opener.join(30)
+    assert opened[0].push("n")
+    opened[0].close()
 
 
 def test_the_time_of_a_write_is_that_at_which_it_had_its_turn(tmp_path, monkeypatch):

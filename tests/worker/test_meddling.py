@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import os
 import sys
 import threading
 
 import pytest
-from workqueue import Backoff, JobStatus, Queue, UsageError
+from workqueue import Backoff, JobStatus, Queue, Size, UsageError
 
 
 class Vague(Exception):
@@ -137,6 +138,21 @@ def test_a_tracer_that_raises_once_the_handler_is_over(path):
         return None
 
     play(path, Sync(traces=lambda ctx, job: sys.settrace(tracer)))
+
+
+def test_an_exception_thrown_into_an_idle_thread_costs_no_job(path):
+    """The well-known timeout for threads, when it comes after its job has ended."""
+    idents: list[int] = []
+    with Queue(path, Sync(notes=lambda ctx, job: idents.append(threading.get_ident()))) as queue:
+        queue.push("notes")
+        assert queue.wait_idle(10)
+        throw = ctypes.pythonapi.PyThreadState_SetAsyncExc
+        assert throw(ctypes.c_ulong(idents[0]), ctypes.py_object(TimeoutError)) == 1
+        for _ in range(3):
+            queue.push("good")
+        assert queue.wait_idle(10)
+        assert queue.worker.ran == ["notes", "good", "good", "good"]
+        assert queue.size() == Size(0, 0)
 
 
 @BOTH

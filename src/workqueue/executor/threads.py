@@ -28,7 +28,10 @@ class ThreadExecutor:
         self._handler = handler
         self._enough = enough
         self._ready = ready
-        self._inbox: queue.SimpleQueue[Context | None] = queue.SimpleQueue()
+        # One call for each context in the inbox. An exception thrown into an idle thread (the well-known timeout for
+        # threads, when it comes late) costs what its next `get` gives: a call, which is made again, and not a job.
+        self._calls: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._inbox: deque[Context] = deque()
         self._done: deque[tuple[Context, Outcome]] = deque()
         self._unstarted: deque[Context] = deque()
         self._signalled = self._pressed = False
@@ -43,7 +46,8 @@ class ThreadExecutor:
 
     def submit(self, contexts: Iterable[Context]) -> None:
         for context in contexts:
-            self._inbox.put(context)
+            self._inbox.append(context)
+            self._calls.put(True)
 
     def collect(self) -> list[tuple[Context, Outcome]]:
         self._signalled = self._pressed = False  # before taking: who appends from now on rings again
@@ -54,7 +58,7 @@ class ThreadExecutor:
         return len(self._done)
 
     def is_pressing(self) -> bool:
-        return self._inbox.empty() or len(self._done) >= self._enough
+        return not self._inbox or len(self._done) >= self._enough
 
     def halt(self) -> None:
         self._halted = True
@@ -63,18 +67,16 @@ class ThreadExecutor:
         unstarted = [self._unstarted.popleft() for _ in range(len(self._unstarted))]
         while True:
             try:
-                context = self._inbox.get_nowait()
-            except queue.Empty:
+                unstarted.append(self._inbox.popleft())
+            except IndexError:
                 return unstarted
-            if context is not None:
-                unstarted.append(context)
 
     def interrupt(self, context: Context) -> None:
         context.abandoned = True
 
     def close(self) -> None:
         for _ in self._threads:
-            self._inbox.put(None)
+            self._calls.put(False)
 
     def owns_current_thread(self) -> bool:
         return threading.current_thread() in self._threads
@@ -83,12 +85,21 @@ class ThreadExecutor:
         context: Context | None = None
         while True:
             try:
-                while (context := self._inbox.get()) is not None:
-                    self._run(context)
+                while self._calls.get():
+                    context = self._take()
+                    if context is not None:
+                        self._run(context)
                 return
             except BaseException as error:  # noqa: BLE001 - thrown into this thread after a handler's end, or by its tracer
+                self._calls.put(True)
                 if context is not None:  # the runner takes the first word on it only
                     self._deliver(context, of_exception(context, error))
+
+    def _take(self) -> Context | None:
+        try:
+            return self._inbox.popleft()
+        except IndexError:  # taken back, or called twice
+            return None
 
     def _run(self, context: Context) -> None:
         if self._halted:

@@ -162,12 +162,13 @@ class Handles:
 
     def _prepare(self, writer: sqlite3.Connection) -> None:
         """Make or migrate the schema, and note which log this is."""
-        if schema.version(writer) < schema.VERSION:
+        # Without a log, a reader finds the file busy while another process commits, or rolls back for one that died.
+        if patiently(lambda: schema.version(writer)) < schema.VERSION:
             patiently(lambda: writer.execute("BEGIN IMMEDIATE"))
             schema.recognise(writer, self.path)
             schema.migrate(writer, made_by=f"sqlite {sqlite3.sqlite_version}", now=self._clock())
             writer.execute("COMMIT")
-        writer.execute(schema.SQL["objects"]).fetchone()  # the first read opens the WAL
+        patiently(lambda: writer.execute(schema.SQL["objects"]).fetchone())  # the first read opens the WAL
         self._wal = self._wal_identity()
 
     def wal_bytes(self) -> int:
