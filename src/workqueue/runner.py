@@ -43,7 +43,9 @@ log = Log("workqueue.runner")
 
 _AHEAD_SECONDS: Final = 0.1  # of work claimed ahead; more would be kept from other runners, and blamed if this one dies
 _GATHER_SECONDS: Final = 0.005  # that outcomes wait for company while there is still work to run
-_LOOK_SECONDS: Final = 0.1  # between looks for cancelled or lost jobs, when woken more often
+_LOOK_SECONDS: Final = (
+    0.2  # between looks for cancelled or lost jobs; what is claimed and done sooner is not looked for
+)
 _LONGEST_PAUSE: Final = 5.0  # seconds between tries while the store is away
 _NEVER: Final = float("inf")
 _LAST_TRIES: Final = timedelta(seconds=10)  # for settling at the end, when the store is away
@@ -202,7 +204,7 @@ class Runner:
         for context, outcome in done:
             busy += context.ended_at - context.started_at
             self._finish(context, outcome)
-        self._pace += 0.3 * (busy / len(done) - self._pace)
+        self._pace += (1 - 0.7 ** len(done)) * (busy / len(done) - self._pace)
 
     def _finish(self, context: Context, outcome: Outcome) -> None:
         job_id = context.claim.job.id
@@ -287,7 +289,8 @@ class Runner:
 
     def _look_after(self) -> None:
         now = time.monotonic()
-        if self._in_hand and now >= self._next_look:
+        oldest = next(iter(self._in_hand.values()), None)
+        if oldest is not None and now >= max(self._next_look, oldest.claimed_at + _LOOK_SECONDS):
             self._next_look = now + _LOOK_SECONDS
             self._hear(self._store.held(self._id), now)
 

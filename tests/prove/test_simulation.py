@@ -123,7 +123,10 @@ def the_dead_go_unseen(patch: pytest.MonkeyPatch) -> None:
         pytest.param(without("complete", "AND attempt = :attempt"), 2, {"I3", "I4"}, id="completed by a late runner"),
         pytest.param(without("settle", "AND jobs.attempt = s.attempt"), 27, {"I3", "I4"}, id="settled late"),
         pytest.param(
-            without("settle", "AND (s.lease IS NULL OR jobs.lease_until = s.lease)"), 221, {"S6"}, id="rescued for good"
+            without("settle", "AND (s.lease IS NULL OR jobs.lease_until = s.lease)"),
+            1901,
+            {"S6"},
+            id="rescued for good",
         ),
         pytest.param(without("claim", "AND lost = 0"), 26, {"S4"}, id="a suspect in company"),
         pytest.param(without("claim", "priority DESC, "), 18, {"I12"}, id="no priority"),

@@ -28,8 +28,9 @@ class ThreadExecutor:
         self._handler = handler
         self._enough = enough
         self._ready = ready
-        # One call for each context in the inbox. An exception thrown into an idle thread (the well-known timeout for
-        # threads, when it comes late) costs what its next `get` gives: a call, which is made again, and not a job.
+        # A call wakes an idle thread, which then works until the inbox is empty. An exception thrown into an idle
+        # thread (the well-known timeout for threads, when it comes late) costs what its next `get` gives: a call, which
+        # is made again, and not a job.
         self._calls: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._inbox: deque[Context] = deque()
         self._done: deque[tuple[Context, Outcome]] = deque()
@@ -45,8 +46,9 @@ class ThreadExecutor:
             thread.start()
 
     def submit(self, contexts: Iterable[Context]) -> None:
-        for context in contexts:
-            self._inbox.append(context)
+        contexts = list(contexts)
+        self._inbox.extend(contexts)
+        for _ in range(min(len(contexts), len(self._threads))):
             self._calls.put(True)
 
     def collect(self) -> list[tuple[Context, Outcome]]:
@@ -86,8 +88,7 @@ class ThreadExecutor:
         while True:
             try:
                 while self._calls.get():
-                    context = self._take()
-                    if context is not None:
+                    while (context := self._take()) is not None:
                         self._run(context)
                 return
             except BaseException as error:  # noqa: BLE001 - thrown into this thread after a handler's end, or by its tracer
@@ -98,7 +99,7 @@ class ThreadExecutor:
     def _take(self) -> Context | None:
         try:
             return self._inbox.popleft()
-        except IndexError:  # taken back, or called twice
+        except IndexError:
             return None
 
     def _run(self, context: Context) -> None:

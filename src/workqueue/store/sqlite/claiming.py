@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from datetime import timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -46,34 +46,68 @@ class Horizon(msgspec.Struct, frozen=True):
     suspects: bool
     next_run_at: int | None
 
+    def is_due(self, now: int) -> bool:
+        """Say whether a job that waited for its time may run now, and was not promoted yet."""
+        return self.next_run_at is not None and self.next_run_at <= now
+
     def turn(self, claims: list[Claim], refused: list[Claim], now: int) -> Turn:
         due = None if self.next_run_at is None else timedelta(microseconds=max(0, self.next_run_at - now))
         return Turn(claims, refused, self.suspects, due)
 
 
-def horizon(connection: sqlite3.Connection, want: Want | None) -> Horizon:
+class _Line(NamedTuple):
+    """The front of a queue. blob: the data of its rows, one after another; ahead: what stands beside and behind."""
+
+    rows: list[_Row]
+    blob: bytes
+    ahead: Horizon
+
+
+def horizon(connection: sqlite3.Connection, want: Want) -> Horizon:
     """Look ahead in the wanted queue."""
-    if want is None:
-        return Horizon(ready=False, suspects=False, next_run_at=None)
     ready, suspects, next_run_at = connection.execute(SQL["horizon"], {"queue": want.queue}).fetchone()
     return Horizon(ready=bool(ready), suspects=bool(suspects), next_run_at=next_run_at)
 
 
-def promote(connection: sqlite3.Connection, now: int, want: Want) -> bool:
-    """Make what has become due claimable; say whether there may be more of it than one transaction should move."""
-    row = {"queue": want.queue, "now": now, "limit": _PROMOTE}
-    return connection.execute(SQL["promote"], row).rowcount == _PROMOTE
+def claim(
+    connection: sqlite3.Connection, now: int, want: Want, backoffs: dict[int, Backoff]
+) -> tuple[list[Claim], Horizon] | None:
+    """Lease what is wanted to the runner, and say what else there is.
+
+    Gives None when so much has become due that one transaction should not move it all: commit, and come again; the best
+    of what is due can only be known once all of it stands in line. backoffs: the stored rules by id, added to as they
+    are met.
+    """
+    line = _look(connection, want)
+    if line.ahead.is_due(now):
+        if _promote(connection, now, want) == _PROMOTE:
+            return None
+        line = _look(connection, want)
+    claims = _lease(connection, now, want, line, backoffs)
+    return claims, horizon(connection, want) if want.alone and claims else line.ahead
 
 
-def claim(connection: sqlite3.Connection, now: int, want: Want, backoffs: dict[int, Backoff]) -> list[Claim]:
-    """Lease what is wanted to the runner. backoffs: the stored rules by id, added to as they are met."""
+def _look(connection: sqlite3.Connection, want: Want) -> _Line:
     statement = SQL["claim_alone"] if want.alone else SQL["claim"]
-    found = {"queue": want.queue, "limit": 1 if want.alone else want.limit}
-    rows_json, blob = connection.execute(statement, found).fetchone()
+    limit = 1 if want.alone else want.limit
+    found = connection.execute(statement, {"queue": want.queue, "limit": limit}).fetchone()
+    rows_json, blob, suspects, next_run_at = found
     rows = _rows.decode(rows_json)
-    if not rows:
+    return _Line(rows, blob, Horizon(ready=bool(rows), suspects=bool(suspects), next_run_at=next_run_at))
+
+
+def _promote(connection: sqlite3.Connection, now: int, want: Want) -> int:
+    """Make what has become due claimable, up to a limit; give how many."""
+    return connection.execute(SQL["promote"], {"queue": want.queue, "now": now, "limit": _PROMOTE}).rowcount
+
+
+def _lease(
+    connection: sqlite3.Connection, now: int, want: Want, line: _Line, backoffs: dict[int, Backoff]
+) -> list[Claim]:
+    """Mark what stands in front as claimed, and build the claims."""
+    if not line.rows:
         return []
-    rows, large = _large(connection, rows)
+    rows, large = _large(connection, line.rows)
     lease_until = now + micros(want.lease)
     columns = {
         "ids": _encode([row.id for row in rows]).decode(),
@@ -88,7 +122,7 @@ def claim(connection: sqlite3.Connection, now: int, want: Want, backoffs: dict[i
         if row.size is None:
             data = large[row.id]
         else:
-            data = blob[offset : offset + row.size]
+            data = line.blob[offset : offset + row.size]
             offset += row.size
         rule = rules.get(row.backoff)
         if rule is None:

@@ -173,7 +173,7 @@ class Database:
                         path=self.path,
                     )
                 self._ring(runners)
-                large = self._handles.wal_bytes() > sqlite.LOG_LIMIT
+                large = self._handles.log_bytes() > sqlite.LOG_LIMIT
                 self._unsaved_pages += _CHECKPOINT_PAGES if large else 8
             except BaseException as error:
                 if _is_full(error) or isinstance(error, QueueFull):

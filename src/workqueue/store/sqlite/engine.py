@@ -23,7 +23,7 @@ from workqueue.store.contract import Beat, Bell, Durability, Find, Overview, Tra
 from workqueue.store.guest import GuestTransaction
 from workqueue.store.sqlite import inspection
 from workqueue.store.sqlite.bell import SocketBell
-from workqueue.store.sqlite.claiming import Horizon, claim, horizon, promote
+from workqueue.store.sqlite.claiming import Horizon, claim, horizon
 from workqueue.store.sqlite.connection import disk_in_our_words
 from workqueue.store.sqlite.database import Database
 from workqueue.store.sqlite.pushing import alike, insert
@@ -32,6 +32,7 @@ from workqueue.store.sqlite.settling import SomeRefusedError, complete, settle_a
 from workqueue.store.sqlite.shared import give_up, open_database
 
 _CLEAN: Final = 5000
+_NOTHING: Final = Horizon(ready=False, suspects=False, next_run_at=None)
 
 log = Log("workqueue.store")
 _encode = msgspec.json.encode
@@ -110,8 +111,10 @@ class SqliteStore:
     def turn(self, settlements: Sequence[Settlement], want: Want | None) -> Turn:
         database = self._db()
         if not settlements:
+            if want is None:
+                return _NOTHING.turn([], [], database.clock())
             ahead = database.read(lambda connection: horizon(connection, want))
-            if want is None or not _may_claim(ahead, want, database.clock()):
+            if not _may_claim(ahead, want, database.clock()):
                 return ahead.turn([], [], database.clock())
 
         def work(connection: sqlite3.Connection, now: int, *, one_by_one: bool) -> tuple[Turn, bool]:
@@ -121,9 +124,9 @@ class SqliteStore:
             else:
                 settle_all(connection, now, settlements)
             database.wake({settlement.claim.job.queue for settlement in settlements if settlement.to in WAITING})
-            promoting = want is not None and promote(connection, now, want)
-            claims = claim(connection, now, want, self._backoffs) if want is not None and not promoting else []
-            return horizon(connection, want).turn(claims, refused, now), promoting
+            found = None if want is None else claim(connection, now, want, self._backoffs)
+            claims, ahead = found or ([], _NOTHING)
+            return ahead.turn(claims, refused, now), want is not None and found is None
 
         def landed(connection: sqlite3.Connection, result: tuple[Turn, bool]) -> bool:
             # One of what was written tells for the whole: a transaction lasts or does not.
@@ -137,7 +140,7 @@ class SqliteStore:
             result, promoting = database.write(lambda c, now: work(c, now, one_by_one=False), landed)
         except SomeRefusedError:
             result, promoting = database.write(lambda c, now: work(c, now, one_by_one=True), landed)
-        if promoting:  # the best of what is due can only be known once all of it stands in line
+        if promoting:
             later = self.turn([], want)
             return Turn(later.claims, result.refused, later.suspects, later.next_due)
         return result
@@ -366,8 +369,7 @@ class SqliteStore:
 
 
 def _may_claim(ahead: Horizon, want: Want, now: int) -> bool:
-    due = ahead.next_run_at is not None and ahead.next_run_at <= now
-    return due or (ahead.suspects if want.alone else ahead.ready)
+    return ahead.is_due(now) or (ahead.suspects if want.alone else ahead.ready)
 
 
 def _holds(connection: sqlite3.Connection, claim: Claim) -> bool:

@@ -5,7 +5,6 @@ Four of them, each opened when it is first needed: one writes, one reads, one is
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 from collections.abc import Callable, Generator
@@ -19,6 +18,7 @@ from workqueue.store.contract import Durability
 from workqueue.store.sqlite import connection as sqlite
 from workqueue.store.sqlite import location, schema
 from workqueue.store.sqlite.connection import patiently, translated
+from workqueue.store.sqlite.log_file import LogFile
 
 Authoriser: TypeAlias = Callable[..., int]
 log = Log("workqueue.store")
@@ -39,7 +39,7 @@ class Handles:
         self._guest: sqlite3.Connection | None = None
         self._checkpointer: sqlite3.Connection | None = None
         self._file: location.Identity | None = None
-        self._wal: location.Identity | None = None
+        self._log: LogFile | None = None
 
     def writer(self) -> sqlite3.Connection:
         """Give the connection that writes; opening it makes or migrates the schema."""
@@ -98,10 +98,10 @@ class Handles:
                 "was written since is in the old file",
                 path=self.path,
             )
-        if self._wal is None:
-            self._wal = self._wal_identity()
+        if self._log is None:
+            self._log = self._open_log()
             return True
-        if location.identity(self._wal_path) == self._wal:
+        if self._log.is_in_place():
             return True
         log.critical(
             "the write-ahead log of %s was removed under us: some code of this process has opened and closed the "
@@ -112,7 +112,7 @@ class Handles:
 
     def reopen(self) -> sqlite3.Connection:
         """Open all anew after a commit of unknown fate, so that what can be seen afterwards lasts."""
-        if self._wal is None or location.identity(self._wal_path) != self._wal:
+        if self._log is None or not self._log.is_in_place():
             self.close()
             writer = self._open()
         else:
@@ -130,6 +130,7 @@ class Handles:
         with self.reading:
             for connection in self._forget():
                 _close(connection)
+            self._close_log()
 
     def _forget(self) -> list[sqlite3.Connection]:
         known = [self._reader, self._guest, self._checkpointer, self._writer]
@@ -169,17 +170,25 @@ class Handles:
             schema.migrate(writer, made_by=f"sqlite {sqlite3.sqlite_version}", now=self._clock())
             writer.execute("COMMIT")
         patiently(lambda: writer.execute(schema.SQL["objects"]).fetchone())  # the first read opens the WAL
-        self._wal = self._wal_identity()
+        self._close_log()
+        self._log = self._open_log()
 
-    def wal_bytes(self) -> int:
-        """Give the size of the log's file; it stays as large as it ever was when the log begins anew."""
+    def log_bytes(self) -> int:
+        """Give the size of the log's file; 0 when there is none."""
+        return 0 if self._log is None else self._log.size()
+
+    def _open_log(self) -> LogFile | None:
+        if self._durability == "conservative":
+            return None
         try:
-            return os.stat(self._wal_path).st_size
+            return LogFile(self._wal_path)
         except FileNotFoundError:
-            return 0
+            return None
 
-    def _wal_identity(self) -> location.Identity | None:
-        return None if self._durability == "conservative" else location.identity(self._wal_path)
+    def _close_log(self) -> None:
+        if self._log is not None:
+            self._log.close()
+            self._log = None
 
 
 def _close(connection: sqlite3.Connection) -> None:

@@ -42,17 +42,21 @@ UPDATE jobs SET ready = 1
  WHERE id IN (SELECT id FROM jobs WHERE queue = :queue AND ready = 0 AND run_at <= :now ORDER BY run_at LIMIT :limit);
 
 -- name: claim
--- Served by jobs_ready, in its order.
+-- Served by jobs_ready, in its order. With it comes what stands in the queue beside: suspects, and the next for later.
 SELECT json_group_array(json_array(id, name, attempt + 1, retry_count, lost, priority, run_at, pushed_at, backoff, size)),
-       CAST(group_concat(data, '') AS BLOB)
+       CAST(group_concat(data, '') AS BLOB),
+       EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 1 AND lost > 0),
+       (SELECT min(run_at) FROM jobs WHERE queue = :queue AND ready = 0)
   FROM (SELECT id, name, attempt, retry_count, lost, priority, run_at, pushed_at, backoff, data, length(data) AS size
           FROM jobs WHERE queue = :queue AND ready = 1 AND lost = 0
          ORDER BY priority DESC, position, id LIMIT :limit);
 
 -- name: claim_alone
--- Served by jobs_suspect.
+-- The same, served by jobs_suspect.
 SELECT json_group_array(json_array(id, name, attempt + 1, retry_count, lost, priority, run_at, pushed_at, backoff, size)),
-       CAST(group_concat(data, '') AS BLOB)
+       CAST(group_concat(data, '') AS BLOB),
+       EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 1 AND lost > 0),
+       (SELECT min(run_at) FROM jobs WHERE queue = :queue AND ready = 0)
   FROM (SELECT id, name, attempt, retry_count, lost, priority, run_at, pushed_at, backoff, data, length(data) AS size
           FROM jobs WHERE queue = :queue AND ready = 1 AND lost > 0
          ORDER BY priority DESC, position, id LIMIT :limit);
