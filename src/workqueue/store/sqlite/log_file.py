@@ -18,6 +18,7 @@ class LogFile:
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._file = -1
         try:
             self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -39,7 +40,13 @@ class LogFile:
         return os.lseek(self._file, 0, os.SEEK_END)
 
     def close(self) -> None:
-        os.close(self._file)
+        """Safe to call twice; a log that nobody has any more closes itself, as SQLite's connections do."""
+        file, self._file = self._file, -1
+        if file >= 0:
+            os.close(file)
+
+    def __del__(self) -> None:
+        self.close()
 
     def _present_name(self) -> str:
         """Give the path as the kernel knows it; that of a file that was removed ends with ` (deleted)`."""
