@@ -17,3 +17,19 @@ class RecoverableWorkerError(WorkqueueError):
     def __init__(self, message: str = "", delay: timedelta | float | None = None) -> None:
         super().__init__(message)
         self.delay = None if delay is None else as_duration(delay, "delay")
+
+
+class Snooze(WorkqueueError):
+    """Raised by a worker: run this job again after `delay` (a timedelta, or seconds). It counts nowhere."""
+
+    def __init__(self, delay: timedelta | float) -> None:
+        super().__init__(f"snoozed for {delay}")
+        self.delay = as_duration(delay, "delay")
+
+
+class Cancel(WorkqueueError):
+    """Raised by a worker: this job is not to be done any more; it ends as cancelled, for this reason."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from typing import Final, Protocol
+from datetime import timedelta
+from typing import Final, Literal, Protocol
+
+import msgspec
 
 from workqueue.context import Context
 from workqueue.errors import InvalidOption
@@ -12,10 +15,23 @@ from workqueue.job import Job
 _MOST_THREADS: Final = 1000
 
 
+class Handling(msgspec.Struct, frozen=True):
+    """How one job is to be run. timeout: after so long its attempt is over.
+
+    thread: `do_work` on a thread of its own. loop: the coroutine that `do_work` gives, on the event loop. child: in a
+    child process, by the `do_work` of the object that `entry` names, "module:attribute.attribute", importable there.
+    """
+
+    kind: Literal["thread", "loop", "child"] = "thread"
+    timeout: timedelta | None = None
+    entry: str = ""
+
+
 class Worker(Protocol):
     """What runs jobs. Returning is success, RecoverableWorkerError asks for another try, any other exception fails.
 
-    `do_work` may be `async def`. Calls come from the runner's threads (or its event loop), `concurrency` at once.
+    `do_work` may be `async def`. Calls come from the runner's threads (or its event loop), `concurrency` at once. A
+    worker that also has `handling(job) -> Handling` says for each job how it is to be run.
     """
 
     def id(self) -> str: ...

@@ -57,7 +57,7 @@ def settle_all(connection: sqlite3.Connection, now: int, settlements: Sequence[S
             s.claim.job.attempt,
             s.claim.lease_until if s.losses else None,
             s.to,
-            later(now, s.delay) if s.failures or s.losses else None,
+            None if s.delay is None else later(now, s.delay),
             s.failures,
             s.losses,
             s.error,
