@@ -119,6 +119,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     rate: Lane | None = None
     order: str | None = None
     batch: int | None = None
+    followed: bool = False
     follows: int | None = None
     follows_batch: int | None = None
     into: str | None = None

@@ -45,6 +45,15 @@ def encode(value: object, *, limit: int = DEFAULT_LIMIT) -> bytes:
     return data
 
 
+def with_member(data: bytes, name: str, value: bytes) -> bytes:
+    """Give the JSON object `data` with one member more, or in place of an old one; `value` is JSON itself.
+
+    Raises InvalidPayload when `data` is no JSON object.
+    """
+    members = decode(data, dict[str, msgspec.Raw])
+    return _encoder.encode(members | {name: msgspec.Raw(value)})
+
+
 def as_bytes(data: object) -> bytes:
     """Give `data` as plain bytes. Raises InvalidPayload when it is no kind of bytes."""
     if not isinstance(data, bytes | bytearray | memoryview):

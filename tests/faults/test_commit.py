@@ -317,7 +317,7 @@ def test_what_fails_inside_a_transaction_is_an_error_of_ours(
     def broken(*_: object) -> list[int]:
         raise sqlite_error(sqlite3.SQLITE_IOERR)
 
-    monkeypatch.setattr("workqueue.store.sqlite.engine.insert", broken)
+    monkeypatch.setattr("workqueue.store.sqlite.engine.store", broken)
     with pytest.raises(StoreUnavailable), store.transaction():  # noqa: PT012 - the push is what raises
         push(store)
 

@@ -14,6 +14,8 @@ from workqueue.store.memory.rows import Row
 _RULES: Final[dict[str, Callable[[Row], bool]]] = {
     "is completed and still here": lambda row: row.job.status is JobStatus.COMPLETED,
     "is ready without waiting": lambda row: row.ready and not row.waits(),
+    "is kept back without being due": lambda row: row.kept is not None and not row.is_due_now(),
+    "follows others without waiting": lambda row: row.following and not row.waits(),
     "does not fit its runner": lambda row: bool(row.runner) is not row.runs(),
     "does not fit its settled_at": lambda row: (row.job.settled_at is None) is (row.job.status in FINAL),
     "is to be cancelled without running": lambda row: row.job.cancel_requested and not row.runs(),
