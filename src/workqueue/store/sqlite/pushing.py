@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Final, NamedTuple, TypeAlias, cast
 
 import msgspec
@@ -26,16 +27,30 @@ class Stored(NamedTuple):
 
 
 def store(connection: sqlite3.Connection, now: int, batches: Sequence[tuple[int, Sequence[NewJob]]]) -> Stored:
-    """Store batches of alike jobs, each with its backoff."""
+    """Store batches of alike jobs, each with its backoff: all, or none when it raises, in a caller's transaction too."""
     stored = Stored([], [])
-    for backoff, batch in batches:
-        if is_special(batch[0]):
-            _insert_special(connection, now, backoff, batch, stored)
-        else:
-            ids = _insert(connection, now, backoff, batch)
-            stored.ids.extend(ids)
-            stored.new.append((ids[-1], batch[-1].queue))
+    with _all_or_none(connection) if any(is_special(batch[0]) for _, batch in batches) else nullcontext():
+        for backoff, batch in batches:
+            if is_special(batch[0]):
+                _insert_special(connection, now, backoff, batch, stored)
+            else:
+                ids = _insert(connection, now, backoff, batch)
+                stored.ids.extend(ids)
+                stored.new.append((ids[-1], batch[-1].queue))
     return stored
+
+
+@contextmanager
+def _all_or_none(connection: sqlite3.Connection) -> Generator[None]:
+    connection.execute(SQL["begin_push"])
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:  # a full disk has rolled back all of it
+            connection.execute(SQL["undo_push"])
+            connection.execute(SQL["end_push"])
+        raise
+    connection.execute(SQL["end_push"])
 
 
 def is_special(job: NewJob) -> bool:

@@ -536,3 +536,12 @@ SELECT EXISTS (SELECT 1 FROM terms
     OR EXISTS (SELECT 1 FROM progress WHERE NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.id = progress.job))
     OR EXISTS (SELECT 1 FROM terms AS t WHERE t.queue = :queue AND t.kept_by = 4
                   AND NOT EXISTS (SELECT 1 FROM pauses AS p WHERE p.queue = t.queue AND p.name = t.name));
+
+-- name: begin_push
+SAVEPOINT workqueue_push;
+
+-- name: undo_push
+ROLLBACK TO workqueue_push;
+
+-- name: end_push
+RELEASE workqueue_push;
