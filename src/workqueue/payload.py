@@ -143,7 +143,7 @@ def with_member(data: bytes, name: str, value: bytes) -> bytes:
     """
     try:
         members = _members.decode(data)
-        members[name] = _raw.decode(value)
+        members[name] = _raw.decode(value.decode())  # as text, or its bytes would not be looked at
         return _encoder.encode(members)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise InvalidPayload(
