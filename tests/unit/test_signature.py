@@ -150,6 +150,11 @@ def test_a_nan_never_becomes_a_null(kwargs, path):
     assert caught.value.path == path
 
 
+def test_a_null_beside_a_key_that_is_no_text_is_no_fault():
+    read = signature(lambda x: None)
+    assert read.encode(({date(2026, 1, 31): None},), {}) == b'{"x":{"2026-01-31":null}}'
+
+
 def test_text_that_is_not_unicode_is_refused_in_paths_too():
     def read(path: Path) -> None: ...
 
