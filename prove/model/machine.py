@@ -155,7 +155,7 @@ class Engine:
         return self.note(pushed)
 
     def note(self, pushed: list[int]) -> list[int]:
-        new = [job_id for job_id in pushed if job_id not in self.ids]
+        new = list(dict.fromkeys(job_id for job_id in pushed if job_id not in self.ids))
         assert new == sorted(new)
         assert not self.ids or not new or new[0] > max(self.ids)
         self.ids += new
@@ -174,7 +174,10 @@ class Engine:
         return msgspec.structs.replace(claim, job=self.job(claim.job), runner=self.runners.index(claim.runner))
 
     def own(self, claim: Claim) -> Claim:
-        job = msgspec.structs.replace(claim.job, id=self.id_of(claim.job.id))
+        terms = claim.job.terms
+        if terms is not None and terms.follows is not None:
+            terms = msgspec.structs.replace(terms, follows=self.id_of(terms.follows))
+        job = msgspec.structs.replace(claim.job, id=self.id_of(claim.job.id), terms=terms)
         return msgspec.structs.replace(claim, job=job, runner=self.runners[claim.runner])
 
     def turn(self, turn: Turn) -> Turn:

@@ -20,12 +20,14 @@ def claim(rows: Rows, keeping: Keeping, want: Want, now: int) -> list[Claim]:
     gate = keeping.gate(want.queue, now)
     claimed: list[Row] = []
     while best := _best(rows, want)[: limit - len(claimed)]:
-        started = [row for row in best if not _is_over(keeping, gate, row, now) and _may_start(rows, gate, row)]
+        alive = [row for row in best if not (gate.is_expired(row.job.terms) and keeping.expire(row, now))]
+        started = [row for row in alive if _may_start(rows, gate, row)]
         for row in started:
             rows.change(row).lease(want.runner, now + micros(want.lease))
         claimed += started
         keeping.let_others_come(want.queue, gate)
     keeping.note_starts(want.queue, gate, claimed, now)
+    claimed.sort(key=Row.order)
     # What is claimed to be run does not carry the last error along, as in every engine.
     return [row.claim(msgspec.structs.replace(row.job, message=""), now) for row in claimed]
 
@@ -39,10 +41,6 @@ def _promote(rows: Rows, queue: str, now: int) -> None:
 def _best(rows: Rows, want: Want) -> list[Row]:
     line = (row for row in rows.of(want.queue) if row.stands_in_line() and bool(row.job.lost) == want.alone)
     return sorted(line, key=Row.order)
-
-
-def _is_over(keeping: Keeping, gate: Gate, row: Row, now: int) -> bool:
-    return gate.is_expired(row.job.terms) and keeping.expire(row, now)
 
 
 def _may_start(rows: Rows, gate: Gate, row: Row) -> bool:

@@ -124,7 +124,7 @@ class MemoryStore:
             self._keeping.stop(row)
             self._ring({row.job.queue})
         else:
-            status = JobStatus.COMPLETED if settlement.to is JobStatus.COMPLETED else row.job.status
+            status = settlement.to if row.runs() else row.job.status  # it left, and was not changed before
             self._keeping.end(row, now, status, settlement.result)
         return True
 

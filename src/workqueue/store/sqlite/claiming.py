@@ -86,7 +86,14 @@ class _Gated:
                 break
             line = look(self._connection, self._want, limit - len(claims))
         self._write_down(claims)
-        return claims, horizon(self._connection, self._want.queue)
+        return self._in_order(claims), horizon(self._connection, self._want.queue)
+
+    def _in_order(self, claims: list[Claim]) -> list[Claim]:
+        """Sort them: who was let go while others were claimed may be better than those."""
+        by_id = {claim.job.id: claim for claim in claims}
+        ids = {"ids": msgspec.json.encode(list(by_id)).decode()}
+        found = self._connection.execute(SQL["in_order"], ids).fetchone()[0]
+        return [by_id[job] for job in msgspec.json.decode(found, type=list[int])]
 
     def _let_others_come(self) -> None:
         """Where a lane has room, because who was let go is kept back by something else, the next of it may come."""

@@ -378,6 +378,10 @@ UPDATE terms SET kept_by = NULL WHERE job IN (SELECT value FROM json_each(:ids))
 -- name: free_jobs
 UPDATE jobs SET ready = 1 WHERE ready = 2 AND id IN (SELECT value FROM json_each(:ids));
 
+-- name: in_order
+SELECT json_group_array(id) FROM (
+    SELECT id FROM jobs WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY priority DESC, position, id);
+
 -- name: start_terms
 UPDATE terms SET runs = 1 WHERE job IN (SELECT value FROM json_each(:ids));
 
