@@ -13,6 +13,7 @@ from unittest.mock import patch
 
 import workqueue.backoff
 import workqueue.context
+import workqueue.executor.deadlines
 import workqueue.executor.outcome
 import workqueue.executor.threads
 import workqueue.gathering
@@ -44,7 +45,9 @@ _TIMED = (
     workqueue.runner,
     workqueue.upkeep,
     workqueue.liveness,
+    workqueue.context,
     workqueue.executor.threads,
+    workqueue.executor.deadlines,
     workqueue.executor.outcome,
     workqueue.queue,
     workqueue.store.clock,
@@ -58,6 +61,7 @@ _THREADED = (
     workqueue.context,
     workqueue.queue,
     workqueue.executor.threads,
+    workqueue.executor.deadlines,
     workqueue.store.joining,
     workqueue.store.sqlite.database,
     workqueue.store.sqlite.handles,

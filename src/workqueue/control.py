@@ -1,8 +1,10 @@
-"""What a handler may raise to say how its job goes on."""
+"""What a handler may raise, and its retry policy answer, to say how its job goes on."""
 
 from __future__ import annotations
 
 from datetime import timedelta
+
+import msgspec
 
 from workqueue.duration import as_duration
 from workqueue.errors import WorkqueueError
@@ -33,3 +35,9 @@ class Cancel(WorkqueueError):
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """A retry policy's answer: try the job again, after `delay`, or else after its backoff."""
+
+    delay: timedelta | None = None

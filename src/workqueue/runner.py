@@ -30,6 +30,7 @@ from workqueue.context import Context
 from workqueue.errors import StoreError, WorkqueueError
 from workqueue.executor import Executor
 from workqueue.executor.loop import AsyncHandler, LoopExecutor
+from workqueue.executor.mixed import Children, HandlingWorker, MixedExecutor
 from workqueue.executor.outcome import of_exception
 from workqueue.executor.threads import Handler, ThreadExecutor
 from workqueue.job import Claim, JobStatus
@@ -52,7 +53,10 @@ _LAST_TRIES: Final = timedelta(seconds=10)  # for settling at the end, when the 
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """How a runner works; `Queue` checks the ranges."""
+    """How a runner works; `Queue` checks the ranges.
+
+    processes: child processes for isolated jobs; 0: one per CPU. max_jobs, max_memory (bytes): see `ChildExecutor`.
+    """
 
     queue: str
     batch_size: int
@@ -61,6 +65,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     lease: timedelta
     grace: timedelta
     archive: bool
+    processes: int = 0
+    max_jobs: int | None = None
+    max_memory: int | None = None
 
 
 class Runner:
@@ -129,6 +136,15 @@ class Runner:
     def _make_executor(self, handler: Handler | AsyncHandler) -> Executor:
         plan = self._plan
         enough = plan.batch_size
+        worker = getattr(handler, "__self__", None)  # a bound method knows whose it is
+        if hasattr(worker, "handling"):
+            return MixedExecutor(
+                cast("HandlingWorker", worker),
+                concurrency=plan.concurrency,
+                children=Children(plan.processes, plan.max_jobs, plan.max_memory),
+                enough=enough,
+                ready=self._bell.ring,
+            )
         if inspect.iscoroutinefunction(handler):
             return LoopExecutor(
                 cast("AsyncHandler", handler), concurrency=plan.concurrency, enough=enough, ready=self._bell.ring

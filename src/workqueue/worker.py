@@ -8,11 +8,11 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
-from workqueue.context import Context
+from workqueue.context import Context, Policy
 from workqueue.errors import InvalidOption
 from workqueue.job import Job
 
-_MOST_THREADS: Final = 1000
+MOST_THREADS: Final = 1000
 
 
 class Handling(msgspec.Struct, frozen=True):
@@ -20,11 +20,13 @@ class Handling(msgspec.Struct, frozen=True):
 
     thread: `do_work` on a thread of its own. loop: the coroutine that `do_work` gives, on the event loop. child: in a
     child process, by the `do_work` of the object that `entry` names, "module:attribute.attribute", importable there.
+    policy: asked where `do_work` has set none on the context: when its child died, or was killed at its timeout.
     """
 
     kind: Literal["thread", "loop", "child"] = "thread"
     timeout: timedelta | None = None
     entry: str = ""
+    policy: Policy | None = None
 
 
 class Worker(Protocol):
@@ -53,9 +55,10 @@ def checked_worker(worker: Worker, concurrency: int) -> Worker:
                 name="worker",
                 value=worker,
             )
-    if concurrency > _MOST_THREADS and not inspect.iscoroutinefunction(worker.do_work):
+    is_threaded = not inspect.iscoroutinefunction(worker.do_work) and not hasattr(worker, "handling")
+    if concurrency > MOST_THREADS and is_threaded:
         raise InvalidOption(
-            f"expected concurrency to be at most {_MOST_THREADS:,} for a worker that needs a thread for each job, got: "
+            f"expected concurrency to be at most {MOST_THREADS:,} for a worker that needs a thread for each job, got: "
             f"{concurrency}; make do_work `async def`, or start more processes",
             name="concurrency",
             value=concurrency,
