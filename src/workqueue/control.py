@@ -22,11 +22,15 @@ class RecoverableWorkerError(WorkqueueError):
 
 
 class Snooze(WorkqueueError):
-    """Raised by a worker: run this job again after `delay` (a timedelta, or seconds). It counts nowhere."""
+    """Raised by a worker: run this job again after `delay` (a timedelta, or seconds). It counts nowhere.
 
-    def __init__(self, delay: timedelta | float) -> None:
+    reason: becomes the job's message, if it is not empty.
+    """
+
+    def __init__(self, delay: timedelta | float, reason: str = "") -> None:
         super().__init__(f"snoozed for {delay}")
         self.delay = as_duration(delay, "delay")
+        self.reason = reason
 
 
 class Cancel(WorkqueueError):

@@ -56,7 +56,7 @@ def _outcome(context: Context, error: BaseException) -> Outcome:
         except InvalidOption as worse:
             return Raised(describe(worse), _traceback(error), duration)
     if isinstance(error, Snooze):
-        return Postponed(delay or timedelta(0))
+        return Postponed(delay or timedelta(0), _shortened(str(getattr(error, "reason", ""))))
     if isinstance(error, Cancel):
         return Cancelled(_shortened(str(getattr(error, "reason", ""))), duration)
     if context.cancel_requested and not isinstance(error, RecoverableWorkerError):
