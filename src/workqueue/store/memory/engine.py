@@ -26,6 +26,7 @@ from workqueue.store.joining import Opened, opened_by_us
 from workqueue.store.memory.inspection import broken_invariants, standing
 from workqueue.store.memory.rows import Row, Rows
 from workqueue.store.memory.runners import Runner
+from workqueue.store.memory.schedules import MemorySchedules
 from workqueue.store.memory.settling import held, settle
 
 _PATIENCE: Final = 30.0  # seconds that a verb waits for another thread's transaction
@@ -43,6 +44,7 @@ class MemoryStore:
         self._clock = clock
         self._lock = threading.RLock()
         self._rows = Rows()
+        self.schedules = MemorySchedules(self._turn, self.push)
         self._open: Opened | None = None
         self._to_ring: set[str] = set()  # by the open transaction
         self._last_id = 0
@@ -138,6 +140,7 @@ class MemoryStore:
             guest.execute("BEGIN")
             opened = self._open = Opened(self, guest, now)
             self._rows.begin()
+            self.schedules.begin()
             self._to_ring.clear()
             token = opened.join()
             transaction = GuestTransaction(guest)
@@ -154,6 +157,7 @@ class MemoryStore:
                 self._rows.commit()
             except BaseException:
                 self._rows.roll_back()
+                self.schedules.roll_back()
                 raise
             finally:
                 opened.leave(token)

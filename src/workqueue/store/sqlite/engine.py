@@ -26,7 +26,8 @@ from workqueue.store.sqlite.bell import SocketBell
 from workqueue.store.sqlite.claiming import Horizon, claim, horizon
 from workqueue.store.sqlite.connection import disk_in_our_words
 from workqueue.store.sqlite.database import Database
-from workqueue.store.sqlite.pushing import alike, insert
+from workqueue.store.sqlite.pushing import Pushing, alike, insert
+from workqueue.store.sqlite.schedules import SqliteSchedules
 from workqueue.store.sqlite.schema import SQL
 from workqueue.store.sqlite.settling import SomeRefusedError, complete, settle_all, settle_each
 from workqueue.store.sqlite.shared import give_up, open_database
@@ -65,6 +66,10 @@ class SqliteStore:
     # push
 
     def push(self, jobs: Sequence[NewJob]) -> list[int]:
+        return self._db().write(*self._pushing(jobs))
+
+    def _pushing(self, jobs: Sequence[NewJob]) -> Pushing:
+        """Give the work of a push, to be done in a write of its own or within another's, and how to see it landed."""
         database = self._db()
         database.refuse_pushes_when_full()
         batches = [(self._backoff_id(batch[0].backoff), batch) for batch in alike(jobs)]
@@ -86,7 +91,7 @@ class SqliteStore:
             return bool(ours or (given_out and not anyones))
 
         pushed_at: list[int] = []
-        return database.write(work, landed)
+        return work, landed
 
     def _backoff_id(self, backoff: Backoff) -> int:
         rule = (backoff.factor, backoff.jitter, backoff.min, backoff.max, backoff.expiration, backoff.limit)
@@ -255,6 +260,10 @@ class SqliteStore:
         return database.read(work)
 
     # people
+
+    @property
+    def schedules(self) -> SqliteSchedules:
+        return SqliteSchedules(self._db, self._pushing)
 
     def get(self, job_id: int) -> Job:
         job = self._db().read(lambda connection: inspection.get(connection, job_id))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeAlias, cast
 
 import msgspec
@@ -13,6 +13,10 @@ from workqueue.store.clock import later, micros
 from workqueue.store.sqlite.schema import SQL
 
 Columns: TypeAlias = dict[str, object]
+Pushing: TypeAlias = tuple[
+    Callable[[sqlite3.Connection, int], list[int]], Callable[[sqlite3.Connection, list[int]], bool]
+]
+"""What `Database.write` takes: the work, and whether it is in the file after a commit of unknown fate."""
 INLINE: Final = 1024  # bytes of data that stand in the job's own row
 
 
