@@ -235,9 +235,8 @@ INSERT INTO schedules (queue, name, spec, next_at) VALUES (:queue, :name, :spec,
 -- name: due_schedules
 SELECT name, next_at, spec FROM schedules WHERE queue = :queue AND paused = 0 AND next_at <= :now ORDER BY next_at, name;
 
--- name: next_slot
-SELECT min(next_at) FROM schedules
- WHERE queue = :queue AND paused = 0 AND name IN (SELECT value FROM json_each(:names));
+-- name: next_slots
+SELECT name, next_at FROM schedules WHERE queue = :queue AND paused = 0 ORDER BY next_at;
 
 -- name: fire
 -- Of all who saw the slot, the first finds it still there. Its jobs are pushed in the same transaction.

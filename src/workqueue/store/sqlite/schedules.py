@@ -6,8 +6,6 @@ import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
-import msgspec
-
 from workqueue.errors import ScheduleNotFound
 from workqueue.job import NewJob
 from workqueue.schedule import Schedule
@@ -48,9 +46,8 @@ class SqliteSchedules:
         return database.read(work)
 
     def next_at(self, queue: str, names: Collection[str]) -> datetime | None:
-        row = {"queue": queue, "names": msgspec.json.encode(list(names)).decode()}
-        [found] = self._database().read(lambda connection: connection.execute(SQL["next_slot"], row).fetchone())
-        return None if found is None else instant(found)
+        rows = self._database().read(lambda c: c.execute(SQL["next_slots"], {"queue": queue}).fetchall())
+        return next((instant(next_at) for name, next_at in rows if name in names), None)
 
     def fire(
         self, queue: str, name: str, *, seen: datetime, then: datetime, jobs: Mapping[datetime, NewJob]
