@@ -153,6 +153,15 @@ def test_firing_pushes_the_job_and_moves_the_schedule_on(store, clock):
     assert (job.id, job.name, job.run_at) == (job_id, "report", first)
 
 
+def test_firing_one_schedule_leaves_all_others_as_they_were(store):
+    first = register(store)
+    register(store, name="another")
+    register(store, queue="other")
+    before = [standing(store, "another"), standing(store, queue="other")]
+    assert fire(store, first) is not None
+    assert [standing(store, "another"), standing(store, queue="other")] == before
+
+
 def test_a_slot_is_fired_once(store):
     first = register(store)
     assert fire(store, first) is not None
@@ -301,15 +310,31 @@ def test_what_a_transaction_does_to_schedules_goes_with_it(store):
 
 
 def test_the_slots_of_a_pause_are_not_run(store, clock):
+    others = [("another", QUEUE), ("report", "other")]
+    for name, queue in others:
+        register(store, name=name, queue=queue)
     first = register(store)
     store.schedules.pause(QUEUE, "report")
     store.schedules.pause(QUEUE, "report")
     assert standing(store).paused
+    assert not any(standing(store, *other).paused for other in others)
     clock.advance(first - clock.now() + 3 * HOUR + MINUTE)
-    assert store.schedules.due(QUEUE) == []
+    assert [due.name for due in store.schedules.due(QUEUE)] == ["another"]
     store.schedules.resume(QUEUE, "report")
     assert (standing(store).paused, standing(store).next_at) == (False, first + 4 * HOUR)
-    assert store.schedules.due(QUEUE) == []
+    assert [due.name for due in store.schedules.due(QUEUE)] == ["another"]
+    assert [standing(store, *other).next_at for other in others] == [first, first]
+
+
+def test_resuming_goes_by_the_schedule_of_that_name_in_that_queue(store, clock):
+    register(store, name="another", schedule=DAILY)
+    register(store, queue="other", schedule=DAILY)
+    store.schedules.pause(QUEUE, "another")
+    first = register(store)
+    store.schedules.pause(QUEUE, "report")
+    store.schedules.resume(QUEUE, "report")
+    assert standing(store).next_at == first
+    assert standing(store, "another").paused
 
 
 def test_resuming_what_is_not_paused_lets_no_slot_pass(store, clock):
@@ -320,11 +345,12 @@ def test_resuming_what_is_not_paused_lets_no_slot_pass(store, clock):
 
 
 def test_a_forgotten_schedule_leaves_its_jobs(store):
+    register(store, name="another")
     first = register(store)
     [job_id] = fire(store, first)
     assert store.schedules.forget(QUEUE, "report") is True
     assert store.schedules.forget(QUEUE, "report") is False
-    assert store.schedules.standings(QUEUE) == []
+    assert [each.name for each in store.schedules.standings(QUEUE)] == ["another"]
     assert store.get(job_id).name == "report"
 
 

@@ -258,7 +258,7 @@ SELECT spec, paused FROM schedules WHERE queue = :queue AND name = :name;
 UPDATE schedules SET paused = 1 WHERE queue = :queue AND name = :name;
 
 -- name: resume_schedule
-UPDATE schedules SET paused = 0, next_at = :then WHERE queue = :queue AND name = :name AND paused = 1;
+UPDATE schedules SET paused = 0, next_at = :then WHERE queue = :queue AND name = :name;
 
 -- name: forget_schedule
 DELETE FROM schedules WHERE queue = :queue AND name = :name;
