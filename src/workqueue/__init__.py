@@ -14,6 +14,7 @@ from workqueue.errors import (
     LeaseLost,
     QueueClosed,
     QueueFull,
+    ScheduleNotFound,
     SchemaOutdated,
     StoreError,
     StoreUnavailable,
@@ -23,6 +24,7 @@ from workqueue.errors import (
 )
 from workqueue.job import Attempt, Job, JobStatus, Size
 from workqueue.queue import Queue
+from workqueue.schedule import Schedule
 from workqueue.worker import Worker
 
 __all__ = [
@@ -39,6 +41,8 @@ __all__ = [
     "QueueClosed",
     "QueueFull",
     "RecoverableWorkerError",
+    "Schedule",
+    "ScheduleNotFound",
     "SchemaOutdated",
     "Size",
     "StoreError",

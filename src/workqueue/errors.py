@@ -6,6 +6,7 @@ WorkqueueError
 │   ├── InvalidPayload          (also ValueError) data that cannot be encoded, decoded, or is too large
 │   ├── JobNotFound             (also LookupError)
 │   ├── BatchNotFound           (also LookupError)
+│   ├── ScheduleNotFound        (also LookupError)
 │   ├── QueueClosed             a verb called after close()
 │   ├── DuplicateJob            a job of this key waits or runs already
 │   └── ResultNotKept           (also LookupError) nobody asked to keep what this task gives
@@ -70,6 +71,17 @@ class BatchNotFound(UsageError, LookupError):
     def __init__(self, batch: int) -> None:
         super().__init__(f"expected the id of a batch in this file, got: {batch}")
         self.batch = batch
+
+
+class ScheduleNotFound(UsageError, LookupError):
+    """No such schedule: never registered in this queue, or forgotten."""
+
+    def __init__(self, queue: str, name: str) -> None:
+        super().__init__(
+            f"expected the name of a schedule of queue {queue!r}, got: {name!r}; it was forgotten, or never registered"
+        )
+        self.queue = queue
+        self.name = name
 
 
 class QueueClosed(UsageError):

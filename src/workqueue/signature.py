@@ -120,6 +120,11 @@ class Signature:
         except TypeError as error:
             raise TypeError(f"{self.name}() {error}") from None
 
+    def given(self, args: Sequence[object], kwargs: Mapping[str, object]) -> dict[str, object]:
+        """Give the arguments of such a call by name. Raises as `names_bound`."""
+        self.names_bound(args, kwargs)
+        return dict(self._signature.bind_partial(*args, **kwargs).arguments)
+
     def first_free(self, bound_names: frozenset[str]) -> str:
         """Name the first parameter that is not bound yet: where a chain puts the result before.
 

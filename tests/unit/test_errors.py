@@ -17,6 +17,7 @@ from workqueue.errors import (
     LeaseLost,
     QueueClosed,
     QueueFull,
+    ScheduleNotFound,
     SchemaOutdated,
     StoreError,
     StoreUnavailable,
@@ -31,6 +32,7 @@ PARENTS = {
     InvalidOption: (UsageError, ValueError),
     InvalidPayload: (UsageError, ValueError),
     JobNotFound: (UsageError, LookupError),
+    ScheduleNotFound: (UsageError, LookupError),
     QueueClosed: (UsageError,),
     StoreError: (WorkqueueError,),
     StoreUnavailable: (StoreError,),
@@ -87,6 +89,14 @@ def test_a_job_that_is_not_found_is_named():
     error = JobNotFound(42)
     assert str(error) == "expected the id of a job in this file, got: 42; completed jobs leave the file"
     assert error.job_id == 42
+
+
+def test_a_schedule_that_is_not_found_is_named_with_its_queue():
+    error = ScheduleNotFound("mail", "report")
+    assert str(error) == (
+        "expected the name of a schedule of queue 'mail', got: 'report'; it was forgotten, or never registered"
+    )
+    assert (error.queue, error.name) == ("mail", "report")
 
 
 def test_a_closed_queue_is_named():

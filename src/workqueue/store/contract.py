@@ -17,6 +17,7 @@ import msgspec
 
 from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Size
 from workqueue.lifecycle import Settlement
+from workqueue.store.timetable import Schedules
 
 Durability: TypeAlias = Literal["full", "process", "conservative"]
 """full: survives a power cut. process: survives a crash of the program, but not of the machine. conservative: survives
@@ -321,6 +322,9 @@ class Store(Protocol):
 
     @property
     def batches(self) -> Batches: ...
+
+    @property
+    def schedules(self) -> Schedules: ...
 
     def size(self, queue: str) -> Size: ...
 

@@ -29,6 +29,7 @@ from workqueue.store.memory.inspection import broken_invariants, standing
 from workqueue.store.memory.keeping import Keeping
 from workqueue.store.memory.rows import Row, Rows, new_row
 from workqueue.store.memory.runners import Runner
+from workqueue.store.memory.schedules import MemorySchedules
 from workqueue.store.memory.settling import held, settle
 
 _PATIENCE: Final = 30.0  # seconds that a verb waits for another thread's transaction
@@ -48,6 +49,7 @@ class MemoryStore:
         self._rows = Rows()
         self._keeping = Keeping(self._rows)
         self.batches = MemoryBatches(self._keeping, turn=self._turn, cancel=self._cancel, ring=self._ring)
+        self.schedules = MemorySchedules(self._turn, self.push)
         self._open: Opened | None = None
         self._to_ring: set[str] = set()  # by the open transaction
         self._last_id = 0
@@ -142,6 +144,7 @@ class MemoryStore:
             opened = self._open = Opened(self, guest, now)
             self._rows.begin()
             self._keeping.begin()
+            self.schedules.begin()
             self._to_ring.clear()
             token = opened.join()
             transaction = GuestTransaction(guest)
@@ -160,6 +163,7 @@ class MemoryStore:
             except BaseException:
                 self._rows.roll_back()
                 self._keeping.roll_back()
+                self.schedules.roll_back()
                 raise
             finally:
                 opened.leave(token)

@@ -28,7 +28,8 @@ from workqueue.store.sqlite.claiming import claim
 from workqueue.store.sqlite.connection import disk_in_our_words
 from workqueue.store.sqlite.database import Database
 from workqueue.store.sqlite.line import Horizon, horizon
-from workqueue.store.sqlite.pushing import Stored, alike, store
+from workqueue.store.sqlite.pushing import Pushing, Stored, alike, store
+from workqueue.store.sqlite.schedules import SqliteSchedules
 from workqueue.store.sqlite.schema import SQL
 from workqueue.store.sqlite.settling import SomeRefusedError, complete, settle_all, settle_each
 from workqueue.store.sqlite.shared import give_up, open_database
@@ -67,27 +68,33 @@ class SqliteStore:
     # push
 
     def push(self, jobs: Sequence[NewJob]) -> list[int]:
+        return self._db().write(*self._pushing(jobs))
+
+    def _pushing(self, jobs: Sequence[NewJob]) -> Pushing:
+        """Give the work of a push, to be done in a write of its own or within another's, and how to see it landed."""
         database = self._db()
         database.refuse_pushes_when_full()
         batches = [(self._backoff_id(batch[0].backoff), batch) for batch in alike(jobs)]
 
-        def work(connection: sqlite3.Connection, now: int) -> Stored:
-            stored = store(connection, now, batches)
+        def work(connection: sqlite3.Connection, now: int) -> list[int]:
+            stored[:] = [store(connection, now, batches)]
             database.note_bytes(sum(len(job.data) for job in jobs))
             pushed_at.append(now)
             database.wake({head.queue for _, (head, *_) in batches})
-            return stored
+            return stored[0].ids
 
-        def landed(connection: sqlite3.Connection, stored: Stored) -> bool:
-            if not stored.new:
+        def landed(connection: sqlite3.Connection, ids: list[int]) -> bool:
+            del ids  # those of jobs that had a key already are among them
+            if not stored[0].new:
                 return True
-            last, queue = stored.new[-1]
+            last, queue = stored[0].new[-1]
             row = {"last": last, "queue": queue, "at": pushed_at[-1]}
             ours, anyones, given_out = connection.execute(SQL["pushed"], row).fetchone()
             return bool(ours or (given_out and not anyones))
 
         pushed_at: list[int] = []
-        return database.write(work, landed).ids
+        stored: list[Stored] = []
+        return work, landed
 
     def _backoff_id(self, backoff: Backoff) -> int:
         rule = (backoff.factor, backoff.jitter, backoff.min, backoff.max, backoff.expiration, backoff.limit)
@@ -255,6 +262,10 @@ class SqliteStore:
         return database.read(work)
 
     # people
+
+    @property
+    def schedules(self) -> SqliteSchedules:
+        return SqliteSchedules(self._db, self._pushing)
 
     def get(self, job_id: int) -> Job:
         job = self._db().read(lambda connection: inspection.get(connection, job_id))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Final, NamedTuple, TypeAlias, cast
 
@@ -16,6 +16,10 @@ from workqueue.store.sqlite.schema import SQL
 from workqueue.store.sqlite.terms import INLINE
 
 Columns: TypeAlias = dict[str, object]
+Pushing: TypeAlias = tuple[
+    Callable[[sqlite3.Connection, int], list[int]], Callable[[sqlite3.Connection, list[int]], bool]
+]
+"""What `Database.write` takes: the work, and whether it is in the file after a commit of unknown fate."""
 _FOLLOWING: Final = 3  # as `ready`
 
 

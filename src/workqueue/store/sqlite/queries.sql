@@ -259,6 +259,42 @@ SELECT json_group_array(json_array(id, queue, label, started_at, running)) FROM 
            (SELECT count(*) FROM jobs WHERE status = 4 AND runner = runners.id) AS running
       FROM runners ORDER BY id);
 
+-- name: put_schedule
+-- The same again changes nothing; another of this name takes its place, and stays paused if it was.
+INSERT INTO schedules (queue, name, spec, next_at) VALUES (:queue, :name, :spec, :first)
+    ON CONFLICT (queue, name) DO UPDATE SET spec = :spec, next_at = :first WHERE spec <> :spec;
+
+-- name: due_schedules
+SELECT name, next_at, spec FROM schedules WHERE queue = :queue AND paused = 0 AND next_at <= :now ORDER BY next_at, name;
+
+-- name: next_slots
+SELECT name, next_at FROM schedules WHERE queue = :queue AND paused = 0 ORDER BY next_at;
+
+-- name: fire
+-- Of all who saw the slot, the first finds it still there. Its jobs are pushed in the same transaction.
+UPDATE schedules SET next_at = :then WHERE queue = :queue AND name = :name AND next_at = :seen AND paused = 0;
+
+-- name: fired
+UPDATE schedules SET last_at = :slot, last_job = :job WHERE queue = :queue AND name = :name;
+
+-- name: slot_stands
+SELECT EXISTS (SELECT 1 FROM schedules WHERE queue = :queue AND name = :name AND next_at = :seen);
+
+-- name: schedules
+SELECT queue, name, spec, next_at, last_at, last_job, paused FROM schedules WHERE queue = :queue ORDER BY name;
+
+-- name: schedule
+SELECT spec, paused FROM schedules WHERE queue = :queue AND name = :name;
+
+-- name: pause_schedule
+UPDATE schedules SET paused = 1 WHERE queue = :queue AND name = :name;
+
+-- name: resume_schedule
+UPDATE schedules SET paused = 0, next_at = :then WHERE queue = :queue AND name = :name;
+
+-- name: forget_schedule
+DELETE FROM schedules WHERE queue = :queue AND name = :name;
+
 -- name: objects
 SELECT count(*) FROM sqlite_master;
 
