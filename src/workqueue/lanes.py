@@ -38,8 +38,8 @@ def parse_rate(text: object) -> tuple[int, timedelta]:
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """How many of a task's jobs run at once, or start within a time, and which run one after another.
 
-    most, rate: of all its jobs, or of those that agree in the arguments `most_by`, `rate_by`. order_by: those that agree
-    in it run one after another. key_by: those that agree in it are one job, while it waits or runs.
+    most, rate: of all its jobs, or of those that agree in the arguments `most_by`, `rate_by`. order_by: those that
+    agree in it run one after another. key_by: those that agree in it are one job, while it waits or runs.
     """
 
     task: str
@@ -91,8 +91,9 @@ def checked_limits(
     """Give the limits of a task that has the parameters `known`. Raises InvalidOption."""
     for name, by in {"limit_by": limit_by, "rate_by": rate_by, "ordered_by": ordered_by, "key_by": key_by}.items():
         if by is not None and by not in known:
+            has = ", ".join(known) or "it has none"
             raise InvalidOption(
-                f"expected {name} to name a parameter of task {task!r} ({', '.join(known) or 'it has none'}), got: {by!r}",
+                f"expected {name} to name a parameter of task {task!r} ({has}), got: {by!r}",
                 name=name,
                 value=by,
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TypeAlias, cast
 
@@ -43,17 +43,19 @@ class Policy:
         """Say whether to try again after this error. failure: its number, from 1."""
         if not self.retries or not isinstance(error, self._only) or isinstance(error, self._never):
             return None
-        if self._decide is None or not isinstance(error, Exception):
+        if self._decide is None:
             return Retry()
         delay = self._decide(error, failure)
         return None if delay is None else Retry(as_duration(delay, "the delay of a retry policy"))
 
 
 def _checked(errors: object, name: str) -> tuple[type[Exception], ...]:
-    kinds = cast("Collection[object]", errors) if isinstance(errors, tuple) else (errors,)
+    kinds: tuple[object, ...] = cast("tuple[object, ...]", errors) if isinstance(errors, tuple) else (errors,)
     for kind in kinds:
         if not (isinstance(kind, type) and issubclass(kind, Exception)):
             raise InvalidOption(
-                f"expected {name} to be an exception class, or a tuple of them, got: {errors!r}", name=name, value=errors
+                f"expected {name} to be an exception class, or a tuple of them, got: {errors!r}",
+                name=name,
+                value=kinds,
             )
     return cast("tuple[type[Exception], ...]", tuple(kinds))

@@ -120,6 +120,10 @@ class Signature:
         except TypeError as error:
             raise TypeError(f"{self.name}() {error}") from None
 
+    def names(self) -> list[str]:
+        """Name the parameters, without the one that is injected."""
+        return list(self._parameters)
+
     def given(self, args: Sequence[object], kwargs: Mapping[str, object]) -> dict[str, object]:
         """Give the arguments of such a call by name. Raises as `names_bound`."""
         self.names_bound(args, kwargs)

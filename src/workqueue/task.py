@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import inspect
 import time
@@ -19,7 +18,7 @@ from workqueue.control import Retry
 from workqueue.duration import as_duration
 from workqueue.errors import InvalidOption
 from workqueue.handle import Handle
-from workqueue.job import Claim, Job, JobStatus, Lane, NewJob, OnConflict, Terms
+from workqueue.job import Claim, Job, JobStatus, NewJob, OnConflict, Terms
 from workqueue.lanes import Limits
 from workqueue.lifecycle import Returned
 from workqueue.policy import Policy
@@ -88,19 +87,17 @@ class BaseTask(Generic[P, R]):
         self.signature = signature
         self.plan = plan
         self._desk = desk
-        self._manner = manner
         self._by = plan.limits.by()
-        self._makes_terms = plan.limits.any() or manner.key is not None
-        self._head = self._make_head()
         self.__doc__ = function.__doc__
+        self._set(manner)
 
     # push
 
     def push(self, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
         """Store a job that makes this call; durable when this returns.
 
-        Raises TypeError for a wrong call, InvalidPayload for what JSON cannot carry, DuplicateJob (where `on_conflict` is
-        "error"), QueueFull or StoreUnavailable; then nothing was stored.
+        Raises TypeError for a wrong call, InvalidPayload for what JSON cannot carry, DuplicateJob where `on_conflict`
+        says so, QueueFull or StoreUnavailable; then nothing was stored.
         """
         return self.handle(self._desk.pusher.push(self.new_job(args, kwargs)))
 
@@ -151,9 +148,7 @@ class BaseTask(Generic[P, R]):
         if key is not None and (not isinstance(key, str) or not key):  # pyright: ignore[reportUnnecessaryIsInstance] - from callers without types
             raise InvalidOption(f"expected key to be text, got: {key!r}", name="key", value=key)
         other = copy.copy(self)
-        other._manner = msgspec.structs.replace(self._manner, **{k: v for k, v in said.items() if v is not None})
-        other._makes_terms = self.plan.limits.any() or other._manner.key is not None
-        other._head = other._make_head()
+        other._set(msgspec.structs.replace(self._manner, **{k: v for k, v in said.items() if v is not None}))  # noqa: SLF001 - one of us
         return other
 
     def handle(self, job_id: int) -> Handle[R]:
@@ -212,8 +207,17 @@ class BaseTask(Generic[P, R]):
         terms = self.plan.limits.terms(values) if self.plan.limits.any() else Terms()
         return terms if self._manner.key is None else msgspec.structs.replace(terms, key=self._manner.key)
 
-    def _make_head(self) -> NewJob:
-        manner = self._manner
+    def asks_for_key(self) -> bool:
+        """Say whether a push of it may give a job that was there before."""
+        return self._manner.key is not None or self.plan.limits.key_by is not None
+
+    @property
+    def pusher(self) -> Pusher:
+        return self._desk.pusher
+
+    def _set(self, manner: Manner) -> None:
+        self._manner = manner
+        self._makes_terms = self.plan.limits.any() or manner.key is not None
         head = self._desk.pusher.new_job(
             self.name,
             b"",
@@ -222,7 +226,7 @@ class BaseTask(Generic[P, R]):
             priority=manner.priority,
             backoff=self.plan.policy.backoff,
         )
-        return msgspec.structs.replace(
+        self._head = msgspec.structs.replace(
             head, expires=manner.expires, unique_for=manner.unique_for, on_conflict=manner.on_conflict
         )
 

@@ -29,6 +29,10 @@ class Watch:
 
     def __init__(self, store: Callable[[], Store]) -> None:
         self._store = store
+        self.forget_locks()
+
+    def forget_locks(self) -> None:
+        """Begin anew: in a forked child whoever waited, and the thread, do not exist."""
         self._changed = threading.Condition()
         self._waiting: dict[int, list[Future[Outlook]]] = {}
         self._thread: threading.Thread | None = None

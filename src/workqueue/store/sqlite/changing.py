@@ -59,7 +59,7 @@ def restore(database: Database, queue: str, job_ids: Collection[int] | None) -> 
 
 
 def _restore(connection: sqlite3.Connection, now: int, queue: str, job_ids: Collection[int] | None) -> list[int]:
-    row = {"queue": queue, "now": now}
+    row: dict[str, str | int] = {"queue": queue, "now": now}
     if job_ids is None:
         special = _ids.decode(connection.execute(SQL["special_failed"], row).fetchone()[0])
         found = connection.execute(SQL["restore_failed"], row).fetchall()
@@ -71,7 +71,7 @@ def _restore(connection: sqlite3.Connection, now: int, queue: str, job_ids: Coll
     return [job for (job,) in found] + _reopened(connection, row, special)
 
 
-def _reopened(connection: sqlite3.Connection, row: dict[str, object], jobs: Collection[int]) -> list[int]:
+def _reopened(connection: sqlite3.Connection, row: dict[str, str | int], jobs: Collection[int]) -> list[int]:
     """Restore jobs that have terms, one by one; those stay whose key another job has by now."""
     restored: list[int] = []
     for job in jobs:

@@ -31,7 +31,7 @@ class Stored(NamedTuple):
 
 
 def store(connection: sqlite3.Connection, now: int, batches: Sequence[tuple[int, Sequence[NewJob]]]) -> Stored:
-    """Store batches of alike jobs, each with its backoff: all, or none when it raises, in a caller's transaction too."""
+    """Store batches of alike jobs, each with its backoff: all, or none when it raises, inside a guest's block too."""
     stored = Stored([], [])
     with _all_or_none(connection) if any(is_special(batch[0]) for _, batch in batches) else nullcontext():
         for backoff, batch in batches:
