@@ -108,6 +108,11 @@ class Deeds:
         for number in range(data):
             ctx.progress({"done": number})
 
+    def progress_twice(self, ctx, data):
+        ctx.progress(1)
+        ctx.progress(2)
+        ctx.wait(60)
+
     def fork_leaves(self, ctx, data):
         """The grandchild keeps the line open, and this process dies."""
         if os.fork() == 0:

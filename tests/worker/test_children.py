@@ -108,13 +108,13 @@ def pool(monkeypatch):
     assert len(os.listdir("/proc/self/fd")) == len(before)
 
 
-def has_ended(pid) -> bool:
+def has_ended(pid, patience=30.0) -> bool:
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         return True
     try:
-        return bool(select.select([descriptor], [], [], 30)[0])
+        return bool(select.select([descriptor], [], [], patience)[0])
     finally:
         os.close(descriptor)
 
@@ -310,6 +310,29 @@ def test_closing_lets_a_running_job_end(pool):
     assert one.outcome(context).result == b"[true, true, true]"
 
 
+@pytest.mark.parametrize("crosswise", [False, True])
+def test_closing_ends_no_thread_that_started_a_child_which_still_runs(pool, crosswise):
+    """The system kills the children of a thread that ends, and another thread may be speaking with one of them."""
+    one = pool(processes=2)
+
+    def two():
+        contexts = [one.start("waits"), one.start("waits")]
+        return contexts, [context.first_progress() for context in contexts]
+
+    for context in two()[0]:
+        context.cancel()
+        assert isinstance(one.outcome(context), Returned)
+    if crosswise:
+        one.executor._idle.reverse()
+    (first, second), (_, pid) = two()
+    one.executor.close()
+    first.cancel()
+    assert isinstance(one.outcome(first), Returned)
+    assert not has_ended(pid, patience=0.3)
+    second.cancel()
+    assert isinstance(one.outcome(second), Returned)
+
+
 def test_a_late_cancellation_does_not_reach_the_next_job(pool, monkeypatch):
     one = pool()
     first = one.start("plain")
@@ -334,6 +357,17 @@ def test_progress_comes_and_the_newest_wins(pool):
     assert len(context.told) < 500
 
 
+def test_progress_that_came_too_soon_is_told_a_little_later(pool):
+    one = pool()
+    context = one.start("progress_twice")
+    while context.told != [1, 2]:
+        context.news.clear()
+        if context.told != [1, 2]:
+            assert context.news.wait(30)
+    context.cancel()
+    assert isinstance(one.outcome(context), Returned)
+
+
 @pytest.mark.parametrize(
     ("entry", "says"),
     [
@@ -356,13 +390,14 @@ def test_a_grandchild_does_not_go_on_as_a_child(pool):
     assert one.value("plain", 1) == 1
 
 
-def test_what_children_print_goes_where_the_parents_words_go(pool, capfd):
+def test_what_children_print_goes_where_the_parents_words_go(pool, capfd, monkeypatch):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     pool().value("prints", "hello from a child")
     assert capfd.readouterr().out == "hello from a child\n"
 
 
 SCRIPT = """
-import sys, os, threading
+import ctypes, sys, os, threading, time
 from datetime import timedelta
 from workqueue.context import Context
 from workqueue.executor.children import ChildExecutor
@@ -375,7 +410,9 @@ class Deeds:
     def do_work(self, ctx, job):
         global count
         count += 1
-        if job.name == "hang":
+        if job.name == "hang unless told":
+            ctypes.CDLL(None).prctl(1, 0, 0, 0, 0)  # no signal when the parent dies
+        if job.name.startswith("hang"):
             ctx.progress(os.getpid())
             threading.Event().wait()
         return None
@@ -395,6 +432,11 @@ if __name__ == "__main__":
         context = Telling(Claim(Job(id=number, name=name, data=b"null"), 1, timedelta(0), 0), None, 0.0)
         context.entry = "__main__:deeds"
         executor.submit([context])
+    if sys.argv[1] == "hang unless killed":
+        sys.stdin.readline()
+        if os.fork() == 0:  # which keeps all lines open
+            print(os.getpid(), flush=True)
+            time.sleep(600)
     rung.wait()
     print(executor.collect()[0][1], flush=True)
     executor.close()
@@ -410,7 +452,9 @@ def script(tmp_path):
     def start(*names):
         environment = os.environ | {"PYTHONPATH": str(Path(workqueue.__file__).parents[1])}
         command = [sys.executable, str(path), *names]
-        running.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
+        running.append(
+            subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        )
         return running[-1]
 
     yield start
@@ -425,8 +469,17 @@ def test_a_script_is_loaded_by_its_path_and_not_run_again(script):
     assert len(said.splitlines()) == 1
 
 
-def test_children_die_with_their_parent(script):
-    parent = script("hang", "hang")
+@pytest.mark.parametrize("name", ["hang", "hang unless told", "hang unless killed"])
+def test_children_die_with_their_parent(script, name):
+    """By the kernel's signal, or by the end of their line; each is enough."""
+    parent = script(name, name)
     pids = [int(parent.stdout.readline()) for _ in range(2)]
+    holder = None
+    if name == "hang unless killed":
+        parent.stdin.write("\n")
+        parent.stdin.flush()
+        holder = int(parent.stdout.readline())
     parent.kill()
     assert all(has_ended(pid) for pid in pids)
+    if holder is not None:
+        os.kill(holder, signal.SIGKILL)
