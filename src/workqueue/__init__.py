@@ -5,9 +5,13 @@ it, `runner` and `executor` run it. docs/architecture.md is the map.
 """
 
 from workqueue.backoff import Backoff
-from workqueue.context import Context
-from workqueue.control import RecoverableWorkerError
+from workqueue.batch import Batch, Chain, chain
+from workqueue.context import Context, injected
+from workqueue.control import Cancel, RecoverableWorkerError, Snooze
 from workqueue.errors import (
+    BatchNotFound,
+    ChildDied,
+    DuplicateJob,
     InvalidOption,
     InvalidPayload,
     JobNotFound,
@@ -18,19 +22,31 @@ from workqueue.errors import (
     SchemaOutdated,
     StoreError,
     StoreUnavailable,
+    TimedOut,
     UnsuitableFile,
     UsageError,
     WorkqueueError,
 )
-from workqueue.job import Attempt, Job, JobStatus, Size
+from workqueue.handle import Handle
+from workqueue.job import Attempt, Job, JobStatus, Size, Terms
 from workqueue.queue import Queue
 from workqueue.schedule import Schedule
+from workqueue.task import AsyncTask, Call, Task
 from workqueue.worker import Worker
 
 __all__ = [
+    "AsyncTask",
     "Attempt",
     "Backoff",
+    "Batch",
+    "BatchNotFound",
+    "Call",
+    "Cancel",
+    "Chain",
+    "ChildDied",
     "Context",
+    "DuplicateJob",
+    "Handle",
     "InvalidOption",
     "InvalidPayload",
     "Job",
@@ -45,10 +61,16 @@ __all__ = [
     "ScheduleNotFound",
     "SchemaOutdated",
     "Size",
+    "Snooze",
     "StoreError",
     "StoreUnavailable",
+    "Task",
+    "Terms",
+    "TimedOut",
     "UnsuitableFile",
     "UsageError",
     "Worker",
     "WorkqueueError",
+    "chain",
+    "injected",
 ]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timedelta
-from typing import TypeAlias
+from typing import Final, TypeAlias, cast
 
 from workqueue import payload
 from workqueue.control import Retry
@@ -152,3 +152,7 @@ class Context:
         for wake in self._sleepers:
             with suppress(RuntimeError):  # its loop was closed
                 wake()
+
+
+injected: Final = cast("Context", None)
+"""The default of a task's parameter that gets its context when the job runs, so that pushes need not name it."""

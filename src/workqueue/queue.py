@@ -45,8 +45,10 @@ class Queue:
     poll_rate: the longest a due job waits if every wake-up is lost. concurrency: jobs run at once. grace: how long
     `stop` waits for running jobs. lease: how long a frozen process keeps its jobs. max_payload: bytes.
     processes, max_jobs, max_memory: of isolated tasks: how many children at once (0: one for each core), and after how
-    many jobs, or above how many bytes, one is replaced. durability: "full" survives a power cut; "process" only a crash of the program; "conservative" survives a power cut
-    without a write-ahead log. Durations are timedeltas or seconds.
+    many jobs, or above how many bytes, one is replaced. durability: "full" survives a power cut; "process" only a crash
+    of the program; "conservative" survives a power cut without a write-ahead log. Durations are timedeltas or seconds.
+
+    task: makes a task of a function: `@queue.task`, or `@queue.task(retry=…)`; see `Registry.__call__`.
 
     Safe from any thread; after a fork the child may push and look, and starts its own worker. Raises InvalidOption,
     UnsuitableFile, SchemaOutdated or StoreUnavailable; then nothing was changed.
@@ -307,7 +309,8 @@ class Queue:
                 return False
             for name, schedule in self.task.schedules().items():
                 store.schedules.put(self.id, name, schedule, schedule.after(store.now()))
-            self._runner = Runner(store, self.worker, self._plan, makers=self.task.makers(), settled=self._notify)
+            makers = self.task.makers()
+            self._runner = Runner(store, self.worker.do_work, self._plan, settled=self._notify, makers=makers)
             self._runner.start()
             return True
 

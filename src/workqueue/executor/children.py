@@ -34,6 +34,11 @@ _PROGRAM: Final = (  # the path first: until then `import` would look into the c
 )
 
 
+def in_child() -> bool:
+    """Say whether this process is one that runs isolated jobs of another."""
+    return os.environ.get("WORKQUEUE_CHILD") == "1"
+
+
 class Child:
     """One child process. `kill` is safe from any thread; the rest is for who runs a job in it.
 
