@@ -12,6 +12,7 @@ from typing import Any
 from unittest.mock import patch
 
 import workqueue.backoff
+import workqueue.closing
 import workqueue.context
 import workqueue.executor.deadlines
 import workqueue.executor.outcome
@@ -98,7 +99,7 @@ def substituted(host: Host, seed: str, *, checkpoint_pages: int) -> Generator[No
         ),
         (engine, "give_up", lambda found: host.process.give_up(found)),
         (workqueue.queue, "open_store", lambda path, **rest: WatchedStore(host, path, **rest)),
-        (workqueue.queue, "_open_queues", weakref.WeakSet()),
+        (workqueue.closing, "_open", weakref.WeakSet()),
     ]
     logger = logging.getLogger("workqueue")
     level = logger.level

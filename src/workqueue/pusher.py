@@ -34,7 +34,7 @@ class Pusher:
         self.queue = queue
         self.backoff = backoff
         self.max_payload = max_payload
-        self._timing = timing
+        self.timing = timing
         self.make_locks()
 
     def make_locks(self) -> None:
@@ -70,7 +70,7 @@ class Pusher:
             priority=between(priority, -_PRIORITIES, _PRIORITIES, "priority"),
             run_at=None if run_at is None else aware(run_at),
             delay=delay,
-            timing=self._timing,
+            timing=self.timing,
             backoff=self.backoff if backoff is None else backoff,
         )
 

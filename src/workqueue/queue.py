@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import threading
 import time
-import weakref
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self, get_args
 
-from workqueue import arguments, payload
+from workqueue import arguments, closing, payload
 from workqueue.arguments import as_status, at_least, between, checked_name, one_of
 from workqueue.backoff import Backoff
 from workqueue.batch import Batch
@@ -31,8 +29,6 @@ from workqueue.store.timetable import ScheduleStanding
 from workqueue.task import Call, Desk
 from workqueue.watch import Watch
 from workqueue.worker import Worker, checked_worker
-
-_open_queues: weakref.WeakSet[Queue] = weakref.WeakSet()
 
 
 class Queue:
@@ -102,7 +98,7 @@ class Queue:
         self._pusher = Pusher(self._open_store, self.id, timing=timing, backoff=rule, max_payload=most)
         self._make_locks()
         self.task = Registry(Desk(self._pusher, self._watch, self._cancel_known))
-        _open_queues.add(self)
+        closing.remember(self)
         if auto_start and worker is not None:
             try:
                 self.start()
@@ -287,10 +283,11 @@ class Queue:
 
     def trigger(self, name: str) -> Handle[object]:
         """Push a periodic task's job now, beside its slots. Raises ScheduleNotFound for what is no such task here."""
+        store = self._open_store()
         task = self.task.find(name)
         if task is None or task.plan.schedule is None:
             raise ScheduleNotFound(self.id, name)
-        return task.handle(self._pusher.push(task.slot_job(self._open_store().now())))
+        return task.handle(self._pusher.push(task.slot_job(store.now())))
 
     # run
 
@@ -344,7 +341,7 @@ class Queue:
         self.stop(grace)
         self._closed = True
         self._store.close()
-        _open_queues.discard(self)
+        closing.forget(self)
 
     def __enter__(self) -> Self:
         self._open_store()
@@ -365,7 +362,7 @@ class Queue:
         self._progress = threading.Condition()
         self._watch = Watch(self._open_store)
 
-    def _forget_locks(self) -> None:
+    def forget_locks(self) -> None:
         """In a forked child: whoever holds the parent's locks does not exist here."""
         self._lock = threading.Lock()
         self._progress = threading.Condition()
@@ -397,19 +394,3 @@ def _checked_backoff(backoff: object) -> Backoff:
     if not isinstance(backoff, Backoff):
         raise InvalidOption(f"expected backoff to be a Backoff, got: {backoff}", name="backoff", value=backoff)
     return backoff
-
-
-@atexit.register
-def _close_all() -> None:
-    """Drain what a program forgot to close; its worker threads would be cut off in the middle of a job."""
-    for queue in list(_open_queues):
-        queue.close()
-
-
-def _forget_locks() -> None:
-    """In a forked child: whoever holds the parent's locks does not exist here."""
-    for queue in list(_open_queues):
-        queue._forget_locks()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - this module's own
-
-
-os.register_at_fork(after_in_child=_forget_locks)

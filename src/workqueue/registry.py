@@ -85,8 +85,8 @@ class Registry:
         those of `retry_on`, never those of `no_retry_on`. timeout: the attempt is over after so long; docs/tasks.md has
         what that means on a thread. keep_results: for how long one can ask for what it gave. priority, expires,
         unique_for, on_conflict: as for `using`. limit: so many run at once, of all or of those that agree in the
-        argument `limit_by`; rate: so many start within a time ("100/minute"), of all or by `rate_by`; ordered_by: those that
-        agree in it run one after another; key_by: those that agree in it are one job. isolated: runs in a child
+        argument `limit_by`; rate: so many start within a time ("100/minute"), of all or by `rate_by`; ordered_by: those
+        that agree in it run one after another; key_by: those that agree in it are one job. isolated: runs in a child
         process. every, timezone, jitter, catch_up: see Schedule; it may take its slot as a date or datetime. Raises
         InvalidOption.
         """

@@ -11,16 +11,23 @@ import pytest
 import workqueue
 from workqueue import RecoverableWorkerError, errors
 from workqueue.errors import (
+    BatchNotFound,
+    ChildDied,
+    DuplicateJob,
     InvalidOption,
     InvalidPayload,
+    JobCancelled,
+    JobFailed,
     JobNotFound,
     LeaseLost,
     QueueClosed,
     QueueFull,
+    ResultNotKept,
     ScheduleNotFound,
     SchemaOutdated,
     StoreError,
     StoreUnavailable,
+    TimedOut,
     UnsuitableFile,
     UsageError,
     WorkqueueError,
@@ -39,7 +46,14 @@ PARENTS = {
     QueueFull: (StoreUnavailable,),
     UnsuitableFile: (StoreError,),
     SchemaOutdated: (StoreError,),
+    DuplicateJob: (UsageError,),
+    ResultNotKept: (UsageError, LookupError),
+    BatchNotFound: (UsageError, LookupError),
     LeaseLost: (WorkqueueError,),
+    JobFailed: (WorkqueueError,),
+    JobCancelled: (WorkqueueError,),
+    TimedOut: (WorkqueueError, TimeoutError),
+    ChildDied: (WorkqueueError,),
     RecoverableWorkerError: (WorkqueueError,),
 }
 

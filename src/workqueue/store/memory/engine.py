@@ -20,12 +20,12 @@ from workqueue.errors import JobNotFound, LeaseLost, QueueClosed, StoreUnavailab
 from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Size
 from workqueue.lifecycle import FINAL, Settlement
 from workqueue.store.clock import Clock, instant, later, micros, system_clock
-from workqueue.store.contract import Beat, Bell, Engine, Enlisted, Find, Outlook, Overview, Transaction, Turn, Want
+from workqueue.store.contract import Beat, Bell, Find, Outlook, Overview, Transaction, Turn, Want
 from workqueue.store.guest import GuestTransaction
 from workqueue.store.joining import Opened, opened_by_us
 from workqueue.store.memory.batches import MemoryBatches
 from workqueue.store.memory.claiming import claim
-from workqueue.store.memory.inspection import broken_invariants, standing
+from workqueue.store.memory.inspection import broken_invariants, find, outlook, overview
 from workqueue.store.memory.keeping import Keeping
 from workqueue.store.memory.rows import Row, Rows, new_row
 from workqueue.store.memory.runners import Runner
@@ -248,14 +248,7 @@ class MemoryStore:
 
     def find(self, which: Find) -> list[Job]:
         with self._turn():
-            return [
-                row.job
-                for row in self._rows
-                if row.job.id > which.after
-                and which.queue in (None, row.job.queue)
-                and which.status in (None, row.job.status)
-                and which.name in (None, row.job.name)
-            ][: which.limit]
+            return find(self._rows, which)
 
     def history(self, job_id: int) -> list[Attempt]:
         with self._turn():
@@ -303,9 +296,8 @@ class MemoryStore:
 
     def edit(self, job_id: int, data: bytes) -> bool:
         with self._turn():
-            row = self._row(job_id)
+            row = self._rows.change(self._row(job_id))
             if not row.runs():
-                row = self._rows.change(row)
                 row.job = msgspec.structs.replace(row.job, data=data)
             return not row.runs()
 
@@ -324,16 +316,8 @@ class MemoryStore:
 
     def outlook(self, job_ids: Collection[int]) -> dict[int, Outlook]:
         with self._turn():
-            return {job: self._outlook(job) for job in job_ids if 0 < job <= self._last_id}
-
-    def _outlook(self, job: int) -> Outlook:
-        row, progress = self._rows.get(job), self._keeping.beside.progress.get(job)
-        if row is not None:
-            return Outlook(status=row.job.status, message=row.job.message, progress=progress)
-        if job in self._keeping.beside.results:
-            result, _ = self._keeping.beside.results[job]
-            return Outlook(status=JobStatus.COMPLETED, result=result, progress=progress)
-        return Outlook(status=None)
+            known = (job for job in job_ids if 0 < job <= self._last_id)
+            return {job: outlook(self._rows.get(job), job, self._keeping) for job in known}
 
     def note_progress(self, runner: int, progress: Mapping[int, bytes]) -> None:
         with self._turn():
@@ -360,27 +344,7 @@ class MemoryStore:
 
     def overview(self) -> Overview:
         with self._turn() as now:
-            runners: list[Enlisted] = []
-            for number, runner in self._runners.items():
-                running = len(self._held(number))
-                if runner.alive or running:
-                    runners.append(
-                        Enlisted(
-                            id=number,
-                            queue=runner.queue,
-                            label=runner.label,
-                            started_at=instant(runner.started_at),
-                            alive=runner.alive,
-                            running=running,
-                        )
-                    )
-            queues = {row.job.queue for row in self._rows} | {runner.queue for runner in runners}
-            return Overview(
-                now=instant(now),
-                queues=[standing(queue, self._rows.of(queue), now=now) for queue in sorted(queues)],
-                runners=runners,
-                engine=Engine(name="memory", notes=["the jobs end with the process"]),
-            )
+            return overview(self._rows, self._runners, now)
 
     # itself
 
