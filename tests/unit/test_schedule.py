@@ -324,6 +324,11 @@ def test_nothing_is_run_before_its_time():
     assert Schedule(every=HOUR, catch_up=5).to_run(utc(2026, 1, 1, 3), utc(2026, 1, 1, 2)) == []
 
 
+def test_catching_up_goes_no_further_back_than_it_is_told():
+    schedule = Schedule(every="0 0 29 2 *", catch_up=1000)  # a thousand of them ago, no calendar had begun
+    assert schedule.to_run(utc(2020, 2, 29), utc(2026, 1, 1)) == [utc(2020, 2, 29), utc(2024, 2, 29)]
+
+
 def test_catching_up_goes_back_across_a_jump_of_the_clock():
     schedule = Schedule(every="*/10 * * * *", timezone="Europe/Berlin", catch_up=8)
     found = schedule.to_run(utc(2026, 3, 28), utc(2026, 3, 29, 1, 5))  # 03:05; what the clock skipped has no slots

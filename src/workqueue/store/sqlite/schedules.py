@@ -65,10 +65,10 @@ class SqliteSchedules:
             return ids
 
         def landed(connection: sqlite3.Connection, ids: list[int] | None) -> bool:
-            if ids is None:
-                return True
             # Others may have moved it on since; then the jobs tell whether ours was the first.
-            return not connection.execute(SQL["slot_stands"], row).fetchone()[0] and pushed(connection, ids)
+            return ids is None or (
+                not connection.execute(SQL["slot_stands"], row).fetchone()[0] and pushed(connection, ids)
+            )
 
         return self._database().write(work, landed)
 
@@ -116,8 +116,8 @@ class SqliteSchedules:
             del now
             return bool(connection.execute(SQL["forget_schedule"], row).rowcount)
 
-        def landed(connection: sqlite3.Connection, forgotten: bool) -> bool:
-            return not forgotten or connection.execute(SQL["schedule"], row).fetchone() is None
+        def landed(connection: sqlite3.Connection, _forgotten: bool) -> bool:
+            return connection.execute(SQL["schedule"], row).fetchone() is None
 
         return self._database().write(work, landed)
 
