@@ -89,6 +89,7 @@ def pool(monkeypatch):
     class Recorded(Child):
         def __init__(self) -> None:
             super().__init__()
+            self.starter = threading.current_thread()
             born.append(self)
 
     def make(**options) -> Pool:
@@ -310,21 +311,24 @@ def test_closing_lets_a_running_job_end(pool):
     assert one.outcome(context).result == b"[true, true, true]"
 
 
-@pytest.mark.parametrize("crosswise", [False, True])
-def test_closing_ends_no_thread_that_started_a_child_which_still_runs(pool, crosswise):
+def test_closing_ends_no_thread_that_started_a_child_which_still_runs(pool, monkeypatch):
     """The system kills the children of a thread that ends, and another thread may be speaking with one of them."""
-    one = pool(processes=2)
+    one, speaker, really = pool(processes=2), {}, ChildExecutor._converse
 
-    def two():
-        contexts = [one.start("waits"), one.start("waits")]
-        return contexts, [context.first_progress() for context in contexts]
+    def converse(self, child, context):
+        speaker[context] = threading.current_thread()
+        return really(self, child, context)
 
-    for context in two()[0]:
-        context.cancel()
-        assert isinstance(one.outcome(context), Returned)
-    if crosswise:
+    monkeypatch.setattr(ChildExecutor, "_converse", converse)
+    while True:
+        first, second = one.start("waits"), one.start("waits")
+        pid = [context.first_progress() for context in (first, second)][1]
+        if one.executor._running[second].starter is speaker[first]:
+            break
+        for context in (first, second):
+            context.cancel()
+            assert isinstance(one.outcome(context), Returned)
         one.executor._idle.reverse()
-    (first, second), (_, pid) = two()
     one.executor.close()
     first.cancel()
     assert isinstance(one.outcome(first), Returned)

@@ -10,7 +10,10 @@ from datetime import timedelta
 
 import pytest
 from workqueue import JobStatus, Queue
+from workqueue.context import Context
 from workqueue.control import Cancel, Retry, Snooze
+from workqueue.executor.mixed import Children, MixedExecutor
+from workqueue.job import Claim, Job
 from workqueue.worker import Handling
 
 
@@ -150,6 +153,18 @@ def test_no_more_at_once_than_concurrency_of_all_kinds_together(path):
         queue.start()
         assert queue.wait_idle(60)
     assert most[0] == 3
+
+
+def test_what_waits_for_its_turn_is_handed_over_by_what_ends():
+    rung, worker = threading.Event(), Mixed()
+    executor = MixedExecutor(worker, concurrency=1, children=Children(), enough=9, ready=rung.set)
+    names = ["thread a", "loop b", "loop c", "thread d"]
+    jobs = [Job(id=number, name=name, data=b"null") for number, name in enumerate(names)]
+    executor.submit([Context(Claim(job, 1, timedelta(0), 0), None, 0.0) for job in jobs])
+    while executor.finished() < len(names):
+        assert rung.wait(30)
+    executor.close()
+    assert [name for name, _ in worker.ran] == names
 
 
 @pytest.mark.parametrize(

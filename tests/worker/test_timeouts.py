@@ -159,6 +159,32 @@ def test_threads_come_as_they_are_needed(threads):
     assert not any(thread.name == "workqueue-deadlines" for thread in threading.enumerate())
 
 
+class Doorway(dict):
+    """Has a job come in at the very moment in which a thread turns idle."""
+
+    def __init__(self, come) -> None:
+        super().__init__()
+        self.come = come
+
+    def __setitem__(self, thread, calls) -> None:
+        come, self.come = self.come, lambda: None
+        come()
+        super().__setitem__(thread, calls)
+
+
+def test_a_job_that_comes_as_the_thread_turns_idle_is_not_overlooked(threads):
+    stage, came = threads(), []
+    assert stage.outcome(stage.start(lambda ctx: None)) == Returned()
+    while not stage.executor._idle:
+        pass
+    stage.executor._idle = Doorway(lambda: came.append(stage.start(lambda ctx: None)))
+    [calls] = stage.executor._threads.values()
+    calls.put(True)
+    while not came:
+        pass
+    assert stage.outcome(came[0]) == Returned()
+
+
 # the loop
 
 
