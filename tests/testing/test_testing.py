@@ -33,8 +33,10 @@ from workqueue import (
     UnsuitableFile,
     UsageError,
     chain,
+    closing,
     injected,
 )
+from workqueue.control import Retry
 from workqueue.errors import JobFailed
 from workqueue.testing import (
     Drained,
@@ -46,6 +48,7 @@ from workqueue.testing import (
     inline,
     pushed,
 )
+from workqueue.worker import Handling
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = "workqueue.testing.plugin"
@@ -251,6 +254,13 @@ def test_workers_of_every_kind_are_drained(tmp_path, clock, ran):
             await asyncio.sleep(0)
             ran(job.decode())
 
+    class Forgiving(Plain):
+        def handling(self, job: Job) -> Handling:
+            return Handling(policy=lambda _error: Retry(HOUR))
+
+        def do_work(self, ctx: Context, job: Job) -> None:
+            raise ValueError
+
     class Forgetful(Plain):
         def do_work(self, ctx: Context, job: Job) -> object:
             return asyncio.sleep(0)
@@ -260,6 +270,9 @@ def test_workers_of_every_kind_are_drained(tmp_path, clock, ran):
             queue.push("any", number)
             assert drain(queue) == Drained(completed=1)
     assert ran.notes == [0, 1]
+    with Queue(":memory:", Forgiving(), auto_start=False) as queue:
+        queue.push("any")
+        assert drain(queue) == Drained(retried=1)
     with Queue(":memory:", Forgetful(), auto_start=False) as queue:
         queue.push("any")
         assert "declare it `async def`" in str(drain(queue).failures[0][1])
@@ -588,6 +601,16 @@ def test_a_call_in_a_chain_is_shown_without_what_it_waits_for(queue):
     assert_not_pushed(add.s(a=3))
 
 
+def test_a_call_in_a_chain_is_shown_with_what_has_come(queue):
+    @queue.task(name="add")
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    chain(add.s(1, 2), add.using(after=HOUR).s(b=5)).push()
+    drain(queue)
+    assert [one.arguments for one in pushed(queue, add)] == [{"a": 3, "b": 5}]
+
+
 def test_an_assertion_compares_the_arguments_that_it_names(queue):
     mail = _mail(queue)
     mail.push("ada", tags=("a",))
@@ -697,10 +720,14 @@ def test_what_a_block_in_memory_does_to_its_queue_is_undone(tmp_path, ran):
         with in_memory(queue):
             queue.start()
             assert note.push("there").wait(10)
-        assert queue.worker is None
-        assert not queue._runs()
+            runner, store = queue._runner, queue._store
+        assert (queue.worker, queue._runner) == (None, None)
+        assert not runner.is_alive()
+        with pytest.raises(QueueClosed):
+            store.size(queue.id)
         with in_memory(queue):
             queue.close()
+        assert queue in closing._open
         assert note.push("back").id == 1
         with pytest.raises(ZeroDivisionError), in_memory(queue), in_memory(queue):
             note.push("deep")
@@ -730,8 +757,10 @@ def test_a_queue_that_runs_or_is_closed_cannot_be_put_into_memory(tmp_path, ran)
             pass
         with pytest.raises(UsageError, match="stop\\(\\) it first"), inline(queue):
             pass
+    entered = False
     with pytest.raises(QueueClosed), in_memory(queue):
-        pass
+        entered = True
+    assert not entered
 
 
 # inline
