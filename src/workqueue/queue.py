@@ -24,6 +24,7 @@ from workqueue.pusher import Pusher
 from workqueue.registry import Registry
 from workqueue.runner import Plan, Runner
 from workqueue.store import open_store
+from workqueue.store.clock import Clock, system_clock
 from workqueue.store.contract import Durability, Find, Store, Transaction
 from workqueue.store.timetable import ScheduleStanding
 from workqueue.task import Call, Desk
@@ -42,7 +43,8 @@ class Queue:
     `stop` waits for running jobs. lease: how long a frozen process keeps its jobs. max_payload: bytes.
     processes, max_jobs, max_memory: of isolated tasks: how many children at once (0: one for each core), and after how
     many jobs, or above how many bytes, one is replaced. durability: "full" survives a power cut; "process" only a crash
-    of the program; "conservative" survives a power cut without a write-ahead log. Durations are timedeltas or seconds.
+    of the program; "conservative" survives a power cut without a write-ahead log. clock: of the store, for tests
+    (`testing.FakeClock`). Durations are timedeltas or seconds.
 
     task: makes a task of a function: `@queue.task`, or `@queue.task(retry=…)`; see `Registry.__call__`.
 
@@ -71,6 +73,7 @@ class Queue:
         max_payload: int = payload.DEFAULT_LIMIT,
         durability: Durability = "full",
         allow_network: bool = False,
+        clock: Clock = system_clock,
     ) -> None:
         self.id = checked_name(id, "id")
         rule = Backoff() if backoff is None else _checked_backoff(backoff).copy()
@@ -91,9 +94,8 @@ class Queue:
         self._runner: Runner | None = None
         self._transacting: int | None = None  # the thread that is inside `transaction`
         self._closed = False
-        self._store = open_store(
-            path, durability=one_of(durability, get_args(Durability), "durability"), allow_network=allow_network
-        )
+        kept = one_of(durability, get_args(Durability), "durability")
+        self._store = open_store(path, durability=kept, allow_network=allow_network, clock=clock)
         self.path = self._store.path
         self._pusher = Pusher(self._open_store, self.id, timing=timing, backoff=rule, max_payload=most)
         self._make_locks()

@@ -105,9 +105,7 @@ class Signature:
                 value=into,
             )
         given = self._bound(args, kwargs, without=into)
-        if into not in self._partial:
-            self._partial[into] = self._arguments([p for p in self._parameters.values() if p.name != into])
-        record, codec = self._partial[into]
+        record, codec = self._lacking(into)
         try:
             return codec.encode(record(**given), limit=limit)
         except payload.Misfit as error:
@@ -167,6 +165,17 @@ class Signature:
                 )
             kwargs |= rest
         return args, kwargs
+
+    def by_name(self, data: bytes, *, without: str | None = None) -> dict[str, object]:
+        """Give the arguments of a job by name, defaults included. without: what a chain is to fill in yet.
+
+        Raises InvalidPayload as `decode`.
+        """
+        codec = self._codec if without is None else self._lacking(without)[1]
+        try:
+            return msgspec.structs.asdict(codec.decode(data))
+        except payload.Misfit as error:
+            raise self._outdated(data, error) from error
 
     def call(
         self,
@@ -275,6 +284,12 @@ class Signature:
                 value=self.name,
             ) from error
         return record, payload.Codec(record)
+
+    def _lacking(self, into: str) -> tuple[type[msgspec.Struct], payload.Codec[msgspec.Struct]]:
+        """Give the record of all parameters but one; made when it is asked for."""
+        if into not in self._partial:
+            self._partial[into] = self._arguments([p for p in self._parameters.values() if p.name != into])
+        return self._partial[into]
 
     def _field(self, parameter: Parameter) -> tuple[str, type] | tuple[str, type, object]:
         kind = self._types[parameter.name]

@@ -240,6 +240,8 @@ def test_backoff_durations(field, value):
         ("factor", -2),
         ("factor", "2"),
         ("factor", None),
+        ("jitter", 0),
+        ("jitter", None),
         ("limit", 0),
         ("limit", -1),
         ("limit", True),
