@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from workqueue.errors import JobNotFound, LeaseLost, QueueClosed, StoreUnavailable, UsageError
+from workqueue.errors import LeaseLost, QueueClosed, StoreUnavailable, UsageError
 from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Size
 from workqueue.lifecycle import FINAL, Settlement
 from workqueue.store.clock import Clock, instant, later, micros, system_clock
@@ -238,13 +238,7 @@ class MemoryStore:
 
     def get(self, job_id: int) -> Job:
         with self._turn():
-            return self._row(job_id).job
-
-    def _row(self, job_id: int) -> Row:
-        row = self._rows.get(job_id)
-        if row is None:
-            raise JobNotFound(job_id)
-        return row
+            return self._rows.known(job_id).job
 
     def find(self, which: Find) -> list[Job]:
         with self._turn():
@@ -257,7 +251,7 @@ class MemoryStore:
 
     def cancel(self, job_id: int) -> bool:
         with self._turn() as now:
-            return self._cancel(self._row(job_id), now)
+            return self._cancel(self._rows.known(job_id), now)
 
     def _cancel(self, row: Row, now: int, reason: str = "cancelled") -> bool:
         queue, status = row.job.queue, row.job.status
@@ -296,7 +290,7 @@ class MemoryStore:
 
     def edit(self, job_id: int, data: bytes) -> bool:
         with self._turn():
-            row = self._rows.change(self._row(job_id))
+            row = self._rows.change(self._rows.known(job_id))
             if not row.runs():
                 row.job = msgspec.structs.replace(row.job, data=data)
             return not row.runs()

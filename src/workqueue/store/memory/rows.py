@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import msgspec
 
+from workqueue.errors import JobNotFound
 from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Terms
 from workqueue.lifecycle import WAITING
 from workqueue.store.clock import instant, later, micros
@@ -112,6 +113,13 @@ class Rows:
     def get(self, job_id: int) -> Row | None:
         """Give the row, to be looked at only."""
         return self._rows.get(job_id)
+
+    def known(self, job_id: int) -> Row:
+        """Do as `get`. Raises JobNotFound."""
+        row = self.get(job_id)
+        if row is None:
+            raise JobNotFound(job_id)
+        return row
 
     def change(self, row: Row) -> Row:
         self._keep(row.job.id)
