@@ -31,7 +31,7 @@ _SOONEST, _LATEST = 0.002, 0.1  # seconds between two looks
 class Batch:
     """Jobs that belong together; a context manager: they are added inside its block, whose end says that these are all.
 
-    id: of the batch; `Queue.batch(id)` finds it again. When the block raises, what was added is cancelled. Not for
+    id: of the batch; `Queue.find_batch(id)` finds it again. When the block raises, what was added is cancelled. Not for
     several threads at once.
     """
 

@@ -23,16 +23,20 @@ _UNITS: Final = {"second": "1s", "minute": "1m", "hour": "1h", "day": "1d", "s":
 def parse_rate(text: object) -> tuple[int, timedelta]:
     """Give how many within how long, of text such as `100/minute`, `5/s` or `3/10m`. Raises InvalidOption."""
     found = _RATE.fullmatch(text) if isinstance(text, str) else None
-    if found is None or not 1 <= int(found[1]) <= _MOST:
-        raise InvalidOption(
-            f"expected rate to be a number per time, such as '100/minute', '5/s' or '3/10m', got: {text!r}",
-            name="rate",
-            value=text,
-        )
-    per = parse_duration(_UNITS.get(found[2], found[2]))
-    if not per:
-        raise InvalidOption(f"expected rate to be per some time, got: {text!r}", name="rate", value=text)
-    return int(found[1]), per
+    try:
+        if (
+            found is not None
+            and 1 <= int(found[1]) <= _MOST
+            and (per := parse_duration(_UNITS.get(found[2], found[2])))
+        ):
+            return int(found[1]), per
+    except InvalidOption:  # it speaks of the duration alone
+        pass
+    raise InvalidOption(
+        f"expected rate to be a number per time, such as '100/minute', '5/s' or '3/10m', got: {text!r}",
+        name="rate",
+        value=text,
+    )
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

@@ -38,6 +38,12 @@ class Policy:
         self._only = (Exception,) if retry_on is None else _checked(retry_on, "retry_on")
         self._never = _checked(no_retry_on, "no_retry_on")
         self.retries = retry is not None or retry_on is not None
+        if self._never and not self.retries:
+            raise InvalidOption(
+                f"expected retry or retry_on beside no_retry_on, got: no_retry_on={no_retry_on!r} alone",
+                name="no_retry_on",
+                value=no_retry_on,
+            )
 
     def judge(self, error: BaseException, failure: int) -> Retry | None:
         """Say whether to try again after this error. failure: its number, from 1."""

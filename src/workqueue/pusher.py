@@ -68,7 +68,7 @@ class Pusher:
             name=checked_name(name, "name"),
             data=data,
             priority=between(priority, -_PRIORITIES, _PRIORITIES, "priority"),
-            run_at=None if run_at is None else aware(run_at),
+            run_at=None if run_at is None else aware(run_at, "run_at"),
             delay=delay,
             timing=self.timing,
             backoff=self.backoff if backoff is None else backoff,

@@ -99,7 +99,7 @@ class Queue:
         self.path = self._store.path
         self._pusher = Pusher(self._open_store, self.id, timing=timing, backoff=rule, max_payload=most)
         self._make_locks()
-        self.task = Registry(Desk(self._pusher, self._watch, self._cancel_known))
+        self.task = Registry(Desk(self._pusher, self._watch, self._cancel_known), worker=worker, runs=self._runs)
         closing.remember(self)
         if auto_start and worker is not None:
             try:

@@ -7,19 +7,19 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Final, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, cast, overload
 
-from workqueue.arguments import checked_name
+from workqueue.arguments import checked_name, one_of
 from workqueue.backoff import Backoff
 from workqueue.context import Context
 from workqueue.control import Snooze
 from workqueue.duration import as_duration
-from workqueue.errors import InvalidOption
+from workqueue.errors import InvalidOption, UsageError
 from workqueue.job import Job, NewJob, OnConflict
 from workqueue.lanes import checked_limits
 from workqueue.policy import Decide, Errors, Policy
 from workqueue.schedule import Schedule
 from workqueue.signature import Signature
 from workqueue.task import AsyncTask, BaseTask, Desk, Manner, Plan, Task
-from workqueue.worker import Handling
+from workqueue.worker import Handling, Worker
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -65,10 +65,15 @@ class Options(TypedDict, total=False):
 
 
 class Registry:
-    """See the module. Calling it makes a task. Safe from any thread."""
+    """See the module. Calling it makes a task. Safe from any thread.
 
-    def __init__(self, desk: Desk) -> None:
+    worker: the queue's own, if it has one; then it has no tasks. runs: says whether the queue runs jobs just now.
+    """
+
+    def __init__(self, desk: Desk, *, worker: Worker | None, runs: Callable[[], bool]) -> None:
         self._desk = desk
+        self._worker = worker
+        self._runs = runs
         self._tasks: dict[str, BaseTask[..., object]] = {}
 
     @overload
@@ -88,7 +93,7 @@ class Registry:
         argument `limit_by`; rate: so many start within a time ("100/minute"), of all or by `rate_by`; ordered_by: those
         that agree in it run one after another; key_by: those that agree in it are one job. isolated: runs in a child
         process. every, timezone, jitter, catch_up: see Schedule; it may take its slot as a date or datetime. Raises
-        InvalidOption.
+        InvalidOption, and UsageError in a queue that has a worker, or for a periodic one when the queue runs already.
         """
         if function is not None:
             return self._make(function, **options)
@@ -109,7 +114,13 @@ class Registry:
             raise InvalidOption(
                 f"expected a plain function, got: {function!r}; a function is one task", name="function", value=None
             )
-        called = checked_name(options.get("name") or _name_of(function), "name")
+        if self._worker is not None:
+            raise UsageError(
+                f"expected a queue without a worker to make a task in, but it was opened with {self._worker!r}, which "
+                "runs all of its jobs; give the tasks a Queue of another id="
+            )
+        name = options.get("name")
+        called = checked_name(_name_of(function) if name is None else name, "name")
         signature = Signature(function, name=called, injected=Context)
         if called in self._tasks:
             raise InvalidOption(
@@ -118,6 +129,10 @@ class Registry:
                 value=called,
             )
         plan = _plan(function, signature, options)
+        if plan.schedule is not None and self._runs():
+            raise UsageError(
+                f"expected periodic task {called!r} to be made before the queue is started, which begins its schedules"
+            )
         kind = cast("type[BaseTask[..., object]]", AsyncTask if inspect.iscoroutinefunction(function) else Task)
         task = kind(function, signature=signature, desk=self._desk, plan=plan, manner=Manner()).using(
             priority=options.get("priority"),
@@ -149,7 +164,7 @@ class Registry:
 
     def handling(self, job: Job) -> Handling:
         task = self._tasks.get(job.name)
-        return Handling() if task is None else task.handling()
+        return Handling() if task is None else task.handling(job)
 
     def do_work(self, ctx: Context, job: Job) -> object:
         """Run the task of this job's name; put the job off where there is none: another process may know it."""
@@ -166,6 +181,7 @@ class Registry:
 
 def _plan(function: Callable[..., object], signature: Signature, options: Options) -> Plan:
     keep, timeout, every = options.get("keep_results"), options.get("timeout"), options.get("every")
+    isolated = one_of(options.get("isolated", False), (True, False), "isolated")
     if keep is not None:
         signature.check_result()
     schedule = None
@@ -177,7 +193,11 @@ def _plan(function: Callable[..., object], signature: Signature, options: Option
             catch_up=options.get("catch_up", 1),
         )
         _ = signature.slot_kind  # raises what is wrong with it
-    if options.get("isolated", False):
+    for name in ("timezone", "jitter", "catch_up"):
+        if every is None and name in options:
+            value: object = options.get(name)
+            raise InvalidOption(f"expected every beside {name}, got: {name}={value!r} alone", name=name, value=value)
+    if isolated:
         _check_importable(function, signature.name)
     return Plan(
         policy=Policy(
@@ -195,7 +215,7 @@ def _plan(function: Callable[..., object], signature: Signature, options: Option
         ),
         timeout=None if timeout is None else as_duration(timeout, "timeout"),
         keep_results=None if keep is None else as_duration(keep, "keep_results"),
-        isolated=options.get("isolated", False),
+        isolated=isolated,
         schedule=schedule,
     )
 

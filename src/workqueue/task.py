@@ -12,8 +12,9 @@ from typing import Final, Generic, ParamSpec, TypeVar, cast
 
 import msgspec
 
-from workqueue.arguments import one_of
+from workqueue.arguments import aware, one_of
 from workqueue.context import Context
+from workqueue.context import Policy as Judge
 from workqueue.control import Retry
 from workqueue.duration import as_duration
 from workqueue.errors import InvalidOption
@@ -134,9 +135,9 @@ class BaseTask(Generic[P, R]):
         runs, and for at least `unique_for` after the push; on_conflict: then "keep" gives the one that is there,
         "replace" cancels it if it waits, "error" raises DuplicateJob. expires: not run later than that after the push.
         """
+        if at is not None and after is not None:
+            raise InvalidOption("expected at or after, got both", name="after", value=after)
         said: dict[str, object] = {
-            "run_at": at,
-            "delay": None if after is None else as_duration(after, "after"),
             "priority": priority,
             "key": key,
             "unique_for": None if unique_for is None else as_duration(unique_for, "unique_for"),
@@ -147,8 +148,12 @@ class BaseTask(Generic[P, R]):
         }
         if key is not None and (not isinstance(key, str) or not key):  # pyright: ignore[reportUnnecessaryIsInstance] - from callers without types
             raise InvalidOption(f"expected key to be text, got: {key!r}", name="key", value=key)
+        changes = {name: value for name, value in said.items() if value is not None}
+        if at is not None or after is not None:  # either takes the place of the other
+            changes["run_at"] = None if at is None else aware(at, "at")
+            changes["delay"] = None if after is None else as_duration(after, "after")
         other = copy.copy(self)
-        other._set(msgspec.structs.replace(self._manner, **{k: v for k, v in said.items() if v is not None}))  # noqa: SLF001 - one of us
+        other._set(msgspec.structs.replace(self._manner, **changes))  # noqa: SLF001 - one of us
         return other
 
     def handle(self, job_id: int) -> Handle[R]:
@@ -232,25 +237,29 @@ class BaseTask(Generic[P, R]):
 
     # run
 
-    def handling(self) -> Handling:
-        """Say how its jobs are to be run."""
+    def handling(self, job: Job) -> Handling:
+        """Say how a job of it is to be run."""
         if self.plan.isolated:
             entry = f"{self.function.__module__}:{self.function.__qualname__}"
-            return Handling("child", self.plan.timeout, entry)
+            # Its own process cannot say any more what a timeout, or its death, is worth.
+            return Handling("child", self.plan.timeout, entry, self._policy(job))
         return Handling("loop" if inspect.iscoroutinefunction(self.function) else "thread", self.plan.timeout)
 
     def do_work(self, ctx: Context, job: Job) -> object:
         """Run a job of this task: give what its function gives. Raises InvalidPayload when its data fit no more."""
         args, kwargs = self.signature.decode(job.data)
-        policy = self.plan.policy
-        if policy.retries:
-            ctx.policy = lambda error: self._judged(error, job)
+        ctx.policy = self._policy(job)
         if self.plan.keep_results is not None or (job.terms is not None and job.terms.followed):
             ctx.give = self._give
         return self.signature.call(self.function, args, kwargs, ctx)
 
-    def _judged(self, error: BaseException, job: Job) -> Retry | None:
-        return self.plan.policy.judge(error, job.retry_count + 1)
+    def _policy(self, job: Job) -> Judge | None:
+        policy, failure = self.plan.policy, job.retry_count + 1
+
+        def judge(error: BaseException) -> Retry | None:
+            return policy.judge(error, failure)
+
+        return judge if policy.retries else None
 
     def _give(self, value: object) -> Returned:
         limit = self._desk.pusher.max_payload

@@ -20,7 +20,7 @@ class FakeClock:
     """
 
     def __init__(self, start: datetime | None = None) -> None:
-        self._at = micros(_START if start is None else aware(start))
+        self._at = micros(_START if start is None else aware(start, "start"))
 
     def __call__(self) -> int:
         return self._at
@@ -36,7 +36,7 @@ class FakeClock:
 
     def set(self, at: datetime) -> None:
         """Let it be this aware datetime, earlier ones too."""
-        self._at = micros(aware(at))
+        self._at = micros(aware(at, "at"))
 
     def __repr__(self) -> str:
         return f"<FakeClock at {self.now().isoformat()}>"

@@ -74,7 +74,7 @@ def drain(queue: Queue, *, until: datetime | None = None, limit: int = _LIMIT) -
         if until is None:
             draining.run_due()
         else:
-            draining.play(aware(until))
+            draining.play(aware(until, "until"))
         return draining.drained()
 
 

@@ -92,7 +92,7 @@ def _taken_apart(what: BaseTask[P, R] | Call[R]) -> tuple[BaseTask[..., R], Mapp
 def _matching(
     task: BaseTask[..., R], given: Mapping[str, object], *, at: datetime | None, after: timedelta | float | None
 ) -> list[Pushed]:
-    due = None if at is None else aware(at)
+    due = None if at is None else aware(at, "at")
     wait = None if after is None else as_duration(after, "after")
     return [
         one
