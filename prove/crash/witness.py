@@ -38,7 +38,7 @@ class Witness:
 
     def watch(self, queue: Queue) -> None:
         """Stand beside the queue's store from now on."""
-        self._by_time = queue._timing
+        self._by_time = queue._pusher.timing
         store = queue._store
         database = store._database
         begin, turn = database._begin, store.turn

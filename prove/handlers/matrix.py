@@ -6,6 +6,7 @@ signal. *draining*: the same, but the process was told to end before. Rows that 
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from workqueue import Job, JobStatus
 
 from prove.audit import Ending, audit
 from prove.handlers.stage import PATIENCE, Stage, Worker, until
-from prove.handlers.table import EXECUTORS, ROWS, THREAD, Row
+from prove.handlers.table import CHILD, EXECUTORS, ROWS, THREAD, Row
 
 IDLE: Final = "idle"
 RUNNING: Final = "running"
@@ -74,7 +75,7 @@ def groups(executor: str, state: str, how: str, rows: Sequence[Row] = ROWS) -> I
     if state == IDLE:  # what never ends, or takes its process along, leaves nothing idle
         fit = [row for row in fit if row.code is None and not (row.stays or (row.quits and how != NONE))]
     shared = [row for row in fit if not (row.alone or row.stays or row.quits or row.known)]
-    share = len(shared) if state == IDLE else _SHARE
+    share = len(shared) if state == IDLE else os.cpu_count() or 1 if executor == CHILD else _SHARE
     for start in range(0, len(shared), max(1, share)):
         yield Group(executor, state, how, tuple(shared[start : start + share]))
     for row in fit:

@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 import warnings
+from contextlib import suppress
 from types import FrameType
 
 from workqueue import Context, Job, LeaseLost, Queue
@@ -169,6 +170,19 @@ def segfaults(ctx: Context, job: Job, queue: Queue) -> None:
 
 def kills(ctx: Context, job: Job, queue: Queue) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def closes_line(ctx: Context, job: Job, queue: Queue) -> None:
+    """As whoever becomes a daemon does."""
+    os.closerange(3, 256)
+
+
+def talks_into_line(ctx: Context, job: Job, queue: Queue) -> None:
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
+                os.write(int(name), b"is anybody there? " * 10)
+    time.sleep(60)
 
 
 def alarms(ctx: Context, job: Job, queue: Queue) -> None:

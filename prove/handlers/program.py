@@ -1,6 +1,6 @@
 """The program under test: `workqueue run prove.handlers.program:queue`, told by its environment what to be.
 
-PROVE_FILE, PROVE_JOURNAL: where. PROVE_EXECUTOR: thread or asyncio. PROVE_CONCURRENCY, PROVE_LEASE, PROVE_GRACE:
+PROVE_FILE, PROVE_JOURNAL: where. PROVE_EXECUTOR: thread, asyncio or child. PROVE_CONCURRENCY, PROVE_LEASE, PROVE_GRACE:
 numbers. PROVE_EVENTS: a descriptor that takes a line when a hostile handler has begun. PROVE_GATE: one to read a byte
 from before the deed; -1 for none. PROVE_TAME: the handlers were mended, and only return.
 """
@@ -13,12 +13,23 @@ import os
 import time
 
 from workqueue import Context, Job, Queue, RecoverableWorkerError
+from workqueue.worker import Handling
 
-from prove.handlers.table import TABLE, THREAD, Row
+from prove.handlers.table import ASYNCIO, CHILD, TABLE, THREAD, Row
 from prove.journal import Ended, Journal, Started
 
-_EVENTS = int(os.environ["PROVE_EVENTS"])
-_GATE = int(os.environ["PROVE_GATE"])
+_IS_CHILD = "WORKQUEUE_CHILD" in os.environ
+_PROCESS = os.getppid() if _IS_CHILD else os.getpid()  # who claims
+
+
+def _pipe(name: str, mode: int) -> int:
+    """Give a descriptor of ours; a child has to fetch it from its parent, for it inherits none."""
+    descriptor = int(os.environ[name])
+    return os.open(f"/proc/{_PROCESS}/fd/{descriptor}", mode) if _IS_CHILD and descriptor >= 0 else descriptor
+
+
+_EVENTS = _pipe("PROVE_EVENTS", os.O_WRONLY)
+_GATE = _pipe("PROVE_GATE", os.O_RDONLY)
 _TAME = bool(os.environ.get("PROVE_TAME"))
 _journal = Journal(os.environ["PROVE_JOURNAL"])  # type: ignore[arg-type]
 
@@ -32,7 +43,7 @@ class _Attempt:
 
     def __init__(self, ctx: Context, job: Job) -> None:
         self._ctx = ctx
-        self._fence = {"job": job.id, "attempt": job.attempt, "by": str(os.getpid())}
+        self._fence = {"job": job.id, "attempt": job.attempt, "by": str(_PROCESS)}
 
     def __enter__(self) -> None:
         _journal.note(Started(at=now(), **self._fence))  # type: ignore[arg-type]
@@ -49,7 +60,7 @@ def _row(job: Job) -> Row | None:
 
 
 def _tell(job: Job) -> None:
-    os.write(_EVENTS, f"began {job.id} {os.getpid()}\n".encode())
+    os.write(_EVENTS, f"began {job.id} {_PROCESS}\n".encode())
 
 
 class ThreadWorker:
@@ -65,6 +76,11 @@ class ThreadWorker:
             if _GATE >= 0:
                 os.read(_GATE, 1)
             return row.deed(ctx, job, queue)
+
+
+class IsolatedWorker(ThreadWorker):
+    def handling(self, job: Job) -> Handling:
+        return Handling("child", entry=f"{__name__}:isolated")
 
 
 class AsyncWorker:
@@ -95,9 +111,10 @@ async def _readable(gate: int) -> None:
             return
 
 
+isolated = IsolatedWorker()
 queue = Queue(
     os.environ["PROVE_FILE"],
-    ThreadWorker() if os.environ["PROVE_EXECUTOR"] == THREAD else AsyncWorker(),
+    {THREAD: ThreadWorker(), ASYNCIO: AsyncWorker(), CHILD: isolated}[os.environ["PROVE_EXECUTOR"]],
     auto_start=False,
     poll_rate=0.05,
     lease=float(os.environ["PROVE_LEASE"]),

@@ -16,10 +16,12 @@ Deed: TypeAlias = Callable[..., Any]
 
 THREAD: Final = "thread"
 ASYNCIO: Final = "asyncio"
-EXECUTORS: Final = (THREAD, ASYNCIO)  # a third, for process isolation, comes with it
-BOTH: Final = frozenset(EXECUTORS)
+CHILD: Final = "child"
+EXECUTORS: Final = (THREAD, ASYNCIO, CHILD)
+BOTH: Final = frozenset({THREAD, ASYNCIO})
 ONLY_THREAD: Final = frozenset({THREAD})
 ONLY_ASYNCIO: Final = frozenset({ASYNCIO})
+ONLY_CHILD: Final = frozenset({CHILD})
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +57,26 @@ def _raising(error: type[BaseException], says: str, *said: object, known: str = 
 
 _NOT_JSON: Final = "^InvalidPayload: expected data that is JSON"
 
-ROWS: Final[tuple[Row, ...]] = (
+_ISOLATED_TOO: Final = frozenset(  # with the same end, for a child is told of as a thread is
+    """
+    ValueError, Base, SystemExit, KeyboardInterrupt, GeneratorExit, MemoryError, StopIteration, StopAsyncIteration,
+    CancelledError, UnicodeError, UnprintableError, UnshownError, ClasslessError, HeavyError, AskMeLaterError,
+    recursion, long message, nested group, cause cycle, cause chain, notes raise, nonsense delay, broken import,
+    not JSON, deep JSON, deep tree, unclean garbage, returns generator, returns much, closes streams, closes stderr,
+    replaces streams, moves away, interpreter, masks signals, floods stdout, fork exits, fork returns, fork leaves,
+    daemon thread, plain thread, threads that raise, never ends, pushes children, deletes itself, locks file
+    """.replace("\n    ", " ")
+    .strip()
+    .split(", ")
+)
+
+
+def _died(name: str, deed: Deed, says: str) -> Row:
+    """Give the row of a deed that ends its process: isolated, it is only the job's own end."""
+    return _fails(f"{name}, isolated", deed, f"^ChildDied: the child process {says}", executors=ONLY_CHILD)
+
+
+_ALL: Final[tuple[Row, ...]] = (
     # what it raises
     _raising(ValueError, "^ValueError: no good$", "no good"),
     _raising(r.Base, "^Base$"),
@@ -143,6 +164,16 @@ ROWS: Final[tuple[Row, ...]] = (
     Row(name="runs a loop", deed=m.runs_a_loop, executors=ONLY_THREAD),
     _fails("runs a loop in a loop", m.runs_a_loop, "^RuntimeError: asyncio.run", executors=ONLY_ASYNCIO),
     Row(name="runs a loop first", deed=m.runs_a_loop_first, stays=True, executors=ONLY_THREAD),
+    # in a child process
+    _died("aborts", m.aborts, "ended with signal SIGABRT"),
+    _died("exits", m.exits, "ended with exit code 7"),
+    _died("segfaults", m.segfaults, "ended with signal SIGSEGV"),
+    _died("kills", m.kills, "ended with signal SIGKILL"),
+    _died("alarms", m.alarms, "ended with signal SIGALRM"),
+    _died("closes the line", m.closes_line, "ended with exit code 1"),
+    _died("talks into the line", m.talks_into_line, "wrote into its line to the queue"),
+    _fails("transaction, isolated", m.transaction_twice, "^UsageError: expected ctx.transaction", executors=ONLY_CHILD),
+    Row(name="signals, isolated", deed=m.signals, executors=ONLY_CHILD),
     # the queue
     Row(name="stops queue", deed=m.stops_queue, quits=True, alone=True),
     Row(
@@ -170,5 +201,10 @@ ROWS: Final[tuple[Row, ...]] = (
     Row(name="loses its lease", deed=m.loses_its_lease),
     Row(name="locks file", deed=m.locks_file),
 )
+ROWS: Final = tuple(
+    msgspec.structs.replace(row, executors=row.executors | ONLY_CHILD) if row.name in _ISOLATED_TOO else row
+    for row in _ALL
+)
 TABLE: Final[dict[str, Row]] = {row.name: row for row in ROWS}
 assert len(TABLE) == len(ROWS), "each row has a name of its own"
+assert {name for name in TABLE if CHILD in TABLE[name].executors} >= _ISOLATED_TOO, "each of them names a row"

@@ -5,6 +5,7 @@ Ids are compared by the job they stand for: a rolled back push burns ids in memo
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -17,9 +18,9 @@ import msgspec
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from workqueue.backoff import Backoff
-from workqueue.errors import JobNotFound, LeaseLost
-from workqueue.job import Claim, Job, JobStatus, NewJob
-from workqueue.lifecycle import Cancelled, HandedBack, Lost, Outcome, Raised, Returned, Settlement, settle
+from workqueue.errors import BatchNotFound, DuplicateJob, JobNotFound, LeaseLost, UsageError
+from workqueue.job import Claim, Job, JobStatus, Lane, NewJob, Terms
+from workqueue.lifecycle import Cancelled, HandedBack, Lost, Outcome, Postponed, Raised, Returned, Settlement, settle
 from workqueue.store.contract import Beat, Durability, Find, Standing, Store, Turn, Want
 from workqueue.store.memory.engine import MemoryStore
 from workqueue.store.sqlite.engine import SqliteStore
@@ -45,6 +46,8 @@ backoffs = st.sampled_from(
 texts = st.sampled_from(["ValueError: bad", "Größe 🐙", "a\nb", "'"])
 outcomes = st.one_of(
     st.just(Returned()),
+    st.builds(Returned, result=st.sampled_from([None, b'{"r":1}']), keep=delays),
+    st.builds(Postponed, delay=delays, reason=st.sampled_from(["", "nobody knows it"])),
     st.builds(
         Raised,
         error=texts,
@@ -70,22 +73,53 @@ new_jobs = st.fixed_dictionaries(
 )
 
 
+lanes = st.sampled_from([Lane("few", most=1), Lane("few", most=1), Lane("more", most=2)])
+rates = st.sampled_from([Lane("slow", starts=1, per=timedelta(seconds=20)), Lane("quick", starts=2, per=LEASE)])
+special = st.fixed_dictionaries(
+    {
+        "terms": st.builds(
+            Terms,
+            key=st.sampled_from([None, None, "k", "l"]),
+            limit=st.none() | lanes,
+            rate=st.none() | st.none() | rates,
+            order=st.sampled_from([None, None, "o", "p"]),
+            batch=st.sampled_from([None, None, 1, 2]),
+        ),
+        "expires": st.none() | st.none() | delays,
+        "unique_for": st.none() | st.none() | delays,
+        "on_conflict": st.sampled_from(["keep", "replace", "error"]),
+    }
+)
+
+
 @st.composite
 def batches(draw: st.DrawFn) -> list[dict[str, object]]:
     batch = []
     for job in draw(st.lists(new_jobs, min_size=1, max_size=3)):
+        if draw(st.integers(0, 2)) == 0:
+            job = job | draw(special)
         when = draw(st.sampled_from(["now", "now", "delay", "run_at"]))
         if when == "delay":
             job = job | {"delay": draw(delays)}
         elif when == "run_at":
             job = job | {"in": draw(steps)}
         batch.append(job)
+    if draw(st.integers(0, 5)) == 0:  # one after another
+        batch[-1] = batch[-1] | {"terms": Terms(followed=True)}
+        batch.append(batch[-1] | {"terms": Terms(follows=-1, into=draw(st.none() | st.just("of"))), "data": b'{"a":1}'})
     return batch
 
 
 def jobs_of(queue: Standing) -> int:
     # A queue without jobs is listed for its runners' sake, and a file remembers dead runners for a while.
     return queue.pending + queue.retrying + queue.running + queue.failed + queue.cancelled
+
+
+def _batch(engine: Engine, batch: int) -> object:
+    try:
+        return engine.store.batches.get(batch)
+    except BatchNotFound:
+        return None
 
 
 class RollBackError(Exception):
@@ -106,14 +140,44 @@ class Engine:
     def number_of(self, job_id: int) -> int:
         return self.ids.index(job_id)
 
+    def push(self, jobs: list[NewJob]) -> list[int] | str:
+        """Push; give the numbers, or what is wrong."""
+        try:
+            pushed = self.store.push(jobs)
+        except DuplicateJob as error:
+            return (
+                f"{self.number_of(error.job_id)} has the key"
+                if error.job_id in self.ids
+                else "one of these has the key"
+            )
+        except UsageError as error:
+            return str(error)
+        return self.note(pushed)
+
+    def note(self, pushed: list[int]) -> list[int]:
+        new = list(dict.fromkeys(job_id for job_id in pushed if job_id not in self.ids))
+        assert new == sorted(new)
+        assert not self.ids or not new or new[0] > max(self.ids)
+        self.ids += new
+        return [self.number_of(job_id) for job_id in pushed]
+
     def job(self, job: Job) -> Job:
-        return msgspec.structs.replace(job, id=self.number_of(job.id))
+        if job.terms is not None and job.terms.follows is not None:
+            terms = msgspec.structs.replace(job.terms, follows=self.number_of(job.terms.follows))
+            job = msgspec.structs.replace(job, terms=terms)
+        return msgspec.structs.replace(job, id=self.number_of(job.id), message=self.message(job.message))
+
+    def message(self, text: str) -> str:
+        return re.sub(r"job (\d+), which", lambda found: f"job #{self.number_of(int(found[1]))}, which", text)
 
     def claim(self, claim: Claim) -> Claim:
         return msgspec.structs.replace(claim, job=self.job(claim.job), runner=self.runners.index(claim.runner))
 
     def own(self, claim: Claim) -> Claim:
-        job = msgspec.structs.replace(claim.job, id=self.id_of(claim.job.id))
+        terms = claim.job.terms
+        if terms is not None and terms.follows is not None:
+            terms = msgspec.structs.replace(terms, follows=self.id_of(terms.follows))
+        job = msgspec.structs.replace(claim.job, id=self.id_of(claim.job.id), terms=terms)
         return msgspec.structs.replace(claim, job=job, runner=self.runners[claim.runner])
 
     def turn(self, turn: Turn) -> Turn:
@@ -144,6 +208,8 @@ class TwoEngines(RuleBasedStateMachine):
         self.alive: list[int] = []
         self.claims: list[Claim] = []
         self.enlist()
+        for queue in QUEUES:
+            self.both(lambda engine, queue=queue: engine.store.batches.open(queue))
         self.push(batch)
 
     def open_file(self) -> SqliteStore:
@@ -183,31 +249,30 @@ class TwoEngines(RuleBasedStateMachine):
     @rule(batch=batches())
     def push(self, batch: list[dict[str, object]]) -> None:
         jobs = self.build(batch)
-        for engine in (self.memory, self.sqlite):
-            pushed = engine.store.push(jobs)
-            assert pushed == sorted(pushed)
-            assert not engine.ids or pushed[0] > max(engine.ids)
-            engine.ids += pushed
+        self.both(lambda engine: engine.push(jobs))
 
     @rule(batch=batches(), commits=st.booleans(), data=st.data())
     def push_in_a_transaction(self, batch: list[dict[str, object]], commits: bool, data: st.DataObject) -> None:
         jobs = self.build(batch)
         cancelled = self.some_job(data) if data.draw(st.booleans(), label="cancels too") else NEVER_PUSHED
 
-        def act(engine: Engine) -> None:
-            with engine.store.transaction() as transaction:
+        def act(engine: Engine) -> list[int] | str:
+            pushed: list[int] = []
+            said = ""
+            with suppress(RollBackError), engine.store.transaction() as transaction:
                 transaction.execute("CREATE TABLE IF NOT EXISTS notes (word TEXT)")
                 transaction.execute("INSERT INTO notes VALUES ('a')")
-                pushed = engine.store.push(jobs)
+                try:
+                    pushed = engine.store.push(jobs)
+                except UsageError as error:
+                    said = type(error).__name__
                 with suppress(JobNotFound):
                     engine.store.cancel(engine.id_of(cancelled))
                 if not commits:
                     raise RollBackError
-            engine.ids += pushed
+            return said or (engine.note(pushed) if commits else [])
 
-        for engine in (self.memory, self.sqlite):
-            with suppress(RollBackError):
-                act(engine)
+        self.both(act)
 
     # claim and settle
 
@@ -276,11 +341,12 @@ class TwoEngines(RuleBasedStateMachine):
                         raise RollBackError
             except RollBackError:
                 return "rolled back"
+            except UsageError as error:
+                return type(error).__name__
             except LeaseLost as error:
                 assert (error.job_id, error.attempt) == (engine.id_of(claim.job.id), claim.job.attempt)
                 return "lost"
-            engine.ids += pushed
-            return "committed"
+            return f"committed {engine.note(pushed)}"
 
         self.both(act)
 
@@ -362,6 +428,39 @@ class TwoEngines(RuleBasedStateMachine):
         else:
             self.both(lambda engine: engine.store.clean(queue, status))
 
+    @rule(
+        what=st.sampled_from(
+            ["pause", "pause", "resume", "resume", "edit", "sweep", "seal", "cancel batch", "progress"]
+        ),
+        queue=st.sampled_from(QUEUES),
+        name=st.sampled_from(["x", "x", None]),
+        pick=st.integers(1, 3),
+        data=st.data(),
+    )
+    def a_person_of_tasks(self, what: str, queue: str, name: str | None, pick: int, data: st.DataObject) -> None:
+        def told(act: Callable[[Engine], object]) -> Callable[[Engine], object]:
+            def tell(engine: Engine) -> object:
+                try:
+                    return act(engine)
+                except UsageError as error:
+                    return type(error).__name__
+
+            return tell
+
+        number = self.some_job(data)
+        acts: dict[str, Callable[[Engine], object]] = {
+            "pause": lambda engine: engine.store.pause(queue, name),
+            "resume": lambda engine: engine.store.resume(queue, name),
+            "edit": lambda engine: engine.store.edit(engine.id_of(number), b'{"b":2}' * (1 + 400 * (pick > 2))),
+            "sweep": lambda engine: engine.store.sweep(queue, 100),
+            "seal": lambda engine: engine.store.batches.seal(pick),
+            "cancel batch": lambda engine: engine.store.batches.cancel(pick),
+            "progress": lambda engine: engine.store.note_progress(
+                engine.runners[pick % len(engine.runners)], {engine.id_of(number): b"%d" % pick}
+            ),
+        }
+        self.both(told(acts[what]))
+
     @rule(step=steps)
     def advance(self, step: timedelta) -> None:
         self.clock.advance(step)
@@ -375,6 +474,14 @@ class TwoEngines(RuleBasedStateMachine):
         jobs = self.both(lambda engine: [engine.job(job) for job in engine.store.find(Find(limit=10**6))])
         for job in jobs:
             self.both(lambda engine, number=job.id: engine.store.history(engine.id_of(number)))
+        self.both(
+            lambda engine: {
+                engine.number_of(job_id): msgspec.structs.replace(found, message=engine.message(found.message))
+                for job_id, found in engine.store.outlook(engine.ids).items()
+            }
+        )
+        self.both(lambda engine: [(engine.store.paused(queue)) for queue in QUEUES])
+        self.both(lambda engine: [_batch(engine, batch) for batch in (1, 2)])
         self.both(lambda engine: [(engine.store.size(queue), engine.store.idle(queue)) for queue in QUEUES])
         self.both(lambda engine: [found for found in engine.store.overview().queues if jobs_of(found)])
         self.both(lambda engine: [engine.beat(engine.store.held(runner)) for runner in engine.runners])

@@ -12,7 +12,9 @@ from typing import Any
 from unittest.mock import patch
 
 import workqueue.backoff
+import workqueue.closing
 import workqueue.context
+import workqueue.executor.deadlines
 import workqueue.executor.outcome
 import workqueue.executor.threads
 import workqueue.gathering
@@ -44,7 +46,9 @@ _TIMED = (
     workqueue.runner,
     workqueue.upkeep,
     workqueue.liveness,
+    workqueue.context,
     workqueue.executor.threads,
+    workqueue.executor.deadlines,
     workqueue.executor.outcome,
     workqueue.queue,
     workqueue.store.clock,
@@ -58,6 +62,7 @@ _THREADED = (
     workqueue.context,
     workqueue.queue,
     workqueue.executor.threads,
+    workqueue.executor.deadlines,
     workqueue.store.joining,
     workqueue.store.sqlite.database,
     workqueue.store.sqlite.handles,
@@ -94,7 +99,7 @@ def substituted(host: Host, seed: str, *, checkpoint_pages: int) -> Generator[No
         ),
         (engine, "give_up", lambda found: host.process.give_up(found)),
         (workqueue.queue, "open_store", lambda path, **rest: WatchedStore(host, path, **rest)),
-        (workqueue.queue, "_open_queues", weakref.WeakSet()),
+        (workqueue.closing, "_open", weakref.WeakSet()),
     ]
     logger = logging.getLogger("workqueue")
     level = logger.level

@@ -82,10 +82,10 @@ class WallClock:
 
 
 def open_queue(path: Path, clock: Clock, kind: type[SqliteStore] = SqliteStore, **options: object) -> Queue:
-    """Open a Queue whose store has this clock; its own front door has no such option."""
+    """Open a Queue whose store is of this kind, and has this clock."""
     with _opening:
         before = queue_module.open_store
-        queue_module.open_store = lambda path, **more: kind(path, **more, clock=clock)  # type: ignore
+        queue_module.open_store = lambda path, **more: kind(path, **(more | {"clock": clock}))  # type: ignore
         try:
             return Queue(path, **options)  # type: ignore[arg-type]
         finally:

@@ -5,33 +5,56 @@ it, `runner` and `executor` run it. docs/architecture.md is the map.
 """
 
 from workqueue.backoff import Backoff
-from workqueue.context import Context
-from workqueue.control import RecoverableWorkerError
+from workqueue.batch import Batch, Chain, chain
+from workqueue.context import Context, injected
+from workqueue.control import Cancel, RecoverableWorkerError, Snooze
 from workqueue.errors import (
+    BatchNotFound,
+    ChildDied,
+    DuplicateJob,
     InvalidOption,
     InvalidPayload,
+    JobCancelled,
+    JobFailed,
     JobNotFound,
     LeaseLost,
     QueueClosed,
     QueueFull,
+    ResultNotKept,
+    ScheduleNotFound,
     SchemaOutdated,
     StoreError,
     StoreUnavailable,
+    TimedOut,
     UnsuitableFile,
     UsageError,
     WorkqueueError,
 )
-from workqueue.job import Attempt, Job, JobStatus, Size
+from workqueue.handle import Handle
+from workqueue.job import Attempt, Job, JobStatus, Size, Terms
 from workqueue.queue import Queue
+from workqueue.schedule import Schedule
+from workqueue.task import AsyncTask, Call, Task
 from workqueue.worker import Worker
 
 __all__ = [
+    "AsyncTask",
     "Attempt",
     "Backoff",
+    "Batch",
+    "BatchNotFound",
+    "Call",
+    "Cancel",
+    "Chain",
+    "ChildDied",
     "Context",
+    "DuplicateJob",
+    "Handle",
     "InvalidOption",
     "InvalidPayload",
     "Job",
+    "JobCancelled",
+    "JobFailed",
     "JobNotFound",
     "JobStatus",
     "LeaseLost",
@@ -39,12 +62,21 @@ __all__ = [
     "QueueClosed",
     "QueueFull",
     "RecoverableWorkerError",
+    "ResultNotKept",
+    "Schedule",
+    "ScheduleNotFound",
     "SchemaOutdated",
     "Size",
+    "Snooze",
     "StoreError",
     "StoreUnavailable",
+    "Task",
+    "Terms",
+    "TimedOut",
     "UnsuitableFile",
     "UsageError",
     "Worker",
     "WorkqueueError",
+    "chain",
+    "injected",
 ]

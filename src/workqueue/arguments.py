@@ -60,23 +60,21 @@ def at_least(value: object, lowest: timedelta, name: str) -> timedelta:
     return duration
 
 
-def aware(run_at: object) -> datetime:
-    """Give `run_at` in UTC if it says its time zone. Raises InvalidOption."""
-    if not isinstance(run_at, datetime):
-        raise InvalidOption(f"expected run_at to be a datetime, got: {run_at!r}", name="run_at", value=run_at)
-    if run_at.utcoffset() is None:
+def aware(value: object, name: str) -> datetime:
+    """Give `value` in UTC if it is a datetime that says its time zone. Raises InvalidOption."""
+    if not isinstance(value, datetime):
+        raise InvalidOption(f"expected {name} to be a datetime, got: {value!r}", name=name, value=value)
+    if value.utcoffset() is None:
         raise InvalidOption(
-            f"expected run_at to be an aware datetime, got the naive {run_at!r}; say which zone it is in: "
-            "run_at.astimezone() for this machine's, or datetime(..., tzinfo=UTC)",
-            name="run_at",
-            value=run_at,
+            f"expected {name} to be an aware datetime, got the naive {value!r}; say which zone it is in: "
+            f"{name}.astimezone() for this machine's, or datetime(..., tzinfo=UTC)",
+            name=name,
+            value=value,
         )
     try:
-        return run_at.astimezone(UTC)
+        return value.astimezone(UTC)
     except OverflowError as error:
-        raise InvalidOption(
-            f"expected run_at to be a date in UTC too, got: {run_at}", name="run_at", value=run_at
-        ) from error
+        raise InvalidOption(f"expected {name} to be a date in UTC too, got: {value}", name=name, value=value) from error
 
 
 def one_of(value: T, values: Sequence[T], name: str) -> T:

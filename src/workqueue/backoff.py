@@ -39,6 +39,8 @@ class Backoff:
     def __post_init__(self) -> None:
         if not (_is_number(self.factor, int | float) and math.isfinite(self.factor) and self.factor >= 1):
             raise _invalid("factor", "a finite number, 1 or more", self.factor)
+        if not isinstance(self.jitter, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - a 0 could be stored, and not read back
+            raise _invalid("jitter", "True or False", self.jitter)
         if self.limit is not None and not (_is_number(self.limit, int) and self.limit >= 1):
             raise _invalid("limit", "a whole number, 1 or more", self.limit)
         if not (_is_number(self.attempt, int) and self.attempt >= 0):

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timedelta
+from typing import Final, TypeAlias, cast
 
+from workqueue import payload
+from workqueue.control import Retry
 from workqueue.duration import as_duration
 from workqueue.errors import UsageError
 from workqueue.job import Claim, Job
+from workqueue.lifecycle import Outcome
 from workqueue.store.contract import Store, Transaction
+
+Policy: TypeAlias = Callable[[BaseException], Retry | None]
+"""What the handler raised → whether it is tried again; None: it failed for good. Asked of no control, like Snooze."""
+
+Give: TypeAlias = Callable[[object], Outcome]
+"""What the handler returned → the outcome, `Returned` with the result as bytes."""
 
 
 class Context:
     """One attempt of one job, as its handler sees it. Safe from any thread of the handler.
 
     job: the job as it was claimed. deadline: the instant after which nobody waits for this attempt any more: None until
-    the queue stops, then the end of its grace.
+    the queue stops, then the end of its grace. A job's own timeout is told by `time_left`.
     """
 
     # Defaults of the class: most jobs change none of them, and each assignment costs.
@@ -26,12 +37,17 @@ class Context:
     settled = False  # by `transaction`, in its own commit
     cancel_requested = False  # by a person, and not by stop()
     abandoned = False  # handed back while it ran: its end interests nobody
+    policy: Policy | None = None  # by whoever calls the handler, as `give`
+    give: Give | None = None
+    timeout: float | None = None  # seconds, from `started_at`
+    entry = ""  # see `Handling`
+    progress_data: bytes | None = None  # the newest
     _cancelled = False
     _event: threading.Event | None = None
     _sleepers: tuple[Callable[[], object], ...] = ()
     _open: ExitStack | None = None
 
-    def __init__(self, claim: Claim, store: Store, claimed_at: float) -> None:
+    def __init__(self, claim: Claim, store: Store | None, claimed_at: float) -> None:
         self.claim = claim
         self.claimed_at = self.started_at = self.ended_at = claimed_at  # monotonic
         self._store = store
@@ -44,6 +60,14 @@ class Context:
     def cancelled(self) -> bool:
         """True once the queue stops, a person cancels the job, or its lease was lost: finish early if you can."""
         return self._cancelled
+
+    def time_left(self) -> float | None:
+        """Give the seconds until the job's timeout, negative after it; None where it has none."""
+        return None if self.timeout is None else self.started_at + self.timeout - time.monotonic()
+
+    def progress(self, value: object) -> None:
+        """Tell how far the job is, by whatever JSON can carry; the newest is kept. Raises InvalidPayload."""
+        self.progress_data = payload.encode(value)
 
     def wait(self, seconds: timedelta | float) -> bool:
         """Wait, but no longer than until the job is cancelled; give `cancelled`. For `def` handlers."""
@@ -82,8 +106,14 @@ class Context:
         Pushes made inside by the same thread (or asyncio task) commit with it too. The job is completed when the block
         ends, so let it be the handler's last act; what the handler raises later is logged, and changes nothing. It
         holds the only write lock of a SQLite file: no network calls and no `await` inside. Raises LeaseLost, rolled
-        back, when the job was given to another runner meanwhile; UsageError when the job is settled already.
+        back, when the job was given to another runner meanwhile; UsageError when the job is settled already, or runs in
+        a child process: that has no connection to the database, and no share in its parent's.
         """
+        if self._store is None:
+            raise UsageError(
+                "expected ctx.transaction() in the process that claimed the job, but an isolated job runs in a child, "
+                "which has no connection of the queue's; return what is to be written, or do not isolate the task"
+            )
         if self.settled:
             raise UsageError("expected one ctx.transaction() for each job, but this job was settled by an earlier one")
         with ExitStack() as stack:
@@ -108,6 +138,12 @@ class Context:
             stack.__exit__(UsageError, error, None)
         return error
 
+    def when_cancelled(self, call: Callable[[], object]) -> None:
+        """Have `call` made at each `cancel`, and now if there was one. The executors' to use."""
+        self._sleepers = (*self._sleepers, call)
+        if self._cancelled:  # and perhaps by `cancel` too: it sets the flag first
+            call()
+
     def cancel(self) -> None:
         """Tell the handler to finish early. The runner's to call; a person says `queue.cancel(id)`."""
         self._cancelled = True
@@ -116,3 +152,7 @@ class Context:
         for wake in self._sleepers:
             with suppress(RuntimeError):  # its loop was closed
                 wake()
+
+
+injected: Final = cast("Context", None)
+"""The default of a task's parameter that gets its context when the job runs, so that pushes need not name it."""

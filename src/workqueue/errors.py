@@ -5,14 +5,22 @@ WorkqueueError
 │   ├── InvalidOption           (also ValueError) an argument outside its range
 │   ├── InvalidPayload          (also ValueError) data that cannot be encoded, decoded, or is too large
 │   ├── JobNotFound             (also LookupError)
-│   └── QueueClosed             a verb called after close()
+│   ├── BatchNotFound           (also LookupError)
+│   ├── ScheduleNotFound        (also LookupError)
+│   ├── QueueClosed             a verb called after close()
+│   ├── DuplicateJob            a job of this key waits or runs already
+│   └── ResultNotKept           (also LookupError) nobody asked to keep what this task gives
 ├── StoreError                  the database said no; its own words are in __cause__
 │   ├── StoreUnavailable        worth trying again; a runner does
 │   │   └── QueueFull           the disk is full, or nearly: pushes are refused, settling goes on
 │   ├── UnsuitableFile          this path cannot hold a queue: a folder, another program's database, damaged …
 │   └── SchemaOutdated          the file was written by a newer workqueue
 ├── LeaseLost                   the job was given to another runner meanwhile; nothing was written
-└── RecoverableWorkerError      (control.py) raised by a worker: try this job again after its backoff
+├── JobFailed                   asked for its result, a job that failed for good
+├── JobCancelled                the same, of one that was cancelled
+├── TimedOut                    (also TimeoutError) a job ran past its timeout
+├── ChildDied                   the child process that ran a job ended under it
+└── RecoverableWorkerError, Snooze, Cancel   (control.py) raised by a worker to say how its job goes on
 
 A message says what was expected, what came, and what to do; the values in it are attributes too.
 """
@@ -57,12 +65,53 @@ class JobNotFound(UsageError, LookupError):
         self.job_id = job_id
 
 
+class BatchNotFound(UsageError, LookupError):
+    """No such batch: never opened, or done and forgotten."""
+
+    def __init__(self, batch: int) -> None:
+        super().__init__(f"expected the id of a batch in this file, got: {batch}")
+        self.batch = batch
+
+
+class ScheduleNotFound(UsageError, LookupError):
+    """No such schedule: never registered in this queue, or forgotten."""
+
+    def __init__(self, queue: str, name: str) -> None:
+        super().__init__(
+            f"expected the name of a schedule of queue {queue!r}, got: {name!r}; it was forgotten, or never registered"
+        )
+        self.queue = queue
+        self.name = name
+
+
 class QueueClosed(UsageError):
     """The queue was closed; open a new `Queue` on the same path."""
 
     def __init__(self, path: str) -> None:
         super().__init__(f"expected an open queue, but {path!r} was closed; create a new Queue to go on")
         self.path = path
+
+
+class DuplicateJob(UsageError):
+    """A job of the same task and key waits or runs already; nothing was pushed.
+
+    key: the one that is taken; job_id: who has it.
+    """
+
+    def __init__(self, key: str, job_id: int) -> None:
+        super().__init__(f"expected no job of key {key!r} to wait or run, but job {job_id} does; nothing was pushed")
+        self.key = key
+        self.job_id = job_id
+
+
+class ResultNotKept(UsageError, LookupError):
+    """The result of this job is not to be had: it was not kept, or not for so long."""
+
+    def __init__(self, job_id: int) -> None:
+        super().__init__(
+            f"expected a result of job {job_id}, but none was kept; say keep_results= at its task, and ask in that time"
+        )
+        self.job_id = job_id
 
 
 class StoreError(WorkqueueError):
@@ -111,3 +160,43 @@ class LeaseLost(WorkqueueError):
         )
         self.job_id = job_id
         self.attempt = attempt
+
+
+class JobFailed(WorkqueueError):
+    """The job failed for good: its result will never come.
+
+    error: the last one, in one line.
+    """
+
+    def __init__(self, job_id: int, error: str) -> None:
+        super().__init__(f"expected a result of job {job_id}, but it failed: {error}")
+        self.job_id = job_id
+        self.error = error
+
+
+class JobCancelled(WorkqueueError):
+    """The job was cancelled, or left the queue without a result: it will never give one."""
+
+    def __init__(self, job_id: int, reason: str) -> None:
+        super().__init__(f"expected a result of job {job_id}, but it was cancelled: {reason}")
+        self.job_id = job_id
+        self.reason = reason
+
+
+class TimedOut(WorkqueueError, TimeoutError):
+    """The job ran past its timeout."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"expected the job to end within {seconds:g} s, but it still ran")
+        self.seconds = seconds
+
+
+class ChildDied(WorkqueueError):
+    """The child process that ran the job ended under it: killed, crashed, or out of memory.
+
+    code: its exit code; a negative one is the signal that ended it.
+    """
+
+    def __init__(self, message: str, code: int | None) -> None:
+        super().__init__(message)
+        self.code = code

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
-from typing import TypeVar, overload
+from typing import Literal, TypeAlias, TypeVar, overload
 
 import msgspec
 
@@ -14,6 +14,7 @@ from workqueue.backoff import Backoff
 from workqueue.errors import InvalidPayload
 
 T = TypeVar("T")
+OnConflict: TypeAlias = Literal["keep", "replace", "error"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -39,7 +40,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     attempt: how often it was claimed; rises for ever, so (id, attempt) is a fencing token for foreign systems.
     retry_count: how often its handler failed. lost: how often its runner died under it.
-    message: the last error, in one line. All instants are aware datetimes in UTC.
+    message: the last error, in one line. terms: what it asks for beyond its turn, if anything. All instants are aware
+    datetimes in UTC.
     """
 
     id: int
@@ -57,6 +59,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cancel_requested: bool = False
     message: str = ""
     backoff: Backoff = msgspec.field(default_factory=Backoff)
+    terms: Terms | None = None
 
     @property
     def expect_at(self) -> int:
@@ -89,11 +92,47 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return bytes(self).decode()
 
 
+class Lane(msgspec.Struct, frozen=True):
+    """Jobs of a queue that share a limit are in one lane of this name.
+
+    most: how many of the lane may run at once; None: any number. starts: how many may start within any `per`.
+    """
+
+    name: str
+    most: int | None = None
+    starts: int | None = None
+    per: timedelta = timedelta(0)
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job asks for beyond its turn in the queue; most jobs ask for nothing.
+
+    key: no second job of this queue, name and key while this one waits or runs. expires_at: not run after it.
+    limit, rate: the lanes it is in, one of each kind. order: runs after all earlier jobs of this name for an order.
+    batch: the batch it belongs to. follows: the job that it waits for, whose result goes into its data as `into`; or
+    the batch (follows_batch).
+    """
+
+    key: str | None = None
+    expires_at: datetime | None = None
+    limit: Lane | None = None
+    rate: Lane | None = None
+    order: str | None = None
+    batch: int | None = None
+    followed: bool = False
+    follows: int | None = None
+    follows_batch: int | None = None
+    into: str | None = None
+
+
 class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     """A job about to be pushed.
 
     run_at: not before this instant; delay: not before now + delay, by the store's clock. At most one of the two.
-    timing: stands in its queue by its `run_at`, and not by its turn.
+    timing: stands in its queue by its `run_at`, and not by its turn. expires: sets the terms' `expires_at`, so long
+    after now. unique_for: the terms' key stays taken for at least so long after now. on_conflict: when it is taken,
+    `keep` gives the id of the job that has it, `replace` cancels that job if it still waits (if it runs: as keep),
+    `error` raises DuplicateJob.
     """
 
     queue: str
@@ -104,6 +143,10 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     delay: timedelta | None = None
     timing: bool = False
     backoff: Backoff = msgspec.field(default_factory=Backoff)
+    terms: Terms | None = None
+    expires: timedelta | None = None
+    unique_for: timedelta | None = None
+    on_conflict: OnConflict = "keep"
 
 
 class Claim(msgspec.Struct, frozen=True, gc=False):

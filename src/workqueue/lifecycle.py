@@ -32,7 +32,13 @@ SECOND_LOSS_PAUSE: Final = timedelta(seconds=10)
 
 
 class Returned(msgspec.Struct, frozen=True):
-    """The handler came back: the job is done."""
+    """The handler came back: the job is done.
+
+    result: what it gave, as JSON, where somebody wants it. keep: how long to keep that.
+    """
+
+    result: bytes | None = None
+    keep: timedelta = timedelta(0)
 
 
 class Raised(msgspec.Struct, frozen=True):
@@ -52,6 +58,16 @@ class Cancelled(msgspec.Struct, frozen=True):
     duration: timedelta
 
 
+class Postponed(msgspec.Struct, frozen=True):
+    """The job is put off, and that counts nowhere: it asked to be, or nobody here knows its name.
+
+    reason: becomes the job's message, if it is not empty.
+    """
+
+    delay: timedelta
+    reason: str = ""
+
+
 class HandedBack(msgspec.Struct, frozen=True):
     """The runner stops and gives the job back; it counts nowhere."""
 
@@ -62,22 +78,26 @@ class Lost(msgspec.Struct, frozen=True):
     reason: str
 
 
-Outcome: TypeAlias = Returned | Raised | Cancelled | HandedBack | Lost
+Outcome: TypeAlias = Returned | Raised | Cancelled | Postponed | HandedBack | Lost
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one finished attempt makes of its job; the store applies it if the claim still holds.
 
-    keep: False drops the row of a job that failed. outcome, error, traceback and duration go into the job's history
-    unless `outcome` is empty. A waiting verdict for a job whose cancellation was asked ends as CANCELLED.
+    delay: a waiting job is due so long from now; None: when it was. keep: False drops the row of a job that failed.
+    result: goes to those who wait for it, and is kept for `keep_result`. outcome, error, traceback and duration go into
+    the job's history unless `outcome` is empty. A waiting verdict for a job whose cancellation was asked ends as
+    CANCELLED.
     """
 
     claim: Claim
     to: JobStatus
-    delay: timedelta = timedelta(0)
+    delay: timedelta | None = None
     failures: int = 0
     losses: int = 0
     keep: bool = True
+    result: bytes | None = None
+    keep_result: timedelta = timedelta(0)
     outcome: str = ""
     error: str = ""
     traceback: str = ""
@@ -91,8 +111,10 @@ def settle(claim: Claim, outcome: Outcome, *, age: timedelta, archive: bool = Tr
     """
     job = claim.job
     match outcome:
-        case Returned():
-            return Settlement(claim=claim, to=JobStatus.COMPLETED)
+        case Returned(result, keep):
+            return Settlement(claim=claim, to=JobStatus.COMPLETED, result=result, keep_result=keep)
+        case Postponed(delay, reason):
+            return Settlement(claim=claim, to=_waiting(job), delay=delay, error=reason)
         case HandedBack():
             return Settlement(claim=claim, to=_waiting(job))
         case Cancelled(reason, duration):

@@ -1,17 +1,20 @@
 """Objects ⇄ the bytes of a job: the only room that serialises.
 
 JSON, by msgspec: any language can read it, and nothing in it is ever executed. Numbers that JSON cannot say (NaN,
-infinity) are refused at push; msgspec alone would turn them into null.
+infinity) are refused at push; msgspec alone would turn them into null. Paths are carried as their text.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Collection, Iterator, Mapping
-from typing import TypeAlias, TypeVar, Union, cast, overload
+from pathlib import PurePath
+from typing import Final, Generic, TypeAlias, TypeVar, Union, cast, overload
 
 import msgspec
+from msgspec import inspect as kinds
 
 from workqueue.errors import InvalidPayload
 
@@ -21,9 +24,100 @@ T = TypeVar("T")
 DEFAULT_LIMIT = 1024 * 1024
 _DEEPEST = 64
 _LOST = (b"null", b'"nan"', b'"inf"', b'"-inf"')  # what msgspec makes of numbers that are not finite
+_PLACE: Final = re.compile(r" - at (?:`key` in )?`(\$[^`]*)`$")
+_RECORDS: Final = (kinds.DataclassType, kinds.StructType, kinds.NamedTupleType)
+_KEYS: Final = (  # what msgspec writes as the name of a member, and reads back
+    kinds.AnyType,
+    kinds.StrType,
+    kinds.IntType,
+    kinds.FloatType,
+    kinds.DecimalType,
+    kinds.EnumType,
+    kinds.LiteralType,
+    kinds.UUIDType,
+    kinds.DateTimeType,
+    kinds.DateType,
+    kinds.TimeType,
+    kinds.TimeDeltaType,
+)
+_UNHASHABLE: Final = (kinds.ListType, kinds.DictType, kinds.SetType, kinds.TypedDictType)
 
-_encoder = msgspec.json.Encoder()
+
+def _written(value: object) -> str:
+    if isinstance(value, PurePath):
+        return str(value)
+    raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
+
+
+def _read(kind: type[object], value: object) -> object:
+    if issubclass(kind, PurePath):
+        if isinstance(value, str):
+            return kind(value)
+        raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
+    return value  # `object`: a Codec lets no other class through, and decode() has msgspec refuse it
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_written)
 _decoder = msgspec.json.Decoder()
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_raw = msgspec.json.Decoder(msgspec.Raw)
+
+
+class Misfit(InvalidPayload):
+    """JSON, but not of the type asked for. For `signature`, which says in its own words whose data they are."""
+
+
+class Codec(Generic[T]):
+    """JSON bytes ⇄ objects of one type. Safe from any thread.
+
+    type: anything that annotates a parameter. Raises TypeError, with the reason, when JSON cannot carry it or could not
+    say which member of a union it carries.
+    """
+
+    def __init__(self, type: type[T]) -> None:
+        try:
+            self._decoder: msgspec.json.Decoder[T] = msgspec.json.Decoder(type, dec_hook=_read)
+            info = kinds.type_info(type)
+        except (NameError, ValueError, RuntimeError, AttributeError) as error:
+            raise TypeError(str(error)) from error
+        nodes = [node for node in _nodes(info, set()) if node is not info]
+        for node in [info, *nodes]:
+            if reason := _unknown(node):
+                raise TypeError(reason)
+        # Records may call things equal that are not; whatever else arrives equal has lost nothing on the way.
+        self._equal_is_same = not any(isinstance(node, _RECORDS) for node in nodes)
+
+    def encode(self, value: T, *, limit: int = DEFAULT_LIMIT) -> bytes:
+        """Give `value` as JSON bytes that `decode` will read.
+
+        Raises InvalidPayload as the function `encode` does, and Misfit for what is not of the type.
+        """
+        try:
+            data = _encoder.encode(value)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise _unencodable(value, error) from error
+        if len(data) > _DEEPEST:
+            _check_levels(value, data)
+        check_size(data, limit=limit)
+        try:
+            arrives = self.decode(data)
+        except Misfit:
+            _check_losses(value, data)  # a NaN is no null: say what it was
+            raise
+        if not self._equal_is_same or arrives != value:
+            _check_losses(value, data)
+        return data
+
+    def decode(self, data: bytes) -> T:
+        """Give the object that `data` stands for. Raises Misfit with the path, or InvalidPayload when it is no JSON."""
+        try:
+            return self._decoder.decode(data)
+        except msgspec.ValidationError as error:
+            raise _misfit(error) from error
+        except TypeError as error:  # a member of a set that cannot be one
+            raise Misfit(f"{error} at $") from error
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
+            raise InvalidPayload(f"expected data that is JSON, got {_glimpse(data)}: {error}") from error
 
 
 def encode(value: object, *, limit: int = DEFAULT_LIMIT) -> bytes:
@@ -35,14 +129,27 @@ def encode(value: object, *, limit: int = DEFAULT_LIMIT) -> bytes:
     try:
         data = _encoder.encode(value)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        path, reason = next(_faults(value, "$", 0), ("$", str(error)))
-        raise InvalidPayload(f"expected data that JSON can carry, got at {path}: {reason}", path=path) from error
-    # Only where one of these shows is the slow walk worth its time, and where there are many brackets.
-    if any(trace in data for trace in _LOST) or data.count(b"[") + data.count(b"{") > _DEEPEST:
-        for path, reason in _faults(value, "$", 0):
-            raise InvalidPayload(f"expected data that JSON can carry, got at {path}: {reason}", path=path)
+        raise _unencodable(value, error) from error
+    _check_levels(value, data)
+    _check_losses(value, data)
     check_size(data, limit=limit)
     return data
+
+
+def with_member(data: bytes, name: str, value: bytes) -> bytes:
+    """Give the JSON object `data` with the member `name`, new or in place of the old; `value` is JSON bytes too.
+
+    The other members are copied as they stand. Raises InvalidPayload when `data` is no object, or `value` no JSON.
+    """
+    try:
+        members = _members.decode(data)
+        members[name] = _raw.decode(value.decode())  # as text, or its bytes would not be looked at
+        return _encoder.encode(members)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise InvalidPayload(
+            f"expected an object and a value for its member {name!r} as JSON, got {_glimpse(data)} and "
+            f"{_glimpse(value)}: {error}"
+        ) from error
 
 
 def as_bytes(data: object) -> bytes:
@@ -71,7 +178,7 @@ def decode(data: bytes, type: type[T] | None = None) -> T | Json:
     Raises InvalidPayload, with the path where it knows one.
     """
     try:
-        return _decoder.decode(data) if type is None else msgspec.json.decode(data, type=type)
+        return _decoder.decode(data) if type is None else msgspec.json.decode(data, type=type, dec_hook=_read)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise InvalidPayload(f"expected data that is JSON{_of(type)}, got {_glimpse(data)}: {error}") from error
 
@@ -84,6 +191,63 @@ def _glimpse(data: bytes) -> str:
     return repr(data) if len(data) <= 40 else f"{data[:40]!r}… ({len(data):,} bytes)"
 
 
+def _unencodable(value: object, error: Exception) -> InvalidPayload:
+    path, reason = next(_faults(value, "$", 0), ("$", str(error)))
+    return InvalidPayload(f"expected data that JSON can carry, got at {path}: {reason}", path=path)
+
+
+def _misfit(error: msgspec.ValidationError) -> Misfit:
+    """Put msgspec's "Expected `int`, got `str` - at `$.depth`" into our words."""
+    said = str(error)
+    place = _PLACE.search(said)
+    path = "$" if place is None else place[1]
+    reason = said if place is None else said[: place.start()]
+    return Misfit(f"{reason[:1].lower()}{reason[1:200]} at {path}", path=path)
+
+
+def _check_levels(value: object, data: bytes) -> None:
+    if data.count(b"[") + data.count(b"{") > _DEEPEST:
+        _check_walking(value)
+
+
+def _check_losses(value: object, data: bytes) -> None:
+    # Only where one of these shows is the slow walk worth its time.
+    if any(trace in data for trace in _LOST):
+        _check_walking(value)
+
+
+def _check_walking(value: object) -> None:
+    for path, reason in _faults(value, "$", 0):
+        raise InvalidPayload(f"expected data that JSON can carry, got at {path}: {reason}", path=path)
+
+
+def _nodes(node: object, seen: set[int]) -> Iterator[kinds.Type]:
+    """Walk a type and all it is made of; types may contain themselves."""
+    if isinstance(node, tuple):
+        for item in cast("tuple[object, ...]", node):
+            yield from _nodes(item, seen)
+    elif isinstance(node, kinds.Field):
+        yield from _nodes(node.type, seen)
+    elif isinstance(node, kinds.Type) and id(node) not in seen:
+        seen.add(id(node))
+        yield node
+        for name in node.__struct_fields__:
+            yield from _nodes(getattr(node, name), seen)
+
+
+def _unknown(node: kinds.Type) -> str:
+    """Say why JSON cannot carry this, if it cannot: msgspec itself would find out at the first value."""
+    if isinstance(node, kinds.CustomType):
+        cls = cast("type[object]", node.cls)
+        if cls is not object and not issubclass(cls, PurePath):
+            return f"JSON has no form for {cls.__module__}.{cls.__qualname__}"
+    if isinstance(node, kinds.DictType) and not isinstance(node.key_type, _KEYS):
+        return "the keys of a JSON object are text: use str, a number, an Enum, a UUID or a date"
+    if isinstance(node, kinds.SetType | kinds.FrozenSetType) and isinstance(node.item_type, _UNHASHABLE):
+        return "the members of a set must be hashable: use a tuple or a frozenset, or a list of them"
+    return ""
+
+
 def _faults(value: object, path: str, depth: int) -> Iterator[tuple[str, str]]:
     """Name each thing in `value` that JSON cannot carry: (path, what it is)."""
     if depth > _DEEPEST:
@@ -94,7 +258,7 @@ def _faults(value: object, path: str, depth: int) -> Iterator[tuple[str, str]]:
         for key, item in cast("Mapping[object, object]", value).items():
             if isinstance(key, float) and not math.isfinite(key):
                 yield path, f"the key {key!r}"
-            elif isinstance(key, bool) or not isinstance(key, str | int | float):
+            elif (isinstance(key, bool) or not isinstance(key, str | int | float)) and _refusal({key: None}):
                 yield path, f"a key of type {type(key).__name__}"
             elif reason := _refusal(key):
                 yield path, reason

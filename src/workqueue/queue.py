@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import threading
 import time
-import weakref
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Final, Self, get_args
+from typing import Self, get_args
 
-import msgspec
-
-from workqueue import arguments, payload
-from workqueue.arguments import as_status, at_least, aware, between, checked_name, one_of
+from workqueue import arguments, closing, payload
+from workqueue.arguments import as_status, at_least, between, checked_name, one_of
 from workqueue.backoff import Backoff
+from workqueue.batch import Batch
 from workqueue.duration import as_duration
-from workqueue.errors import InvalidOption, InvalidPayload, QueueClosed, UsageError
-from workqueue.gathering import Gathering
-from workqueue.job import Attempt, Job, JobStatus, NewJob, Size
+from workqueue.errors import InvalidOption, InvalidPayload, JobNotFound, QueueClosed, ScheduleNotFound, UsageError
+from workqueue.executor.children import in_child
+from workqueue.handle import Handle
+from workqueue.job import Attempt, Job, JobStatus, Size
+from workqueue.pusher import Pusher
+from workqueue.registry import Registry
 from workqueue.runner import Plan, Runner
 from workqueue.store import open_store
+from workqueue.store.clock import Clock, system_clock
 from workqueue.store.contract import Durability, Find, Store, Transaction
+from workqueue.store.timetable import ScheduleStanding
+from workqueue.task import Call, Desk
+from workqueue.watch import Watch
 from workqueue.worker import Worker, checked_worker
-
-_BATCH: Final = 1000
-_BATCH_BYTES: Final = 32 * 1024 * 1024
-_PRIORITIES: Final = 2**31
-_open_queues: weakref.WeakSet[Queue] = weakref.WeakSet()
 
 
 class Queue:
@@ -42,8 +41,12 @@ class Queue:
     at once. backoff: the rule stored with each job pushed here. batch_size: jobs claimed per transaction, 1 to 1000.
     poll_rate: the longest a due job waits if every wake-up is lost. concurrency: jobs run at once. grace: how long
     `stop` waits for running jobs. lease: how long a frozen process keeps its jobs. max_payload: bytes.
-    durability: "full" survives a power cut; "process" only a crash of the program; "conservative" survives a power cut
-    without a write-ahead log. Durations are timedeltas or seconds.
+    processes, max_jobs, max_memory: of isolated tasks: how many children at once (0: one for each core), and after how
+    many jobs, or above how many bytes, one is replaced. durability: "full" survives a power cut; "process" only a crash
+    of the program; "conservative" survives a power cut without a write-ahead log. clock: of the store, for tests
+    (`testing.FakeClock`). Durations are timedeltas or seconds.
+
+    task: makes a task of a function: `@queue.task`, or `@queue.task(retry=…)`; see `Registry.__call__`.
 
     Safe from any thread; after a fork the child may push and look, and starts its own worker. Raises InvalidOption,
     UnsuitableFile, SchemaOutdated or StoreUnavailable; then nothing was changed.
@@ -64,14 +67,17 @@ class Queue:
         concurrency: int = 1,
         grace: timedelta | float = 25,
         lease: timedelta | float = 60,
+        processes: int = 0,
+        max_jobs: int | None = None,
+        max_memory: int | None = None,
         max_payload: int = payload.DEFAULT_LIMIT,
         durability: Durability = "full",
         allow_network: bool = False,
+        clock: Clock = system_clock,
     ) -> None:
         self.id = checked_name(id, "id")
-        self._timing = timing
-        self._backoff = Backoff() if backoff is None else _checked_backoff(backoff).copy()
-        self._max_payload = between(max_payload, 1, 512 * 1024 * 1024, "max_payload")
+        rule = Backoff() if backoff is None else _checked_backoff(backoff).copy()
+        most = between(max_payload, 1, 512 * 1024 * 1024, "max_payload")
         self._plan = Plan(
             queue=self.id,
             batch_size=between(batch_size, 1, 1000, "batch_size"),
@@ -80,17 +86,21 @@ class Queue:
             lease=at_least(lease, timedelta(seconds=1), "lease"),
             grace=as_duration(grace, "grace"),
             archive=archive,
+            processes=between(processes, 0, 1000, "processes"),
+            max_jobs=None if max_jobs is None else between(max_jobs, 1, 2**31, "max_jobs"),
+            max_memory=None if max_memory is None else between(max_memory, 2**20, 2**50, "max_memory"),
         )
-        self.worker = None if worker is None else checked_worker(worker, concurrency)
+        self.worker: Worker | None = None if worker is None else checked_worker(worker, concurrency)
         self._runner: Runner | None = None
         self._transacting: int | None = None  # the thread that is inside `transaction`
-        self._store = open_store(
-            path, durability=one_of(durability, get_args(Durability), "durability"), allow_network=allow_network
-        )
-        self._make_locks()
-        self.path = self._store.path
         self._closed = False
-        _open_queues.add(self)
+        kept = one_of(durability, get_args(Durability), "durability")
+        self._store = open_store(path, durability=kept, allow_network=allow_network, clock=clock)
+        self.path = self._store.path
+        self._pusher = Pusher(self._open_store, self.id, timing=timing, backoff=rule, max_payload=most)
+        self._make_locks()
+        self.task = Registry(Desk(self._pusher, self._watch, self._cancel_known), worker=worker, runs=self._runs)
+        closing.remember(self)
         if auto_start and worker is not None:
             try:
                 self.start()
@@ -106,18 +116,19 @@ class Queue:
         run_at: not before this aware datetime. priority: higher first. Raises InvalidPayload (with the path of the bad
         value), InvalidOption, QueueFull or StoreUnavailable; then nothing was stored.
         """
-        return self._push(name, payload.encode(obj, limit=self._max_payload), run_at=run_at, priority=priority)
+        pusher = self._pusher
+        return pusher.push(pusher.new_job(name, pusher.encode(obj), run_at=run_at, priority=priority))
 
     def push_after(self, name: str, obj: object = None, delay: timedelta | float = 0, *, priority: int = 0) -> int:
         """Store a job that runs no earlier than `delay` from now."""
-        data = payload.encode(obj, limit=self._max_payload)
-        return self._push(name, data, delay=as_duration(delay, "delay"), priority=priority)
+        pusher = self._pusher
+        data = pusher.encode(obj)
+        return pusher.push(pusher.new_job(name, data, delay=as_duration(delay, "delay"), priority=priority))
 
     def push_bytes(self, name: str, data: bytes, *, run_at: datetime | None = None, priority: int = 0) -> int:
         """Store a job with these very bytes."""
-        plain = payload.as_bytes(data)
-        payload.check_size(plain, limit=self._max_payload)
-        return self._push(name, plain, run_at=run_at, priority=priority)
+        pusher = self._pusher
+        return pusher.push(pusher.new_job(name, pusher.as_bytes(data), run_at=run_at, priority=priority))
 
     def push_many(
         self, name: str, objs: Iterable[object], *, run_at: datetime | None = None, priority: int = 0
@@ -126,18 +137,11 @@ class Queue:
 
         When it raises midway, the full thousands before are stored; the error's `__notes__` say how many.
         """
-        store = self._open_store()
+        self._open_store()
         if isinstance(objs, str | bytes):
             raise InvalidPayload(f"expected several objects, got one {type(objs).__name__}; push it by push()")
-        head = self._new_job(name, b"", run_at=run_at, priority=priority)
-        ids: list[int] = []
-        try:
-            for batch in self._batches(objs):
-                ids += store.push([msgspec.structs.replace(head, data=data) for data in batch])
-        except BaseException as error:
-            error.add_note(f"push_many had stored {len(ids):,} jobs before this")
-            raise
-        return ids
+        head = self._pusher.new_job(name, b"", run_at=run_at, priority=priority)
+        return self._pusher.push_many(self._pusher.alike(head, objs))
 
     async def apush(
         self,
@@ -149,11 +153,20 @@ class Queue:
         priority: int = 0,
     ) -> int:
         """Do as `push` does, without blocking the event loop."""
-        data = payload.encode(obj, limit=self._max_payload)
         wait = None if delay is None else as_duration(delay, "delay")
-        job = self._new_job(name, data, run_at=run_at, delay=wait, priority=priority)
-        self._open_store()
-        return await self._gathering.apush(job)
+        data = self._pusher.encode(obj)
+        job = self._pusher.new_job(name, data, run_at=run_at, delay=wait, priority=priority)
+        return await self._pusher.apush(job)
+
+    def batch(self, *, then: Call[object] | None = None) -> Batch:
+        """Begin a batch: `with queue.batch() as batch: batch.add(fetch.s(url))`. then: pushed when all have ended."""
+        store = self._open_store()
+        return Batch(store.batches.open(self.id), store=self._open_store, pusher=self._pusher, then=then)
+
+    def find_batch(self, batch: int) -> Batch:
+        """Give a batch by its id, to be looked at, waited for and cancelled. Raises BatchNotFound."""
+        self._open_store().batches.get(batch)
+        return Batch(batch, store=self._open_store, pusher=self._pusher, then=None)
 
     @contextmanager
     def transaction(self) -> Generator[Transaction]:
@@ -215,6 +228,10 @@ class Queue:
                 self._progress.wait(left)
         return True
 
+    def schedules(self) -> list[ScheduleStanding]:
+        """List the schedules of this queue, by name: when their next slot comes, and what ran last."""
+        return self._open_store().schedules.standings(self.id)
+
     def check(self) -> list[str]:
         """Give each broken invariant of the file as a sentence; [] when all is well."""
         return self._open_store().check()
@@ -242,17 +259,57 @@ class Queue:
         """Delete all cancelled jobs; gives how many."""
         return self._open_store().clean(self.id, JobStatus.CANCELLED)
 
+    def edit(self, job_id: int, obj: object) -> bool:
+        """Give a job that waits, failed or was cancelled other data; False when it runs. Raises JobNotFound."""
+        return self._open_store().edit(arguments.job_id(job_id), self._pusher.encode(obj))
+
+    def pause(self, name: str | None = None) -> None:
+        """Let no more jobs be started, or only none of this name; those that run go on. Holds until `resume`."""
+        self._open_store().pause(self.id, None if name is None else checked_name(name, "name"))
+
+    def resume(self, name: str | None = None) -> None:
+        """Undo the `pause` of the same name, or of the whole queue."""
+        self._open_store().resume(self.id, None if name is None else checked_name(name, "name"))
+
+    def paused(self) -> list[str | None]:
+        """Give the names that are paused; None, which comes first, means the whole queue."""
+        return self._open_store().paused(self.id)
+
+    def pause_schedule(self, name: str) -> None:
+        """Let the slots of a schedule pass until `resume_schedule`. Raises ScheduleNotFound."""
+        self._open_store().schedules.pause(self.id, name)
+
+    def resume_schedule(self, name: str) -> None:
+        """Run a schedule again, from its next slot on. Raises ScheduleNotFound."""
+        self._open_store().schedules.resume(self.id, name)
+
+    def trigger(self, name: str) -> Handle[object]:
+        """Push a periodic task's job now, beside its slots. Raises ScheduleNotFound for what is no such task here."""
+        store = self._open_store()
+        task = self.task.find(name)
+        if task is None or task.plan.schedule is None:
+            raise ScheduleNotFound(self.id, name)
+        return task.handle(self._pusher.push(task.slot_job(store.now())))
+
     # run
 
     def start(self) -> bool:
-        """Begin to run jobs; says whether it did: False without a worker, or when running already."""
-        self._open_store()
+        """Begin to run jobs: of the worker, or of the tasks; says whether it did.
+
+        False without either, when running already, and in a child process that runs an isolated task.
+        """
+        store = self._open_store()
+        if self.worker is None and self.task.names():
+            self.worker = self.task
         with self._lock:
             if self._runner is not None and self._runner.is_stopping():
                 self.stop()  # until it has ended
-            if self.worker is None or self._runs():
+            if self.worker is None or self._runs() or in_child():
                 return False
-            self._runner = Runner(self._store, self.worker.do_work, self._plan, settled=self._notify)
+            for name, schedule in self.task.schedules().items():
+                store.schedules.put(self.id, name, schedule, schedule.after(store.now()))
+            makers = self.task.makers()
+            self._runner = Runner(store, self.worker.do_work, self._plan, settled=self._notify, makers=makers)
             self._runner.start()
             return True
 
@@ -286,7 +343,7 @@ class Queue:
         self.stop(grace)
         self._closed = True
         self._store.close()
-        _open_queues.discard(self)
+        closing.forget(self)
 
     def __enter__(self) -> Self:
         self._open_store()
@@ -305,7 +362,20 @@ class Queue:
     def _make_locks(self) -> None:
         self._lock = threading.Lock()
         self._progress = threading.Condition()
-        self._gathering = Gathering(self._store)
+        self._watch = Watch(self._open_store)
+
+    def forget_locks(self) -> None:
+        """In a forked child: whoever holds the parent's locks does not exist here."""
+        self._lock = threading.Lock()
+        self._progress = threading.Condition()
+        self._watch.forget_locks()
+        self._pusher.make_locks()
+
+    def _cancel_known(self, job_id: int) -> bool:
+        try:
+            return self.cancel(job_id)
+        except JobNotFound:
+            return False
 
     def _runs(self) -> bool:
         runner = self._runner
@@ -316,77 +386,13 @@ class Queue:
             raise QueueClosed(self.path)
         return self._store
 
-    def _push(
-        self,
-        name: str,
-        data: bytes,
-        *,
-        run_at: datetime | None = None,
-        delay: timedelta | None = None,
-        priority: int = 0,
-    ) -> int:
-        job = self._new_job(name, data, run_at=run_at, delay=delay, priority=priority)
-        self._open_store()
-        return self._gathering.push(job)
-
-    def _new_job(
-        self,
-        name: str,
-        data: bytes,
-        *,
-        run_at: datetime | None = None,
-        delay: timedelta | None = None,
-        priority: int = 0,
-    ) -> NewJob:
-        if run_at is not None and delay is not None:
-            raise InvalidOption("expected run_at or delay, got both", name="delay", value=delay)
-        return NewJob(
-            queue=self.id,
-            name=checked_name(name, "name"),
-            data=data,
-            priority=between(priority, -_PRIORITIES, _PRIORITIES, "priority"),
-            run_at=None if run_at is None else aware(run_at),
-            delay=delay,
-            timing=self._timing,
-            backoff=self._backoff,
-        )
-
-    def _batches(self, objs: Iterable[object]) -> Iterator[list[bytes]]:
-        """Encode `objs` into pieces of 1,000, or of 32 MiB where that is less."""
-        encoded = (payload.encode(obj, limit=self._max_payload) for obj in objs)
-        batch: list[bytes] = []
-        size = 0
-        for data in encoded:
-            batch.append(data)
-            size += len(data)
-            if len(batch) == _BATCH or size >= _BATCH_BYTES:
-                yield batch
-                batch, size = [], 0
-        if batch:
-            yield batch
-
     def _notify(self) -> None:
         with self._progress:
             self._progress.notify_all()
+        self._watch.nudge()
 
 
 def _checked_backoff(backoff: object) -> Backoff:
     if not isinstance(backoff, Backoff):
         raise InvalidOption(f"expected backoff to be a Backoff, got: {backoff}", name="backoff", value=backoff)
     return backoff
-
-
-@atexit.register
-def _close_all() -> None:
-    """Drain what a program forgot to close; its worker threads would be cut off in the middle of a job."""
-    for queue in list(_open_queues):
-        queue.close()
-
-
-def _forget_locks() -> None:
-    """In a forked child: whoever holds the parent's locks does not exist here."""
-    for queue in list(_open_queues):
-        queue._make_locks()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - this module's own
-
-
-os.register_at_fork(after_in_child=_forget_locks)

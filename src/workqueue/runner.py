@@ -20,7 +20,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Final, cast
 
@@ -30,6 +30,7 @@ from workqueue.context import Context
 from workqueue.errors import StoreError, WorkqueueError
 from workqueue.executor import Executor
 from workqueue.executor.loop import AsyncHandler, LoopExecutor
+from workqueue.executor.mixed import Children, HandlingWorker, MixedExecutor
 from workqueue.executor.outcome import of_exception
 from workqueue.executor.threads import Handler, ThreadExecutor
 from workqueue.job import Claim, JobStatus
@@ -37,6 +38,7 @@ from workqueue.lifecycle import HandedBack, Outcome, Raised, Settlement, settle
 from workqueue.liveness import Heartbeat
 from workqueue.logs import Log
 from workqueue.store.contract import Beat, Store, Turn, Want
+from workqueue.timekeeper import MakeJob, Timekeeper
 from workqueue.upkeep import Upkeep
 
 log = Log("workqueue.runner")
@@ -48,11 +50,16 @@ _LOOK_SECONDS: Final = (
 )
 _LONGEST_PAUSE: Final = 5.0  # seconds between tries while the store is away
 _NEVER: Final = float("inf")
+_SWEEP_SECONDS: Final = 5.0
+_SWEPT: Final = 500  # jobs ended, and rows of each kind forgotten, at once
 _LAST_TRIES: Final = timedelta(seconds=10)  # for settling at the end, when the store is away
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """How a runner works; `Queue` checks the ranges."""
+    """How a runner works; `Queue` checks the ranges.
+
+    processes: child processes for isolated jobs; 0: one per CPU. max_jobs, max_memory (bytes): see `ChildExecutor`.
+    """
 
     queue: str
     batch_size: int
@@ -61,16 +68,25 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     lease: timedelta
     grace: timedelta
     archive: bool
+    processes: int = 0
+    max_jobs: int | None = None
+    max_memory: int | None = None
 
 
 class Runner:
     """Runs one queue's jobs from `start` until `stop`; then it is used up. `start` and `stop` are safe from any thread.
 
-    settled: called on the runner's thread after each round that settled something.
+    settled: called on the runner's thread after each round that settled something. makers: see `Timekeeper`.
     """
 
     def __init__(
-        self, store: Store, handler: Handler | AsyncHandler, plan: Plan, *, settled: Callable[[], None]
+        self,
+        store: Store,
+        handler: Handler | AsyncHandler,
+        plan: Plan,
+        *,
+        settled: Callable[[], None],
+        makers: Mapping[str, MakeJob] | None = None,
     ) -> None:
         self.pid = os.getpid()
         self._store = store
@@ -79,6 +95,7 @@ class Runner:
         self._id = store.enlist(plan.queue, f"{socket.gethostname()}:{self.pid}")
         self._bell = store.bell(self._id)
         self._upkeep = Upkeep(store, self._id, every=plan.poll_rate, lease=plan.lease, archive=plan.archive)
+        self._timekeeper = Timekeeper(store, plan.queue, makers) if makers else None
         self._heartbeat = Heartbeat(store, self._id, lease=plan.lease, heard=self._hear)
         self._executor = self._make_executor(handler)
         self._in_hand: dict[int, Context] = {}
@@ -89,6 +106,8 @@ class Runner:
         self._due_at = _NEVER
         self._next_upkeep = 0.0
         self._next_look = 0.0
+        self._next_sweep = 0.0
+        self._told: dict[int, bytes] = {}  # the progress of jobs in hand, as the store has it
         self._failures = 0
         self._stopping = False
         self._give_up_at = _NEVER
@@ -129,6 +148,15 @@ class Runner:
     def _make_executor(self, handler: Handler | AsyncHandler) -> Executor:
         plan = self._plan
         enough = plan.batch_size
+        worker = getattr(handler, "__self__", None)  # a bound method knows whose it is
+        if hasattr(worker, "handling"):
+            return MixedExecutor(
+                cast("HandlingWorker", worker),
+                concurrency=plan.concurrency,
+                children=Children(plan.processes, plan.max_jobs, plan.max_memory),
+                enough=enough,
+                ready=self._bell.ring,
+            )
         if inspect.iscoroutinefunction(handler):
             return LoopExecutor(
                 cast("AsyncHandler", handler), concurrency=plan.concurrency, enough=enough, ready=self._bell.ring
@@ -286,6 +314,24 @@ class Runner:
             refused = self._store.turn(verdicts, None).refused
             log.warning("brought back %d jobs of runners that ended", len(verdicts) - len(refused))
             self._settled()
+        if self._timekeeper is not None and not self._stopping:
+            until = self._timekeeper.step()
+            if until is not None:
+                self._next_upkeep = min(self._next_upkeep, now + until.total_seconds())
+        if now >= self._next_sweep:
+            self._next_sweep = now + _SWEEP_SECONDS
+            self._store.sweep(self._plan.queue, _SWEPT)
+        self._note_progress()
+
+    def _note_progress(self) -> None:
+        """Keep what handlers said since the last time."""
+        said = {
+            job: context.progress_data for job, context in self._in_hand.items() if context.progress_data is not None
+        }
+        new = {job: data for job, data in said.items() if self._told.get(job) != data}
+        if new:
+            self._store.note_progress(self._id, new)
+        self._told = said
 
     def _look_after(self) -> None:
         now = time.monotonic()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from workqueue.errors import QueueClosed, UsageError
 from workqueue.job import JobStatus
+from workqueue.schedule import Schedule
 from workqueue.store.contract import Find, Want
 
 from support import LEASE, QUEUE, claim_one, completed, new_job, open_engine
+
+DAILY = Schedule(every="@daily")
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -49,6 +55,14 @@ VERBS = {
     "clean": lambda store, runner, claim: store.clean(QUEUE, JobStatus.FAILED),
     "size": lambda store, runner, claim: store.size(QUEUE),
     "idle": lambda store, runner, claim: store.idle(QUEUE),
+    "schedules.put": lambda store, runner, claim: store.schedules.put(QUEUE, "a", DAILY, NOON),
+    "schedules.due": lambda store, runner, claim: store.schedules.due(QUEUE),
+    "schedules.next_at": lambda store, runner, claim: store.schedules.next_at(QUEUE, ["a"]),
+    "schedules.fire": lambda store, runner, claim: store.schedules.fire(QUEUE, "a", seen=NOON, then=NOON, jobs={}),
+    "schedules.standings": lambda store, runner, claim: store.schedules.standings(QUEUE),
+    "schedules.pause": lambda store, runner, claim: store.schedules.pause(QUEUE, "a"),
+    "schedules.resume": lambda store, runner, claim: store.schedules.resume(QUEUE, "a"),
+    "schedules.forget": lambda store, runner, claim: store.schedules.forget(QUEUE, "a"),
     "overview": lambda store, runner, claim: store.overview(),
     "check": lambda store, runner, claim: store.check(),
 }

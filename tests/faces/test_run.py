@@ -271,7 +271,7 @@ def test_a_signal_during_the_import_drains_after_it(app):
         ("app:nothing", 2, "nothing of that name"),
         ("app:missing.deeper", 2, "nothing of that name"),
         ("app:Worker", 2, "to be a workqueue.Queue, got: type"),
-        ("app:only_pushes", 2, "to have a worker"),
+        ("app:only_pushes", 2, "to have tasks"),
         ("raises:queue", 2, "ZeroDivisionError"),
         ("imports:queue", 2, "No module named 'of_somebody'"),
         ("away:queue", 3, "expected a folder"),
@@ -383,7 +383,7 @@ def test_children_that_cannot_work_end_the_parent(app):
     parent, log = app.run("app:only_pushes", "--processes", "2")
     log.to_end()
     assert parent.wait(PATIENCE) == 2
-    assert any("to have a worker" in line for line in log.seen)
+    assert any("to have tasks" in line for line in log.seen)
 
 
 def test_a_child_that_is_told_to_end_is_replaced(app):

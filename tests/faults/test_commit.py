@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from prove.clock import START, FakeClock
 from workqueue import Context, Job, JobStatus, Queue, RecoverableWorkerError, StoreUnavailable
 from workqueue.job import NewJob
+from workqueue.schedule import Schedule
 from workqueue.store.contract import Find, Want
 from workqueue.store.sqlite import connection, database
 from workqueue.store.sqlite.connection import LOG_LIMIT
@@ -190,6 +191,86 @@ def test_a_push_that_lasted_and_was_worked_off_is_not_done_again(disk: Disk, sti
     assert found(still) == [(1, "n")]
 
 
+# schedules
+
+FIRST = datetime(2026, 1, 1, tzinfo=UTC)
+LATER = FIRST + timedelta(hours=1)
+
+
+@pytest.fixture
+def hourly(disk: Disk, still: SqliteStore) -> SqliteStore:
+    """A store with one job, a schedule that is to fire, and others that stand at the same slot."""
+    push(still)
+    for queue, name in (("q", "ours"), ("q", "another"), ("other", "ours")):
+        still.schedules.put(queue, name, Schedule(every="@hourly"), FIRST)
+    disk.statement = "UPDATE schedules SET next_at"
+    return still
+
+
+def fire(store: SqliteStore) -> list[int] | None:
+    job = NewJob(queue="q", name="n", data=b"1")
+    return store.schedules.fire("q", "ours", seen=FIRST, then=LATER, jobs={FIRST: job})
+
+
+def next_slots(store: SqliteStore) -> dict[str, datetime]:
+    return {standing.name: standing.next_at for standing in store.schedules.standings("q")}
+
+
+@pytest.mark.parametrize("lasts", [True, False])
+def test_a_slot_of_unknown_fate_is_fired_once(disk: Disk, hourly: SqliteStore, lasts: bool) -> None:
+    disk.lasts, disk.fails = lasts, True
+    assert fire(hourly) == [2]
+    assert not disk.fails
+    assert found(hourly) == [(1, "n"), (2, "n")]
+    assert next_slots(hourly) == {"ours": LATER, "another": FIRST}
+
+
+def test_a_slot_that_another_process_fired_meanwhile_is_not_taken_for_ours(disk: Disk, hourly: SqliteStore) -> None:
+    def another_fires() -> None:
+        of_another(hourly.path, "other")
+        with sqlite3.connect(hourly.path) as other:
+            other.execute("UPDATE schedules SET next_at = next_at + 1 WHERE queue = 'q' AND name = 'ours'")
+        other.close()
+
+    disk.fails, disk.then = True, another_fires
+    assert fire(hourly) is None
+    assert found(hourly) == [(1, "n"), (2, "other")]
+
+
+def test_a_slot_that_did_not_last_is_fired_again_though_its_ids_came_and_went(disk: Disk, hourly: SqliteStore) -> None:
+    def come_and_go() -> None:
+        of_another(hourly.path, "other")
+        with sqlite3.connect(hourly.path) as other:
+            other.execute("DELETE FROM jobs WHERE id = 2")
+        other.close()
+
+    disk.fails, disk.then = True, come_and_go
+    assert fire(hourly) == [3]
+    assert found(hourly) == [(1, "n"), (3, "n")]
+
+
+@pytest.mark.parametrize("lasts", [True, False])
+def test_schedules_of_unknown_fate_are_as_was_asked(disk: Disk, hourly: SqliteStore, lasts: bool) -> None:
+    def fail(statement: str) -> None:
+        disk.statement, disk.lasts, disk.fails = statement, lasts, True
+
+    schedules = hourly.schedules
+    fail("INSERT INTO schedules")
+    schedules.put("q", "new", Schedule(every="@daily"), FIRST)
+    fail("SET paused = 1")
+    schedules.pause("q", "new")
+    assert [standing.paused for standing in schedules.standings("q")] == [False, True, False]
+    fail("SET paused = 0")
+    schedules.resume("q", "new")
+    assert not any(standing.paused for standing in schedules.standings("q"))
+    fail("DELETE FROM schedules")
+    assert schedules.forget("q", "new") is True
+    assert next_slots(hourly) == {"ours": FIRST, "another": FIRST}
+    fail("DELETE FROM schedules")
+    assert schedules.forget("q", "new") is False
+    assert not disk.fails
+
+
 @pytest.mark.parametrize("lasts", [True, False])
 def test_people_get_the_answer_to_what_was_done(disk: Disk, store: SqliteStore, lasts: bool) -> None:
     [first, second] = push(store, 2)
@@ -317,7 +398,7 @@ def test_what_fails_inside_a_transaction_is_an_error_of_ours(
     def broken(*_: object) -> list[int]:
         raise sqlite_error(sqlite3.SQLITE_IOERR)
 
-    monkeypatch.setattr("workqueue.store.sqlite.engine.insert", broken)
+    monkeypatch.setattr("workqueue.store.sqlite.engine.store", broken)
     with pytest.raises(StoreUnavailable), store.transaction():  # noqa: PT012 - the push is what raises
         push(store)
 

@@ -13,6 +13,7 @@ from workqueue import Queue, SchemaOutdated, StoreError, UnsuitableFile
 from workqueue.store.sqlite import connection as sqlite
 from workqueue.store.sqlite import location
 from workqueue.store.sqlite.engine import SqliteStore
+from workqueue.store.sqlite.schema import VERSION
 from workqueue.upkeep import Upkeep
 
 
@@ -58,7 +59,7 @@ def test_a_newer_schema_is_refused_before_anything_is_written(tmp_path):
     connection.close()
     with pytest.raises(SchemaOutdated, match="upgrade this program") as caught:
         Queue(path)
-    assert (caught.value.found, caught.value.known) == (999, 1)
+    assert (caught.value.found, caught.value.known) == (999, VERSION)
 
 
 def test_a_schema_that_becomes_newer_stops_an_open_queue(tmp_path):

@@ -69,7 +69,9 @@ def test_data_is_never_executed(path):
     assert imported.isdisjoint({"pickle", "marshal", "shelve", "yaml", "dill", "cloudpickle"})
     assert called.isdisjoint({"eval", "exec", "compile", "__import__"})
     if "importlib" in imported:
-        assert name(path) in ("cli/__init__.py", "cli/run.py", "store/sql.py"), "nothing imports what data name"
+        # executor/child.py: a child imports the functions that its parent has registered, by names of the parent's.
+        known = ("cli/__init__.py", "cli/run.py", "store/sql.py", "executor/child.py")
+        assert name(path) in known, "nothing imports what data name"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)

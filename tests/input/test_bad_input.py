@@ -240,6 +240,8 @@ def test_backoff_durations(field, value):
         ("factor", -2),
         ("factor", "2"),
         ("factor", None),
+        ("jitter", 0),
+        ("jitter", None),
         ("limit", 0),
         ("limit", -1),
         ("limit", True),
@@ -579,12 +581,22 @@ AFTER_CLOSE: dict[str, Callable[[Queue], object]] = {
     "clean_failed_jobs": lambda queue: queue.clean_failed_jobs(),
     "clean_cancelled_jobs": lambda queue: queue.clean_cancelled_jobs(),
     "start": lambda queue: queue.start(),
+    "batch": lambda queue: queue.batch(),
+    "find_batch": lambda queue: queue.find_batch(1),
+    "schedules": lambda queue: queue.schedules(),
+    "edit": lambda queue: queue.edit(1, None),
+    "pause": lambda queue: queue.pause(),
+    "resume": lambda queue: queue.resume(),
+    "paused": lambda queue: queue.paused(),
+    "pause_schedule": lambda queue: queue.pause_schedule("n"),
+    "resume_schedule": lambda queue: queue.resume_schedule("n"),
+    "trigger": lambda queue: queue.trigger("n"),
 }
 
 
 def test_every_verb_is_tried_after_close():
     verbs = {name for name, _ in inspect.getmembers(Queue, inspect.isfunction) if not name.startswith("_")}
-    assert verbs - AFTER_CLOSE.keys() == {"stop", "close", "wait_stopped"}  # which are safe then
+    assert verbs - AFTER_CLOSE.keys() == {"stop", "close", "wait_stopped", "forget_locks"}  # which are safe then
 
 
 @pytest.mark.parametrize("verb", AFTER_CLOSE)

@@ -78,10 +78,10 @@ def test_a_store_that_gives_jobs_out_early_is_caught(monkeypatch, tmp_path):
     planted(
         monkeypatch,
         tmp_path,
-        "from workqueue.store.sqlite import claiming, engine\n"
+        "from workqueue.store.sqlite import claiming, engine, line\n"
         "really = claiming._promote\n"
         "claiming._promote = lambda connection, now, want: really(connection, now + 10**9, want)\n"
-        "claiming.Horizon.is_due = lambda self, now: self.next_run_at is not None\n"
+        "line.Horizon.is_due = lambda self, now: self.next_at is not None\n"
         "engine._may_claim = lambda *_: True\n",
     )
 

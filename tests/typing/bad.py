@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from workqueue import Backoff, Context, Job, Queue, RecoverableWorkerError, Worker
+from workqueue.testing import assert_pushed, drain
 
 
 class NoId:
@@ -68,3 +69,10 @@ def use(queue: Queue, job: Job, ctx: Context) -> None:
 async def use_async(queue: Queue) -> None:
     job_id: int = queue.apush("n")  # error
     await queue.push("n")  # error
+
+
+def test_it(queue: Queue) -> None:
+    drain(queue, until=timedelta(days=1))  # error
+    drain(queue, with_scheduled=True)  # error
+    assert_pushed("send")  # error
+    Queue(":memory:", clock=datetime.now)  # error

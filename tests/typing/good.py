@@ -19,6 +19,17 @@ from workqueue import (
     Size,
     Worker,
 )
+from workqueue.testing import (
+    Drained,
+    FakeClock,
+    Pushed,
+    assert_not_pushed,
+    assert_pushed,
+    drain,
+    in_memory,
+    inline,
+    pushed,
+)
 
 
 @dataclass
@@ -121,3 +132,27 @@ async def use_async(queue: Queue) -> None:
 def open_it() -> None:
     with Queue("jobs.db") as queue:
         assert_type(queue, Queue)
+
+
+def test_it(queue: Queue) -> None:
+    @queue.task
+    def send(to: str, subject: str = "") -> int:
+        return len(to + subject)
+
+    @queue.task
+    async def fetch(url: str) -> bytes:
+        return url.encode()
+
+    clock = FakeClock()
+    assert_type(clock.advance(5), datetime)
+    with in_memory(queue, clock=clock) as same, inline(queue) as again:
+        assert_type(same, Queue)
+        assert_type(again, Queue)
+    Queue(":memory:", clock=clock).close()
+    assert_type(drain(queue, until=clock.now()), Drained)
+    assert_type(drain(queue).failures, list[tuple[Job, BaseException]])
+    assert_type(assert_pushed(send, count=2), list[Pushed])
+    assert_type(assert_pushed(fetch, at=clock.now()), list[Pushed])
+    assert_type(assert_pushed(send.s("ada"), after=5), list[Pushed])
+    assert_not_pushed(fetch.s("x"))
+    assert_type([pushed(queue), pushed(queue, "n"), pushed(queue, send), pushed(queue, fetch)], list[list[Pushed]])

@@ -11,15 +11,23 @@ import pytest
 import workqueue
 from workqueue import RecoverableWorkerError, errors
 from workqueue.errors import (
+    BatchNotFound,
+    ChildDied,
+    DuplicateJob,
     InvalidOption,
     InvalidPayload,
+    JobCancelled,
+    JobFailed,
     JobNotFound,
     LeaseLost,
     QueueClosed,
     QueueFull,
+    ResultNotKept,
+    ScheduleNotFound,
     SchemaOutdated,
     StoreError,
     StoreUnavailable,
+    TimedOut,
     UnsuitableFile,
     UsageError,
     WorkqueueError,
@@ -31,13 +39,21 @@ PARENTS = {
     InvalidOption: (UsageError, ValueError),
     InvalidPayload: (UsageError, ValueError),
     JobNotFound: (UsageError, LookupError),
+    ScheduleNotFound: (UsageError, LookupError),
     QueueClosed: (UsageError,),
     StoreError: (WorkqueueError,),
     StoreUnavailable: (StoreError,),
     QueueFull: (StoreUnavailable,),
     UnsuitableFile: (StoreError,),
     SchemaOutdated: (StoreError,),
+    DuplicateJob: (UsageError,),
+    ResultNotKept: (UsageError, LookupError),
+    BatchNotFound: (UsageError, LookupError),
     LeaseLost: (WorkqueueError,),
+    JobFailed: (WorkqueueError,),
+    JobCancelled: (WorkqueueError,),
+    TimedOut: (WorkqueueError, TimeoutError),
+    ChildDied: (WorkqueueError,),
     RecoverableWorkerError: (WorkqueueError,),
 }
 
@@ -87,6 +103,14 @@ def test_a_job_that_is_not_found_is_named():
     error = JobNotFound(42)
     assert str(error) == "expected the id of a job in this file, got: 42; completed jobs leave the file"
     assert error.job_id == 42
+
+
+def test_a_schedule_that_is_not_found_is_named_with_its_queue():
+    error = ScheduleNotFound("mail", "report")
+    assert str(error) == (
+        "expected the name of a schedule of queue 'mail', got: 'report'; it was forgotten, or never registered"
+    )
+    assert (error.queue, error.name) == ("mail", "report")
 
 
 def test_a_closed_queue_is_named():

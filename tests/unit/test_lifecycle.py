@@ -17,6 +17,7 @@ from workqueue.lifecycle import (
     Cancelled,
     HandedBack,
     Lost,
+    Postponed,
     Raised,
     Returned,
     Settlement,
@@ -32,6 +33,8 @@ OUTCOMES = [
     Raised("E: x", "tb", SECOND, recoverable=True),
     Raised("E: x", "tb", SECOND, recoverable=True, delay=SECOND * 7),
     Cancelled("gave up", SECOND),
+    Postponed(SECOND * 3),
+    Postponed(SECOND * 3, "nobody knows it"),
     HandedBack(),
     Lost("died"),
 ]
@@ -92,7 +95,8 @@ def test_every_status_can_be_reached():
 def test_every_verdict_is_a_legal_move_of_a_running_job(outcome, changes, archive):
     settlement = verdict(outcome, archive=archive, **changes)
     assert settlement.to in MOVES[JobStatus.RUNNING]
-    assert settlement.delay >= ZERO
+    assert settlement.delay is None or settlement.delay >= ZERO
+    assert settlement.delay is None or settlement.to is not JobStatus.COMPLETED
     assert settlement.failures + settlement.losses <= 1
     assert settlement.claim == claim(**changes)
 

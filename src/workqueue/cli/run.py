@@ -165,8 +165,11 @@ def _load(module: str, attribute: str) -> Queue:
             f"expected {module}:{attribute} to be a workqueue.Queue, got: "
             f"{'nothing of that name' if found is None else type(found).__name__}"
         )
-    if found.worker is None:
-        raise UsageError(f"expected {module}:{attribute} to have a worker: Queue(path, worker); it can only push")
+    if found.worker is None and not found.task.names():
+        raise UsageError(
+            f"expected {module}:{attribute} to have tasks (@{attribute}.task), or a worker: Queue(path, worker); it "
+            "can only push"
+        )
     return found
 
 

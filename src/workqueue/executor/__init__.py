@@ -41,11 +41,15 @@ class Executor(Protocol):
         ...
 
     def interrupt(self, context: Context) -> None:
-        """Stop a running one by force, where that is possible: async handlers are cancelled, threads cannot be."""
+        """Stop a running one by force: async handlers are cancelled, children killed; threads cannot be stopped."""
         ...
 
     def owns_current_thread(self) -> bool:
         """Say whether the caller is a handler that runs here."""
+        ...
+
+    def abandoned(self) -> int:
+        """Say how many handlers run on past their timeouts, because nothing can stop them."""
         ...
 
     def close(self) -> None:

@@ -9,13 +9,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import partial
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
 from workqueue.context import Context
+from workqueue.errors import TimedOut
 from workqueue.executor import forked
-from workqueue.executor.outcome import describe, of_exception
+from workqueue.executor.outcome import describe, of_exception, of_result
 from workqueue.job import Job
 from workqueue.lifecycle import MAX_LOST, HandedBack, Outcome, Raised, Returned
 from workqueue.logs import Log
@@ -23,19 +24,37 @@ from workqueue.logs import Log
 AsyncHandler: TypeAlias = Callable[[Context, Job], Awaitable[object]]
 log = Log("workqueue.executor")
 _RETURNED = Returned()
+_GRACE_SECONDS: Final = 1.0  # that a handler has to end after its timeout, before it is let go
 
 
 class LoopExecutor:
-    """See `Executor`. `interrupt` cancels the handler's task."""
+    """See `Executor`. `interrupt` cancels the handler's task; so does its timeout.
 
-    def __init__(self, handler: AsyncHandler, *, concurrency: int, enough: int, ready: Callable[[], None]) -> None:
+    What a handler makes of the cancellation of its timeout, it has timed out. One that goes on all the same is let go
+    after a second: it runs on, abandoned, and another job in its place. One that blocks the loop blocks this too.
+
+    ended: called for each outcome, on the loop's thread.
+    """
+
+    def __init__(
+        self,
+        handler: AsyncHandler,
+        *,
+        concurrency: int,
+        enough: int,
+        ready: Callable[[], None],
+        ended: Callable[[Context], None] | None = None,
+    ) -> None:
         self._handler = handler
         self._free = concurrency
         self._enough = enough
         self._ready = ready
+        self._ended = ended
         self._inbox: deque[Context] = deque()
         self._done: deque[tuple[Context, Outcome]] = deque()
         self._tasks: dict[Context, asyncio.Task[None]] = {}
+        self._late: set[Context] = set()  # past their timeouts
+        self._adrift: set[asyncio.Task[None]] = set()  # let go, and not ended yet
         self._signalled = self._pressed = False
         self._halted = False
         self._depth = forked.depth
@@ -74,6 +93,9 @@ class LoopExecutor:
         context.abandoned = True
         self._loop.call_soon_threadsafe(self._cancel, context)
 
+    def abandoned(self) -> int:
+        return len(self._adrift)
+
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._finish)
 
@@ -84,7 +106,7 @@ class LoopExecutor:
 
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self._loop)
-        while not self._closing or self._tasks:
+        while not self._closing or self._tasks or self._adrift:
             try:
                 self._loop.run_forever()
             except (SystemExit, KeyboardInterrupt) as error:  # a task of a handler's raised it: the loop itself is well
@@ -99,6 +121,7 @@ class LoopExecutor:
             self._loop.close()
         self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)
+        self._adrift.clear()
         for context in list(self._tasks):
             self._deliver(context, _disturbed(context, of_exception(context, error)))
         self._fill()
@@ -112,25 +135,57 @@ class LoopExecutor:
             self._free -= 1
             # Not by the loop's factory, which a handler may have set: its tasks may begin at once, or not at all.
             task = self._tasks[context] = asyncio.Task(self._work(context), loop=self._loop)
-            task.add_done_callback(partial(self._ended, context))
+            task.add_done_callback(partial(self._has_ended, context))
 
     async def _work(self, context: Context) -> None:
         context.started_at = time.monotonic()
+        timer = None
+        if context.timeout is not None:
+            timer = self._loop.call_later(context.timeout, self._time_is_up, context)
         outcome: Outcome = _RETURNED
         try:
-            await self._handler(context, context.claim.job)
+            result = await self._handler(context, context.claim.job)
             if forked.depth != self._depth:
                 forked.end_child(None)
+            if context.give is not None:
+                outcome = of_result(context, result)
         except BaseException as error:  # noqa: BLE001 - whatever a handler raises fails its job and nothing else
             if forked.depth != self._depth:
                 forked.end_child(error)
-            outcome = _of_error(context, error)
+            outcome = _timed_out(context, error) if context in self._late else _of_error(context, error)
+        else:
+            if context in self._late:
+                outcome = _timed_out(context, None)
+        if timer is not None:
+            timer.cancel()
         if left := context.end():
             outcome = of_exception(context, left)
         self._deliver(context, outcome)
         self._fill()
 
-    def _ended(self, context: Context, task: asyncio.Task[None]) -> None:
+    def _time_is_up(self, context: Context) -> None:
+        task = self._tasks.get(context)
+        if task is not None:
+            self._late.add(context)
+            context.cancel()
+            task.cancel()
+            self._loop.call_later(_GRACE_SECONDS, self._let_go, context)
+
+    def _let_go(self, context: Context) -> None:
+        """Go on without a handler that swallowed the cancellation of its timeout."""
+        task = self._tasks.get(context)
+        if task is not None and context in self._late:
+            log.error("job %d %r runs on past its timeout: let go", context.job.id, context.job.name)
+            self._adrift.add(task)
+            task.add_done_callback(self._came_back)
+            self._deliver(context, _timed_out(context, None))
+            self._fill()
+
+    def _came_back(self, task: asyncio.Task[None]) -> None:
+        self._adrift.discard(task)
+        self._stop_when_empty()
+
+    def _has_ended(self, context: Context, task: asyncio.Task[None]) -> None:
         """Deliver for a task that could not: say, because it was cancelled before its first step."""
         if self._tasks.get(context) is task:
             error = asyncio.CancelledError() if task.cancelled() else task.exception()
@@ -141,16 +196,18 @@ class LoopExecutor:
         if self._tasks.pop(context, None) is None:  # a task of a loop that broke
             return
         self._free += 1
+        self._late.discard(context)
         context.ended_at = time.monotonic()
         self._done.append((context, outcome))
+        if self._ended is not None:
+            self._ended(context)
         if not self._signalled:
             self._signalled = True
             self._ready()
         elif not self._pressed and self.is_pressing():
             self._pressed = True
             self._ready()
-        if self._closing and not self._tasks:
-            self._loop.stop()
+        self._stop_when_empty()
 
     def _cancel(self, context: Context) -> None:
         task = self._tasks.get(context)
@@ -159,8 +216,20 @@ class LoopExecutor:
 
     def _finish(self) -> None:
         self._closing = True
-        if not self._tasks:
+        for task in self._adrift:
+            task.cancel()
+        self._stop_when_empty()
+
+    def _stop_when_empty(self) -> None:
+        if self._closing and not self._tasks and not self._adrift:
             self._loop.stop()
+
+
+def _timed_out(context: Context, error: BaseException | None) -> Outcome:
+    """Give the outcome of a job that ran past its timeout; the traceback shows where `error` ended it."""
+    late = TimedOut(context.timeout or 0)
+    late.__cause__ = error
+    return of_exception(context, late)
 
 
 def _of_error(context: Context, error: BaseException) -> Outcome:

@@ -1,20 +1,35 @@
-"""From what a handler did to an Outcome: the one place where what users raise becomes a value."""
+"""From what a handler did to an Outcome: the one place where what users raise and return becomes a value."""
 
 from __future__ import annotations
 
+import inspect
 import time
 import traceback
 from datetime import timedelta
 from typing import Final
 
 from workqueue.context import Context
-from workqueue.control import RecoverableWorkerError
+from workqueue.control import Cancel, RecoverableWorkerError, Snooze
 from workqueue.duration import as_duration
-from workqueue.errors import InvalidOption, StoreUnavailable
-from workqueue.lifecycle import Cancelled, Outcome, Raised
+from workqueue.errors import InvalidOption, StoreUnavailable, UsageError
+from workqueue.lifecycle import Cancelled, Outcome, Postponed, Raised, Returned
 
 _ERROR_LIMIT: Final = 1_000  # characters
 _TRACEBACK_LIMIT: Final = 64 * 1024
+_RETURNED: Final = Returned()
+
+
+def of_result(context: Context, result: object) -> Outcome:
+    """Say what it means that the handler of `context` came back with `result`. Never raises.
+
+    Executors need not ask for a None that nobody wants to encode (`context.give`).
+    """
+    try:
+        if left := _left_undone(result):
+            return of_exception(context, left)
+        return _RETURNED if context.give is None else context.give(result)
+    except BaseException as error:  # noqa: BLE001 - encoding runs code of the user's
+        return of_exception(context, error)
 
 
 def of_exception(context: Context, error: BaseException) -> Outcome:
@@ -29,18 +44,33 @@ def of_exception(context: Context, error: BaseException) -> Outcome:
 def _outcome(context: Context, error: BaseException) -> Outcome:
     duration = timedelta(seconds=max(0.0, time.monotonic() - context.started_at))
     said = describe(error)
-    if context.cancel_requested and not isinstance(error, RecoverableWorkerError):
-        return Cancelled(f"cancelled while running: {said}", duration)
     # A store that is away for a while is no fault of the job: it is tried again like a recoverable error.
     recoverable = isinstance(error, RecoverableWorkerError | StoreUnavailable)
     delay: timedelta | None = None
-    if isinstance(error, RecoverableWorkerError):
+    if isinstance(error, RecoverableWorkerError | Snooze):
         try:
             # A subclass may have skipped our __init__, and anybody may have set the attribute since.
             asked = getattr(error, "delay", None)
-            delay = None if asked is None else as_duration(asked, "delay")
+            if asked is not None or isinstance(error, Snooze):
+                delay = as_duration(asked, "delay")
         except InvalidOption as worse:
-            recoverable, said = False, describe(worse)
+            return Raised(describe(worse), _traceback(error), duration)
+    if isinstance(error, Snooze):
+        return Postponed(delay or timedelta(0), _shortened(str(getattr(error, "reason", ""))))
+    if isinstance(error, Cancel):
+        return Cancelled(_shortened(str(getattr(error, "reason", ""))), duration)
+    if context.cancel_requested and not isinstance(error, RecoverableWorkerError):
+        return Cancelled(f"cancelled while running: {said}", duration)
+    if context.policy is not None and not recoverable and isinstance(error, Exception):
+        try:
+            again = context.policy(error)
+            if again is not None:
+                delay = None if again.delay is None else as_duration(again.delay, "delay")
+                recoverable = True
+        except BaseException as worse:  # noqa: BLE001 - the policy is code of the user's
+            half = _ERROR_LIMIT // 2 - 20
+            said = f"{_shortened(said, half)}; its retry policy raised {_shortened(describe(worse), half)}"
+            return Raised(said, _traceback(error, worse), duration)
     return Raised(said, _traceback(error), duration, recoverable, delay)
 
 
@@ -50,13 +80,16 @@ def describe(error: BaseException) -> str:
         said = str(error)
     except BaseException as worse:  # noqa: BLE001 - a handler's __str__ may raise anything, and must not end the runner
         said = f"<its __str__ raised {type(worse).__name__}>"
-    line = f"{type(error).__name__}: {said}" if said else type(error).__name__
-    return _storable(line if len(line) <= _ERROR_LIMIT else f"{line[: _ERROR_LIMIT - 1]}…")
+    return _shortened(f"{type(error).__name__}: {said}" if said else type(error).__name__)
 
 
-def _traceback(error: BaseException) -> str:
+def _shortened(line: str, limit: int = _ERROR_LIMIT) -> str:
+    return _storable(line if len(line) <= limit else f"{line[: limit - 1]}…")
+
+
+def _traceback(*errors: BaseException) -> str:
     try:
-        text = "".join(traceback.format_exception(error))
+        text = "\n".join("".join(traceback.format_exception(error)) for error in errors)
     except BaseException as worse:  # noqa: BLE001 - see above
         text = f"<the traceback cannot be printed: {type(worse).__name__}>"
     if len(text) > _TRACEBACK_LIMIT:
@@ -67,3 +100,15 @@ def _traceback(error: BaseException) -> str:
 
 def _storable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
+
+
+def _left_undone(result: object) -> UsageError | None:
+    """Give the error of a handler that returned its work instead of doing it."""
+    if inspect.isawaitable(result):
+        close = getattr(result, "close", None)
+        if close is not None:
+            close()
+        return UsageError("expected do_work to return when done, but it returned an awaitable; declare it `async def`")
+    if inspect.isgenerator(result) or inspect.isasyncgen(result):
+        return UsageError("expected do_work to return when done, but it returned a generator, which nobody runs")
+    return None

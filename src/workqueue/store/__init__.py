@@ -5,17 +5,24 @@ from __future__ import annotations
 import os
 
 from workqueue.errors import UnsuitableFile
+from workqueue.store.clock import Clock, system_clock
 from workqueue.store.contract import Durability, Store
 from workqueue.store.memory.engine import MemoryStore
 from workqueue.store.sqlite import inspection
 from workqueue.store.sqlite.engine import SqliteStore
 
 
-def open_store(path: str | os.PathLike[str], *, durability: Durability = "full", allow_network: bool = False) -> Store:
+def open_store(
+    path: str | os.PathLike[str],
+    *,
+    durability: Durability = "full",
+    allow_network: bool = False,
+    clock: Clock = system_clock,
+) -> Store:
     """Open the store that `path` names: a file, made when missing, or ":memory:"."""
     if path == ":memory:":
-        return MemoryStore()
-    return SqliteStore(path, durability=durability, allow_network=allow_network)
+        return MemoryStore(clock)
+    return SqliteStore(path, durability=durability, allow_network=allow_network, clock=clock)
 
 
 def open_existing(path: str | os.PathLike[str], *, allow_network: bool = False) -> Store:

@@ -17,6 +17,7 @@ import msgspec
 
 from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Size
 from workqueue.lifecycle import Settlement
+from workqueue.store.timetable import Schedules
 
 Durability: TypeAlias = Literal["full", "process", "conservative"]
 """full: survives a power cut. process: survives a crash of the program, but not of the machine. conservative: survives
@@ -146,8 +147,56 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     engine: Engine
 
 
+class Outlook(msgspec.Struct, frozen=True, kw_only=True):
+    """How a job stands, for those who wait for it. status None: it left the store, and nothing of it was kept.
+
+    result: what it gave, where that was kept, as JSON. progress: what its handler said last, as JSON.
+    """
+
+    status: JobStatus | None
+    message: str = ""
+    result: bytes | None = None
+    progress: bytes | None = None
+
+
+class BatchStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """How a batch stands. sealed: no more jobs come. total: pushed so far; the rest of them waits or runs."""
+
+    id: int
+    queue: str
+    sealed: bool = False
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+    @property
+    def is_done(self) -> bool:
+        return self.sealed and self.completed + self.failed + self.cancelled == self.total
+
+
+class Batches(Protocol):
+    """The batches of a store: jobs that are looked at, cancelled and waited for together."""
+
+    def open(self, queue: str) -> int:
+        """Begin a batch; give its id. Jobs join it by their terms, until it is sealed."""
+        ...
+
+    def seal(self, batch: int) -> None:
+        """Let no more jobs come. When all of them have ended, the jobs that follow the batch become due."""
+        ...
+
+    def get(self, batch: int) -> BatchStanding:
+        """Raises BatchNotFound."""
+        ...
+
+    def cancel(self, batch: int) -> int:
+        """Cancel those that wait and ask those that run, as `Store.cancel` does; give how many. Seals it."""
+        ...
+
+
 class Store(Protocol):
-    """Where jobs are kept. Twenty-two verbs; one more needs a page in docs/decisions."""
+    """Where jobs are kept. What one more verb costs is a page in docs/decisions."""
 
     @property
     def path(self) -> str:
@@ -158,7 +207,9 @@ class Store(Protocol):
     def push(self, jobs: Sequence[NewJob]) -> list[int]:
         """Store all the jobs or none; give their ids, rising in the order given. Raises QueueFull.
 
-        Inside this thread's open `transaction` it joins it: the jobs are there when that commits.
+        Inside this thread's open `transaction` it joins it: the jobs are there when that commits. A job whose key is
+        taken is not stored; see NewJob.on_conflict: its place in the answer has the id of who holds it. Raises
+        DuplicateJob, UsageError for a batch that is sealed; then nothing was stored.
         """
         ...
 
@@ -169,7 +220,9 @@ class Store(Protocol):
         A settlement is applied only if its job still runs as that attempt (a Lost verdict: under the very lease that
         was seen); else its claim comes back in `refused`. Claims: due jobs of the queue, higher priority first,
         then by turn (or `run_at`, as pushed), then id; each with its attempt raised by one and leased to the runner.
-        Jobs that were lost before come only to `alone`, one at a time.
+        Jobs that were lost before come only to `alone`, one at a time. Not claimed, and never in the way of others:
+        what is paused, what its lanes do not let start, what follows jobs that have not ended. A job past its
+        `expires_at` is cancelled instead. What ends lets those that wait for it come.
         """
         ...
 
@@ -235,6 +288,43 @@ class Store(Protocol):
     def clean(self, queue: str, status: JobStatus) -> int:
         """Delete the queue's jobs of this status, FAILED or CANCELLED; give how many."""
         ...
+
+    def edit(self, job_id: int, data: bytes) -> bool:
+        """Give a job that waits, failed or was cancelled other data; False when it runs. Raises JobNotFound."""
+        ...
+
+    def pause(self, queue: str, name: str | None) -> None:
+        """Let no more jobs of the queue (or only those of this name) be claimed. Safe to do twice."""
+        ...
+
+    def resume(self, queue: str, name: str | None) -> None:
+        """Undo that `pause` of the same words."""
+        ...
+
+    def paused(self, queue: str) -> list[str | None]:
+        """Give what is paused: names, and None for the whole queue, which comes first."""
+        ...
+
+    def outlook(self, job_ids: Collection[int]) -> dict[int, Outlook]:
+        """Say how these jobs stand; ids that were never given out are left out."""
+        ...
+
+    def note_progress(self, runner: int, progress: Mapping[int, bytes]) -> None:
+        """Keep what the handlers of these jobs said last, as JSON; of jobs that the runner does not hold, nothing."""
+        ...
+
+    def sweep(self, queue: str, limit: int) -> int:
+        """End the queue's waiting jobs past their time, up to `limit`, and forget what was kept long enough.
+
+        Gives how many jobs it ended. Safe to do twice.
+        """
+        ...
+
+    @property
+    def batches(self) -> Batches: ...
+
+    @property
+    def schedules(self) -> Schedules: ...
 
     def size(self, queue: str) -> Size: ...
 

@@ -9,23 +9,27 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
 
-from workqueue.errors import JobNotFound, LeaseLost, QueueClosed, StoreUnavailable, UsageError
+from workqueue.errors import LeaseLost, QueueClosed, StoreUnavailable, UsageError
 from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Size
 from workqueue.lifecycle import FINAL, Settlement
 from workqueue.store.clock import Clock, instant, later, micros, system_clock
-from workqueue.store.contract import Beat, Bell, Engine, Enlisted, Find, Overview, Transaction, Turn, Want
+from workqueue.store.contract import Beat, Bell, Find, Outlook, Overview, Transaction, Turn, Want
 from workqueue.store.guest import GuestTransaction
 from workqueue.store.joining import Opened, opened_by_us
-from workqueue.store.memory.inspection import broken_invariants, standing
-from workqueue.store.memory.rows import Row, Rows
+from workqueue.store.memory.batches import MemoryBatches
+from workqueue.store.memory.claiming import claim
+from workqueue.store.memory.inspection import broken_invariants, find, outlook, overview
+from workqueue.store.memory.keeping import Keeping
+from workqueue.store.memory.rows import Row, Rows, new_row
 from workqueue.store.memory.runners import Runner
+from workqueue.store.memory.schedules import MemorySchedules
 from workqueue.store.memory.settling import held, settle
 
 _PATIENCE: Final = 30.0  # seconds that a verb waits for another thread's transaction
@@ -43,6 +47,9 @@ class MemoryStore:
         self._clock = clock
         self._lock = threading.RLock()
         self._rows = Rows()
+        self._keeping = Keeping(self._rows)
+        self.batches = MemoryBatches(self._keeping, turn=self._turn, cancel=self._cancel, ring=self._ring)
+        self.schedules = MemorySchedules(self._turn, self.push)
         self._open: Opened | None = None
         self._to_ring: set[str] = set()  # by the open transaction
         self._last_id = 0
@@ -56,27 +63,36 @@ class MemoryStore:
 
     def push(self, jobs: Sequence[NewJob]) -> list[int]:
         with self._turn() as now:
-            rows: list[Row] = []
-            for job_id, new in enumerate(jobs, start=self._last_id + 1):
-                run_at = now if new.delay is None else later(now, new.delay)
-                if new.run_at is not None:
-                    run_at = micros(new.run_at)
-                job = Job(
-                    id=job_id,
-                    queue=new.queue,
-                    name=new.name,
-                    data=new.data,
-                    priority=new.priority,
-                    run_at=instant(run_at),
-                    pushed_at=instant(now),
-                    backoff=new.backoff.copy(),
-                )
-                rows.append(Row(job, run_at if new.timing else 0, ready=run_at <= now))
-            for row in rows:
-                self._rows.add(row)
-            self._last_id += len(rows)
+            with self._all_or_none():
+                ids: list[int] = []
+                for new in jobs:
+                    ids.append(self._store(new, now, before=ids[-1] if ids else None))
             self._ring({new.queue for new in jobs})
-            return [row.job.id for row in rows]
+            return ids
+
+    def _store(self, new: NewJob, now: int, *, before: int | None) -> int:
+        holder = self._keeping.holder(new, now)
+        if holder is not None:
+            return holder
+        self._last_id += 1
+        row = new_row(self._last_id, new, now, self._keeping.resolved(new, now, before))
+        self._rows.add(row)
+        self._keeping.add(row, new, now)
+        return row.job.id
+
+    @contextmanager
+    def _all_or_none(self) -> Generator[None]:
+        """Undo what the block did, when it raises."""
+        self._rows.begin()
+        self._keeping.begin()
+        try:
+            yield
+        except BaseException:
+            self._rows.roll_back()
+            self._keeping.roll_back()
+            raise
+        self._rows.commit()
+        self._keeping.commit()
 
     # claim and settle
 
@@ -85,45 +101,34 @@ class MemoryStore:
             refused = [settlement.claim for settlement in settlements if not self._settle(settlement, now)]
             if want is None:
                 return Turn([], refused, suspects=False, next_due=None)
-            self._promote(want.queue, now)
-            claims = self._claim(want, now)
-            left = self._waiting(want.queue)
-            next_run_at = min((micros(row.job.run_at) for row in left if not row.ready), default=None)
+            if self._keeping.is_paused(want.queue):
+                return Turn([], refused, suspects=False, next_due=None)
+            claims = claim(self._rows, self._keeping, want, now)
+            left = [row for row in self._rows.of(want.queue) if row.waits()]
+            times = [micros(row.job.run_at) for row in left if not row.ready and not row.following]
+            opening = self._keeping.next_opening(want.queue)
+            next_at = min(times if opening is None else [*times, opening], default=None)
             return Turn(
                 claims,
                 refused,
-                suspects=any(row.ready and row.job.lost for row in left),
-                next_due=None if next_run_at is None else timedelta(microseconds=max(0, next_run_at - now)),
+                suspects=any(row.stands_in_line() and row.job.lost for row in left),
+                next_due=None if next_at is None else timedelta(microseconds=max(0, next_at - now)),
             )
 
     def _settle(self, settlement: Settlement, now: int) -> bool:
         runner = self._runners.get(settlement.claim.runner)
         row = settle(self._rows, settlement, label="" if runner is None else runner.label, now=now)
-        if row is not None and row.waits():
+        if row is None:
+            return False
+        if settlement.keep_result and settlement.result is not None:
+            self._keeping.beside.results[row.job.id] = settlement.result, later(now, settlement.keep_result)
+        if row.waits():
+            self._keeping.stop(row)
             self._ring({row.job.queue})
-        return row is not None
-
-    def _promote(self, queue: str, now: int) -> None:
-        for row in self._waiting(queue):
-            if not row.ready and row.is_due(now):
-                self._rows.change(row).ready = True
-
-    def _claim(self, want: Want, now: int) -> list[Claim]:
-        best = sorted(
-            (row for row in self._waiting(want.queue) if row.ready and bool(row.job.lost) == want.alone), key=Row.order
-        )
-        claims: list[Claim] = []
-        for row in best[: 1 if want.alone else want.limit]:
-            self._rows.change(row).ready = False
-            row.runner = want.runner
-            row.lease_until = now + micros(want.lease)
-            row.job = msgspec.structs.replace(row.job, status=JobStatus.RUNNING, attempt=row.job.attempt + 1)
-            # What is claimed to be run does not carry the last error along, as in every engine.
-            claims.append(row.claim(msgspec.structs.replace(row.job, message=""), now))
-        return claims
-
-    def _waiting(self, queue: str) -> list[Row]:
-        return [row for row in self._rows.of(queue) if row.waits()]
+        else:
+            status = settlement.to if row.runs() else row.job.status  # it left, and was not changed before
+            self._keeping.end(row, now, status, settlement.result)
+        return True
 
     @contextmanager
     def transaction(self, claim: Claim | None = None) -> Generator[Transaction]:
@@ -138,6 +143,8 @@ class MemoryStore:
             guest.execute("BEGIN")
             opened = self._open = Opened(self, guest, now)
             self._rows.begin()
+            self._keeping.begin()
+            self.schedules.begin()
             self._to_ring.clear()
             token = opened.join()
             transaction = GuestTransaction(guest)
@@ -149,11 +156,14 @@ class MemoryStore:
                     guest.set_authorizer(None)
                 transaction.check()
                 if claim is not None:
-                    self._complete(claim)
+                    self._complete(claim, now)
                 guest.execute("COMMIT")
                 self._rows.commit()
+                self._keeping.commit()
             except BaseException:
                 self._rows.roll_back()
+                self._keeping.roll_back()
+                self.schedules.roll_back()
                 raise
             finally:
                 opened.leave(token)
@@ -163,11 +173,12 @@ class MemoryStore:
                     guest.execute("ROLLBACK")
             self._ring(self._to_ring)
 
-    def _complete(self, claim: Claim) -> None:
+    def _complete(self, claim: Claim, now: int) -> None:
         row = held(self._rows, claim)
         if row is None:
             raise LeaseLost(claim.job.id, claim.job.attempt)
         self._rows.remove(row)
+        self._keeping.end(row, now, JobStatus.COMPLETED)
 
     def is_joined(self) -> bool:
         return opened_by_us(self) is not None
@@ -227,24 +238,11 @@ class MemoryStore:
 
     def get(self, job_id: int) -> Job:
         with self._turn():
-            return self._row(job_id).job
-
-    def _row(self, job_id: int) -> Row:
-        row = self._rows.get(job_id)
-        if row is None:
-            raise JobNotFound(job_id)
-        return row
+            return self._rows.known(job_id).job
 
     def find(self, which: Find) -> list[Job]:
         with self._turn():
-            return [
-                row.job
-                for row in self._rows
-                if row.job.id > which.after
-                and which.queue in (None, row.job.queue)
-                and which.status in (None, row.job.status)
-                and which.name in (None, row.job.name)
-            ][: which.limit]
+            return find(self._rows, which)
 
     def history(self, job_id: int) -> list[Attempt]:
         with self._turn():
@@ -253,17 +251,15 @@ class MemoryStore:
 
     def cancel(self, job_id: int) -> bool:
         with self._turn() as now:
-            row = self._rows.change(self._row(job_id))
-            status = row.job.status
-            if row.waits():
-                row.ready = False
-                row.job = msgspec.structs.replace(
-                    row.job, status=JobStatus.CANCELLED, settled_at=instant(now), message="cancelled"
-                )
-            elif status is JobStatus.RUNNING:
-                row.job = msgspec.structs.replace(row.job, cancel_requested=True)
-            self._ring({row.job.queue})
-            return status not in FINAL
+            return self._cancel(self._rows.known(job_id), now)
+
+    def _cancel(self, row: Row, now: int, reason: str = "cancelled") -> bool:
+        queue, status = row.job.queue, row.job.status
+        if not self._keeping.cancel(row, now, reason) and status is JobStatus.RUNNING:
+            row = self._rows.change(row)
+            row.job = msgspec.structs.replace(row.job, cancel_requested=True)
+        self._ring({queue})
+        return status not in FINAL
 
     def restore(self, queue: str, job_ids: Collection[int] | None) -> int:
         with self._turn() as now:
@@ -276,20 +272,14 @@ class MemoryStore:
                     else row.job.id in job_ids and row.job.status in (JobStatus.FAILED, JobStatus.CANCELLED)
                 )
             ]
+            restored = 0
             for row in rows:
-                self._rows.change(row).ready = True
-                row.position = now if row.position else 0
-                row.job = msgspec.structs.replace(
-                    row.job,
-                    status=JobStatus.PENDING,
-                    retry_count=0,
-                    lost=0,
-                    settled_at=None,
-                    message="",
-                    run_at=instant(now),
-                )
+                if self._keeping.may_reopen(row):
+                    self._keeping.reopen(row)
+                    self._rows.change(row).restore(now)
+                    restored += 1
             self._ring({queue})
-            return len(rows)
+            return restored
 
     def clean(self, queue: str, status: JobStatus) -> int:
         with self._turn():
@@ -297,6 +287,41 @@ class MemoryStore:
             for row in gone:
                 self._rows.remove(row)
             return len(gone)
+
+    def edit(self, job_id: int, data: bytes) -> bool:
+        with self._turn():
+            row = self._rows.change(self._rows.known(job_id))
+            if not row.runs():
+                row.job = msgspec.structs.replace(row.job, data=data)
+            return not row.runs()
+
+    def pause(self, queue: str, name: str | None) -> None:
+        with self._turn():
+            self._keeping.beside.pauses.add((queue, name or ""))
+
+    def resume(self, queue: str, name: str | None) -> None:
+        with self._turn():
+            self._keeping.resume(queue, name or "")
+            self._ring({queue})
+
+    def paused(self, queue: str) -> list[str | None]:
+        with self._turn():
+            return [name or None for where, name in sorted(self._keeping.beside.pauses) if where == queue]
+
+    def outlook(self, job_ids: Collection[int]) -> dict[int, Outlook]:
+        with self._turn():
+            known = (job for job in job_ids if 0 < job <= self._last_id)
+            return {job: outlook(self._rows.get(job), job, self._keeping) for job in known}
+
+    def note_progress(self, runner: int, progress: Mapping[int, bytes]) -> None:
+        with self._turn():
+            held = {row.job.id for row in self._held(runner)}
+            self._keeping.beside.progress |= {job: data for job, data in progress.items() if job in held}
+
+    def sweep(self, queue: str, limit: int) -> int:
+        with self._turn() as now:
+            self._ring({queue})
+            return self._keeping.sweep(queue, now, limit)
 
     def size(self, queue: str) -> Size:
         with self._turn():
@@ -313,27 +338,7 @@ class MemoryStore:
 
     def overview(self) -> Overview:
         with self._turn() as now:
-            runners: list[Enlisted] = []
-            for number, runner in self._runners.items():
-                running = len(self._held(number))
-                if runner.alive or running:
-                    runners.append(
-                        Enlisted(
-                            id=number,
-                            queue=runner.queue,
-                            label=runner.label,
-                            started_at=instant(runner.started_at),
-                            alive=runner.alive,
-                            running=running,
-                        )
-                    )
-            queues = {row.job.queue for row in self._rows} | {runner.queue for runner in runners}
-            return Overview(
-                now=instant(now),
-                queues=[standing(queue, self._rows.of(queue), now=now) for queue in sorted(queues)],
-                runners=runners,
-                engine=Engine(name="memory", notes=["the jobs end with the process"]),
-            )
+            return overview(self._rows, self._runners, now)
 
     # itself
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from workqueue.job import JobStatus
+from workqueue.job import Job, JobStatus
 from workqueue.lifecycle import FINAL
-from workqueue.store.contract import Standing
+from workqueue.store.clock import instant
+from workqueue.store.contract import Engine, Enlisted, Find, Outlook, Overview, Standing
+from workqueue.store.memory.keeping import Keeping
 from workqueue.store.memory.rows import Row
+from workqueue.store.memory.runners import Runner
 
 _RULES: Final[dict[str, Callable[[Row], bool]]] = {
     "is completed and still here": lambda row: row.job.status is JobStatus.COMPLETED,
     "is ready without waiting": lambda row: row.ready and not row.waits(),
+    "is kept back without being due": lambda row: row.kept is not None and not row.is_due_now(),
+    "follows others without waiting": lambda row: row.following and not row.waits(),
     "does not fit its runner": lambda row: bool(row.runner) is not row.runs(),
     "does not fit its settled_at": lambda row: (row.job.settled_at is None) is (row.job.status in FINAL),
     "is to be cancelled without running": lambda row: row.job.cancel_requested and not row.runs(),
@@ -51,3 +56,50 @@ def standing(queue: str, rows: Iterable[Row], *, now: int) -> Standing:
         later=len(waiting) - len(due),
         oldest_due=due[0].run_at if due else None,
     )
+
+
+def overview(rows: Iterable[Row], runners: Mapping[int, Runner], now: int) -> Overview:
+    """Give the figures of the whole store."""
+    rows = list(rows)
+    running = Counter(row.runner for row in rows if row.runs())
+    enlisted = [
+        Enlisted(
+            id=number,
+            queue=runner.queue,
+            label=runner.label,
+            started_at=instant(runner.started_at),
+            alive=runner.alive,
+            running=running[number],
+        )
+        for number, runner in runners.items()
+        if runner.alive or running[number]
+    ]
+    queues = {row.job.queue for row in rows} | {runner.queue for runner in enlisted}
+    return Overview(
+        now=instant(now),
+        queues=[standing(queue, [row for row in rows if row.job.queue == queue], now=now) for queue in sorted(queues)],
+        runners=enlisted,
+        engine=Engine(name="memory", notes=["the jobs end with the process"]),
+    )
+
+
+def find(rows: Iterable[Row], which: Find) -> list[Job]:
+    """Give the jobs that `which` describes."""
+    return [
+        row.job
+        for row in rows
+        if row.job.id > which.after
+        and which.queue in (None, row.job.queue)
+        and which.status in (None, row.job.status)
+        and which.name in (None, row.job.name)
+    ][: which.limit]
+
+
+def outlook(row: Row | None, job: int, keeping: Keeping) -> Outlook:
+    """Say how a job stands. row: its row, if it is still there."""
+    kept, progress = keeping.beside.results.get(job), keeping.beside.progress.get(job)
+    if row is not None:
+        return Outlook(status=row.job.status, message=row.job.message, progress=progress)
+    if kept is not None:
+        return Outlook(status=JobStatus.COMPLETED, result=kept[0], progress=progress)
+    return Outlook(status=None)

@@ -6,14 +6,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from workqueue.job import Attempt, Claim, Job, JobStatus
+import msgspec
+
+from workqueue.errors import JobNotFound
+from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Terms
 from workqueue.lifecycle import WAITING
-from workqueue.store.clock import micros
+from workqueue.store.clock import instant, later, micros
+from workqueue.store.gate import Kept
 
 
 @dataclass
 class Row:
-    """A stored job: the record, and what only the store knows of it."""
+    """A stored job: the record, and what only the store knows of it.
+
+    ready: its time has come. kept: what keeps it back all the same. following: it waits for other jobs to end.
+    """
 
     job: Job
     position: int
@@ -21,13 +28,22 @@ class Row:
     runner: int = 0
     lease_until: int = 0
     history: list[Attempt] = field(default_factory=list[Attempt])
+    kept: Kept | None = None
+    following: bool = False
+
+    def stands_in_line(self) -> bool:
+        return self.is_due_now() and self.kept is None
+
+    def is_due_now(self) -> bool:
+        """Say whether it waits and its time has come, as far as was noticed."""
+        return self.waits() and self.ready and not self.following
 
     def order(self) -> tuple[int, int, int]:
         """Sort by this, and the first is the next to be claimed."""
         return (-self.job.priority, self.position, self.job.id)
 
     def is_due(self, now: int) -> bool:
-        return self.ready or micros(self.job.run_at) <= now
+        return not self.following and (self.ready or micros(self.job.run_at) <= now)
 
     def waits(self) -> bool:
         return self.job.status in WAITING
@@ -38,16 +54,55 @@ class Row:
     def runs(self) -> bool:
         return self.job.status is JobStatus.RUNNING
 
+    def lease(self, runner: int, until: int) -> None:
+        """Let the runner have it."""
+        self.ready = False
+        self.runner, self.lease_until = runner, until
+        self.job = msgspec.structs.replace(self.job, status=JobStatus.RUNNING, attempt=self.job.attempt + 1)
+
+    def restore(self, now: int) -> None:
+        """Let it wait again, due now, with fresh counters."""
+        self.ready = True
+        self.position = now if self.position else 0
+        self.job = msgspec.structs.replace(
+            self.job,
+            status=JobStatus.PENDING,
+            retry_count=0,
+            lost=0,
+            settled_at=None,
+            message="",
+            run_at=instant(now),
+        )
+
     def claim(self, job: Job, now: int) -> Claim:
         return Claim(job, self.runner, timedelta(microseconds=now - micros(self.job.pushed_at)), self.lease_until)
 
 
+def new_row(job_id: int, new: NewJob, now: int, terms: Terms | None) -> Row:
+    """Give the row of a job that is pushed now."""
+    run_at = now if new.delay is None else later(now, new.delay)
+    if new.run_at is not None:
+        run_at = micros(new.run_at)
+    job = Job(
+        id=job_id,
+        queue=new.queue,
+        name=new.name,
+        data=new.data,
+        priority=new.priority,
+        run_at=instant(run_at),
+        pushed_at=instant(now),
+        backoff=new.backoff.copy(),
+        terms=terms,
+    )
+    return Row(job, run_at if new.timing else 0, ready=run_at <= now)
+
+
 class Rows:
-    """Row by id. Whoever changes a row gets it by `change`, so that what a transaction did can be undone."""
+    """Row by id. Whoever changes a row gets it by `change`, so that what a transaction did can be undone; they nest."""
 
     def __init__(self) -> None:
         self._rows: dict[int, Row] = {}
-        self._before: dict[int, Row | None] | None = None  # None: no transaction is open
+        self._before: list[dict[int, Row | None]] = []  # of each open transaction, the innermost last
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self._rows.values())
@@ -58,6 +113,13 @@ class Rows:
     def get(self, job_id: int) -> Row | None:
         """Give the row, to be looked at only."""
         return self._rows.get(job_id)
+
+    def known(self, job_id: int) -> Row:
+        """Do as `get`. Raises JobNotFound."""
+        row = self.get(job_id)
+        if row is None:
+            raise JobNotFound(job_id)
+        return row
 
     def change(self, row: Row) -> Row:
         self._keep(row.job.id)
@@ -72,21 +134,22 @@ class Rows:
         del self._rows[row.job.id]
 
     def begin(self) -> None:
-        self._before = {}
+        self._before.append({})
 
     def commit(self) -> None:
-        self._before = None
+        before = self._before.pop()
+        if self._before:
+            self._before[-1] = before | self._before[-1]
 
     def roll_back(self) -> None:
-        for job_id, row in (self._before or {}).items():
+        for job_id, row in self._before.pop().items():
             if row is None:
                 self._rows.pop(job_id, None)
             else:
                 self._rows[job_id] = row
         self._rows = dict(sorted(self._rows.items()))
-        self._before = None
 
     def _keep(self, job_id: int) -> None:
-        if self._before is not None and job_id not in self._before:
+        if self._before and job_id not in self._before[-1]:
             row = self._rows.get(job_id)
-            self._before[job_id] = None if row is None else replace(row)
+            self._before[-1][job_id] = None if row is None else replace(row)

@@ -35,9 +35,9 @@ def settle(rows: Rows, settlement: Settlement, *, label: str, now: int) -> Row |
         rows.remove(row)
         return row
     job = rows.change(row).job
-    counted = bool(settlement.failures or settlement.losses)
     waits = settlement.to in WAITING and not job.cancel_requested
-    run_at = later(now, settlement.delay) if counted else micros(job.run_at)
+    delay = settlement.delay
+    run_at = micros(job.run_at) if delay is None else later(now, delay)
     row.job = msgspec.structs.replace(
         job,
         status=JobStatus.CANCELLED if settlement.to in WAITING and job.cancel_requested else settlement.to,
@@ -48,8 +48,8 @@ def settle(rows: Rows, settlement: Settlement, *, label: str, now: int) -> Row |
         message=settlement.error or job.message,
         cancel_requested=False,
     )
-    row.ready = waits and (not counted or settlement.delay <= _NOW)
-    if row.position and counted:
+    row.ready = waits and (delay is None or delay <= _NOW)
+    if row.position and delay is not None:
         row.position = run_at
     if settlement.outcome:
         row.history = [*row.history, _attempt(settlement, label)][-_KEPT_ATTEMPTS:]

@@ -1,72 +1,24 @@
-"""Claiming: the best of what is due, marked and built into records; and what is to come after it."""
+"""Claiming: the best of what is due and may start, leased to a runner; and what is to come after it."""
 
 from __future__ import annotations
 
 import sqlite3
-from datetime import timedelta
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from workqueue.backoff import Backoff
-from workqueue.job import Claim, Job, JobStatus
-from workqueue.store.clock import instant, micros, span
-from workqueue.store.contract import Turn, Want
+from workqueue.job import Claim, Lane
+from workqueue.store.clock import instant, micros
+from workqueue.store.contract import Want
+from workqueue.store.gate import Gate, Kept
+from workqueue.store.sqlite import terms
+from workqueue.store.sqlite.line import Horizon, Line, horizon, lease, look
 from workqueue.store.sqlite.schema import SQL
 
-_CLAIM_BYTES: Final = 32 * 1024 * 1024  # of large data in one claim, so that a batch of big jobs fits into memory
 _PROMOTE: Final = 5000  # rows in one transaction
-_encode = msgspec.json.encode
-
-
-class _Row(msgspec.Struct, array_like=True, gc=False):
-    """A row of the `claim` statements."""
-
-    id: int
-    name: str
-    attempt: int
-    retry_count: int
-    lost: int
-    priority: int
-    run_at: int
-    pushed_at: int
-    backoff: int
-    size: int | None
-
-
-_rows = msgspec.json.Decoder(list[_Row])
-_sizes = msgspec.json.Decoder(list[int])
-_rules = msgspec.json.Decoder(list[tuple[int, Backoff]])
-
-
-class Horizon(msgspec.Struct, frozen=True):
-    """What stands in a queue without being claimed."""
-
-    ready: bool
-    suspects: bool
-    next_run_at: int | None
-
-    def is_due(self, now: int) -> bool:
-        """Say whether a job that waited for its time may run now, and was not promoted yet."""
-        return self.next_run_at is not None and self.next_run_at <= now
-
-    def turn(self, claims: list[Claim], refused: list[Claim], now: int) -> Turn:
-        due = None if self.next_run_at is None else timedelta(microseconds=max(0, self.next_run_at - now))
-        return Turn(claims, refused, self.suspects, due)
-
-
-class _Line(NamedTuple):
-    """The front of a queue. blob: the data of its rows, one after another; ahead: what stands beside and behind."""
-
-    rows: list[_Row]
-    blob: bytes
-    ahead: Horizon
-
-
-def horizon(connection: sqlite3.Connection, want: Want) -> Horizon:
-    """Look ahead in the wanted queue."""
-    ready, suspects, next_run_at = connection.execute(SQL["horizon"], {"queue": want.queue}).fetchone()
-    return Horizon(ready=bool(ready), suspects=bool(suspects), next_run_at=next_run_at)
+_WHOLE_QUEUE: Final = ""
+_EXPIRED: Final = "expired before it could run"
 
 
 def claim(
@@ -78,22 +30,19 @@ def claim(
     of what is due can only be known once all of it stands in line. backoffs: the stored rules by id, added to as they
     are met.
     """
-    line = _look(connection, want)
+    limit = 1 if want.alone else want.limit
+    line = look(connection, want, limit)
+    if _WHOLE_QUEUE in line.paused:
+        return [], Horizon()
     if line.ahead.is_due(now):
         if _promote(connection, now, want) == _PROMOTE:
             return None
-        line = _look(connection, want)
-    claims = _lease(connection, now, want, line, backoffs)
-    return claims, horizon(connection, want) if want.alone and claims else line.ahead
-
-
-def _look(connection: sqlite3.Connection, want: Want) -> _Line:
-    statement = SQL["claim_alone"] if want.alone else SQL["claim"]
-    limit = 1 if want.alone else want.limit
-    found = connection.execute(statement, {"queue": want.queue, "limit": limit}).fetchone()
-    rows_json, blob, suspects, next_run_at = found
-    rows = _rows.decode(rows_json)
-    return _Line(rows, blob, Horizon(ready=bool(rows), suspects=bool(suspects), next_run_at=next_run_at))
+        terms.open_lanes(connection, now, want.queue, _PROMOTE)
+        line = look(connection, want, limit)
+    if line.paused or any(row.special for row in line.rows):
+        return _Gated(connection, now, want, line.paused).claim(line, limit, backoffs)
+    claims = lease(connection, now, want, line, backoffs=backoffs)
+    return claims, horizon(connection, want.queue) if want.alone and claims else line.ahead
 
 
 def _promote(connection: sqlite3.Connection, now: int, want: Want) -> int:
@@ -101,71 +50,94 @@ def _promote(connection: sqlite3.Connection, now: int, want: Want) -> int:
     return connection.execute(SQL["promote"], {"queue": want.queue, "now": now, "limit": _PROMOTE}).rowcount
 
 
-def _lease(
-    connection: sqlite3.Connection, now: int, want: Want, line: _Line, backoffs: dict[int, Backoff]
-) -> list[Claim]:
-    """Mark what stands in front as claimed, and build the claims."""
-    if not line.rows:
-        return []
-    rows, large = _large(connection, line.rows)
-    lease_until = now + micros(want.lease)
-    columns = {
-        "ids": _encode([row.id for row in rows]).decode(),
-        "runner": want.runner,
-        "lease_until": lease_until,
-    }
-    connection.execute(SQL["claimed"], columns)
-    rules: dict[int, Backoff] = {}  # a handler that changes its job's rule shall not spoil those of later claims
-    claims: list[Claim] = []
-    offset = 0
-    for row in rows:
-        if row.size is None:
-            data = large[row.id]
-        else:
-            data = line.blob[offset : offset + row.size]
-            offset += row.size
-        rule = rules.get(row.backoff)
-        if rule is None:
-            rule = rules[row.backoff] = _backoff(connection, row.backoff, backoffs).copy()
-        job = Job(
-            id=row.id,
-            queue=want.queue,
-            name=row.name,
-            data=data,
-            status=JobStatus.RUNNING,
-            priority=row.priority,
-            run_at=instant(row.run_at),
-            pushed_at=instant(row.pushed_at),
-            attempt=row.attempt,
-            retry_count=row.retry_count,
-            lost=row.lost,
-            backoff=rule,
-        )
-        claims.append(Claim(job, want.runner, span(now - row.pushed_at), lease_until))
-    return claims
+class _Gated:
+    """A claim among jobs of which some may not start: those are taken out of the line, and others come up."""
+
+    def __init__(self, connection: sqlite3.Connection, now: int, want: Want, paused: list[str]) -> None:
+        self._connection = connection
+        self._now = now
+        self._want = want
+        self._gate = Gate(_Facts(connection, want.queue, now), instant(now), paused)
+
+    def claim(self, line: Line, limit: int, backoffs: dict[int, Backoff]) -> tuple[list[Claim], Horizon]:
+        claims: list[Claim] = []
+        moved = 0
+        while line.rows:
+            known = {one.job: one.terms for one in terms.of(self._connection, [r.id for r in line.rows if r.special])}
+            expired = [row.id for row in line.rows if self._gate.is_expired(known.get(row.id))]
+            for job in expired:
+                terms.cancel_waiting(self._connection, self._now, job, _EXPIRED)
+            judged = {
+                row.id: self._gate.judge(row.id, row.name, known.get(row.id))
+                for row in line.rows
+                if row.id not in expired
+            }
+            kept = {job: by for job, by in judged.items() if by is not None}
+            if kept:
+                terms.keep_back(self._connection, kept)
+            new = lease(
+                self._connection, self._now, self._want, line, backoffs=backoffs, asked=known, kept={*kept, *expired}
+            )
+            claims += new
+            terms.start(self._connection, [claim.job.id for claim in new if claim.job.terms is not None])
+            self._let_others_come()
+            moved += len(kept) + len(expired)
+            if len(new) < len(judged) - len(kept) or len(claims) >= limit or not (kept or expired) or moved > _PROMOTE:
+                break
+            line = look(self._connection, self._want, limit - len(claims))
+        self._write_down(claims)
+        return self._in_order(claims), horizon(self._connection, self._want.queue)
+
+    def _in_order(self, claims: list[Claim]) -> list[Claim]:
+        """Sort them: who was let go while others were claimed may be better than those."""
+        by_id = {claim.job.id: claim for claim in claims}
+        ids = {"ids": msgspec.json.encode(list(by_id)).decode()}
+        found = self._connection.execute(SQL["in_order"], ids).fetchone()[0]
+        return [by_id[job] for job in msgspec.json.decode(found, type=list[int])]
+
+    def _let_others_come(self) -> None:
+        """Where a lane has room, because who was let go is kept back by something else, the next of it may come."""
+        for lane in self._gate.limits.values():
+            room = self._gate.room(lane)
+            if room > 0:
+                terms.let_go(self._connection, self._want.queue, Kept.BY_LIMIT, lane.name, room)
+
+    def _write_down(self, claims: list[Claim]) -> None:
+        """Count the starts, and close the lanes that keep jobs back until they have room again."""
+        starts = [claim.job.terms.rate.name for claim in claims if claim.job.terms and claim.job.terms.rate]
+        row = {"queue": self._want.queue, "now": self._now}
+        if starts:
+            lanes = {"lanes": msgspec.json.encode(starts).decode()}
+            self._connection.execute(SQL["add_starts"], row | lanes)
+        for lane in self._gate.rates.values():
+            since = self._now - micros(lane.per)
+            self._connection.execute(SQL["forget_starts"], row | {"lane": lane.name, "since": since})
+            self._close(lane, since)
+
+    def _close(self, lane: Lane, since: int) -> None:
+        most = lane.starts or 0
+        row = {"queue": self._want.queue, "lane": lane.name}
+        found = self._connection.execute(SQL["nth_start"], row | {"since": since, "before": most - 1}).fetchone()
+        opens_at = self._now if found is None else found[0] + micros(lane.per)
+        self._connection.execute(SQL["close_lane"], row | {"most": most, "opens_at": opens_at})
 
 
-def _large(connection: sqlite3.Connection, rows: list[_Row]) -> tuple[list[_Row], dict[int, bytes]]:
-    """Fetch the data that stand in `payloads`; give fewer rows when they would be too much for one claim."""
-    ids = [row.id for row in rows if row.size is None]
-    if not ids:
-        return rows, {}
-    answer = connection.execute(SQL["large_sizes"], {"ids": _encode(ids).decode()}).fetchone()[0]
-    sizes = dict(zip(ids, _sizes.decode(answer), strict=True))
-    total = 0
-    for index, row in enumerate(rows):
-        total += sizes.get(row.id, 0)
-        if total > _CLAIM_BYTES and index:
-            rows = rows[:index]
-            break
-    return rows, {
-        row.id: connection.execute(SQL["large"], {"id": row.id}).fetchone()[0] for row in rows if row.size is None
-    }
+class _Facts:
+    """See `gate.Facts`."""
 
+    def __init__(self, connection: sqlite3.Connection, queue: str, now: int) -> None:
+        self._connection = connection
+        self._queue = queue
+        self._now = now
 
-def _backoff(connection: sqlite3.Connection, backoff: int, backoffs: dict[int, Backoff]) -> Backoff:
-    found = backoffs.get(backoff)
-    if found is None:
-        backoffs.update(_rules.decode(connection.execute(SQL["backoff_rules"]).fetchone()[0]))
-        found = backoffs[backoff]
-    return found
+    def running(self, lane: str) -> int:
+        return self._ask("limit_runs", lane=lane)
+
+    def started(self, lane: Lane) -> int:
+        return self._ask("count_starts", lane=lane.name, since=self._now - micros(lane.per))
+
+    def is_behind(self, order: str, job: int) -> bool:
+        return bool(self._ask("is_behind", lane=order, job=job))
+
+    def _ask(self, statement: str, **row: object) -> int:
+        return int(self._connection.execute(SQL[statement], row | {"queue": self._queue}).fetchone()[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,20 +19,22 @@ from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Size
 from workqueue.lifecycle import WAITING, Settlement
 from workqueue.logs import Log
 from workqueue.store.clock import Clock, instant, micros, system_clock
-from workqueue.store.contract import Beat, Bell, Durability, Find, Overview, Transaction, Turn, Want
+from workqueue.store.contract import Beat, Bell, Durability, Find, Outlook, Overview, Transaction, Turn, Want
 from workqueue.store.guest import GuestTransaction
-from workqueue.store.sqlite import inspection
+from workqueue.store.sqlite import changing, inspection, outlook
+from workqueue.store.sqlite.batches import SqliteBatches
 from workqueue.store.sqlite.bell import SocketBell
-from workqueue.store.sqlite.claiming import Horizon, claim, horizon
+from workqueue.store.sqlite.claiming import claim
 from workqueue.store.sqlite.connection import disk_in_our_words
 from workqueue.store.sqlite.database import Database
-from workqueue.store.sqlite.pushing import alike, insert
+from workqueue.store.sqlite.line import Horizon, horizon
+from workqueue.store.sqlite.pushing import Pushing, Stored, alike, store
+from workqueue.store.sqlite.schedules import SqliteSchedules
 from workqueue.store.sqlite.schema import SQL
 from workqueue.store.sqlite.settling import SomeRefusedError, complete, settle_all, settle_each
 from workqueue.store.sqlite.shared import give_up, open_database
 
-_CLEAN: Final = 5000
-_NOTHING: Final = Horizon(ready=False, suspects=False, next_run_at=None)
+_NOTHING: Final = Horizon()
 
 log = Log("workqueue.store")
 _encode = msgspec.json.encode
@@ -61,32 +63,38 @@ class SqliteStore:
         self._backoffs: dict[int, Backoff] = {}
         self._backoff_ids: dict[tuple[object, ...], int] = {}
         self._database = self._open()
+        self.batches = SqliteBatches(self._db)
 
     # push
 
     def push(self, jobs: Sequence[NewJob]) -> list[int]:
+        return self._db().write(*self._pushing(jobs))
+
+    def _pushing(self, jobs: Sequence[NewJob]) -> Pushing:
+        """Give the work of a push, to be done in a write of its own or within another's, and how to see it landed."""
         database = self._db()
         database.refuse_pushes_when_full()
         batches = [(self._backoff_id(batch[0].backoff), batch) for batch in alike(jobs)]
 
         def work(connection: sqlite3.Connection, now: int) -> list[int]:
-            ids: list[int] = []
-            for backoff, batch in batches:
-                ids += insert(connection, now, backoff, batch)
+            stored[:] = [store(connection, now, batches)]
             database.note_bytes(sum(len(job.data) for job in jobs))
             pushed_at.append(now)
             database.wake({head.queue for _, (head, *_) in batches})
-            return ids
+            return stored[0].ids
 
         def landed(connection: sqlite3.Connection, ids: list[int]) -> bool:
-            if not ids:
+            del ids  # those of jobs that had a key already are among them
+            if not stored[0].new:
                 return True
-            row = {"last": ids[-1], "queue": jobs[-1].queue, "at": pushed_at[-1]}
+            last, queue = stored[0].new[-1]
+            row = {"last": last, "queue": queue, "at": pushed_at[-1]}
             ours, anyones, given_out = connection.execute(SQL["pushed"], row).fetchone()
             return bool(ours or (given_out and not anyones))
 
         pushed_at: list[int] = []
-        return database.write(work, landed)
+        stored: list[Stored] = []
+        return work, landed
 
     def _backoff_id(self, backoff: Backoff) -> int:
         rule = (backoff.factor, backoff.jitter, backoff.min, backoff.max, backoff.expiration, backoff.limit)
@@ -113,7 +121,7 @@ class SqliteStore:
         if not settlements:
             if want is None:
                 return _NOTHING.turn([], [], database.clock())
-            ahead = database.read(lambda connection: horizon(connection, want))
+            ahead = database.read(lambda connection: horizon(connection, want.queue))
             if not _may_claim(ahead, want, database.clock()):
                 return ahead.turn([], [], database.clock())
 
@@ -150,12 +158,11 @@ class SqliteStore:
         database = self._db()
 
         def last(connection: sqlite3.Connection, now: int) -> None:
-            del now
             guest.check()
             if claim is None:
                 return
             try:
-                complete(connection, [claim])
+                complete(connection, now, [Settlement(claim=claim, to=JobStatus.COMPLETED)])
             except SomeRefusedError:
                 raise LeaseLost(claim.job.id, claim.job.attempt) from None
 
@@ -256,6 +263,10 @@ class SqliteStore:
 
     # people
 
+    @property
+    def schedules(self) -> SqliteSchedules:
+        return SqliteSchedules(self._db, self._pushing)
+
     def get(self, job_id: int) -> Job:
         job = self._db().read(lambda connection: inspection.get(connection, job_id))
         if job is None:
@@ -277,58 +288,46 @@ class SqliteStore:
         return bool(self._db().read(lambda connection: connection.execute(SQL["idle"], row).fetchone()[0]))
 
     def cancel(self, job_id: int) -> bool:
-        database = self._db()
-        queue = self.get(job_id).queue
-
-        def work(connection: sqlite3.Connection, now: int) -> bool:
-            database.wake({queue})
-            row = {"id": job_id, "now": now}
-            return bool(
-                connection.execute(SQL["cancel_waiting"], row).rowcount
-                or connection.execute(SQL["cancel_running"], row).rowcount
-            )
-
-        def landed(connection: sqlite3.Connection, cancelled: bool) -> bool:
-            return not cancelled or not connection.execute(SQL["cancellable"], {"id": job_id}).fetchone()[0]
-
-        return database.write(work, landed)
+        return changing.cancel(self._db(), self.get(job_id).queue, job_id)
 
     def restore(self, queue: str, job_ids: Collection[int] | None) -> int:
+        return changing.restore(self._db(), queue, job_ids)
+
+    def clean(self, queue: str, status: JobStatus) -> int:
+        return changing.clean(self._db(), queue, status)
+
+    def edit(self, job_id: int, data: bytes) -> bool:
+        return changing.edit(self._db(), job_id, data)
+
+    def pause(self, queue: str, name: str | None) -> None:
+        changing.pause(self._db(), queue, name or "")
+
+    def resume(self, queue: str, name: str | None) -> None:
+        changing.resume(self._db(), queue, name or "")
+
+    def paused(self, queue: str) -> list[str | None]:
+        answer = self._db().read(lambda connection: connection.execute(SQL["pauses"], {"queue": queue}).fetchone()[0])
+        return [name or None for name in msgspec.json.decode(answer, type=list[str])]
+
+    def outlook(self, job_ids: Collection[int]) -> dict[int, Outlook]:
+        return self._db().read(lambda connection: outlook.look(connection, job_ids))
+
+    def note_progress(self, runner: int, progress: Mapping[int, bytes]) -> None:
+        self._db().write(
+            lambda connection, _now: outlook.note_progress(connection, runner, progress),
+            lambda _connection, _none: False,
+        )
+
+    def sweep(self, queue: str, limit: int) -> int:
         database = self._db()
+        if not database.read(lambda connection: outlook.wants_sweeping(connection, database.clock(), queue)):
+            return 0
 
         def work(connection: sqlite3.Connection, now: int) -> int:
             database.wake({queue})
-            row = {"queue": queue, "now": now}
-            if job_ids is None:
-                ids = connection.execute(SQL["restore_failed"], row).fetchall()
-            else:
-                ids = connection.execute(SQL["restore"], row | {"ids": _encode(list(job_ids)).decode()}).fetchall()
-            restored[:] = [job_id for (job_id,) in ids]
-            return len(restored)
+            return outlook.sweep(connection, now, queue, limit)
 
-        def landed(connection: sqlite3.Connection, count: int) -> bool:
-            row = {"id": restored[0]} if count else {"id": None}
-            return not connection.execute(SQL["settled"], row).fetchone()[0]
-
-        restored: list[int] = []
-        return database.write(work, landed)
-
-    def clean(self, queue: str, status: JobStatus) -> int:
-        def work(connection: sqlite3.Connection, now: int) -> int:
-            del now
-            cleaned[:] = [job_id for (job_id,) in connection.execute(SQL["clean"], row).fetchall()]
-            return len(cleaned)
-
-        def landed(connection: sqlite3.Connection, count: int) -> bool:
-            row = {"id": cleaned[0]} if count else {"id": None}
-            return not connection.execute(SQL["settled"], row).fetchone()[0]
-
-        cleaned: list[int] = []
-        row = {"queue": queue, "status": int(status), "limit": _CLEAN}
-        total = 0
-        while count := self._db().write(work, landed):
-            total += count
-        return total
+        return database.write(work, lambda _connection, _count: False)
 
     def overview(self) -> Overview:
         database = self._db()

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from workqueue.backoff import Backoff
-from workqueue.job import Attempt, Job, JobStatus
+from workqueue.job import Attempt, Job, JobStatus, Terms
 from workqueue.store.clock import instant
 from workqueue.store.contract import Durability, Engine, Enlisted, Find, Overview, Standing
 from workqueue.store.sqlite.connection import connect_bare, patiently, translated
@@ -25,6 +25,14 @@ _SENTENCES: Final = (
     "jobs name a backoff that is not stored",
     "attempts are later than their job's own count",
     "jobs have an id that was never given out",
+)
+_OF_TERMS: Final = (
+    "jobs are said to have terms, and have none",
+    "terms belong to no job",
+    "terms say that their job runs, and it does not, or the reverse",
+    "terms say that their job is open, and it is not, or the reverse",
+    "terms say that their job is kept back, and it is not, or the reverse",
+    "jobs wait for others, and nobody knows for which",
 )
 _DUE: Final = 1  # a kind of `standings`
 _LATER: Final = 0
@@ -182,6 +190,8 @@ def broken_invariants(connection: sqlite3.Connection) -> list[str]:
     found = [f"SQLite: {line}" for (line,) in connection.execute("PRAGMA integrity_check").fetchall() if line != "ok"]
     counts = connection.execute(SQL["check_payloads"]).fetchone()
     found += [f"{count} {sentence}" for count, sentence in zip(counts, _SENTENCES, strict=True) if count]
+    counts = connection.execute(SQL["check_terms"]).fetchone()
+    found += [f"{count} {sentence}" for count, sentence in zip(counts, _OF_TERMS, strict=True) if count]
     odd = connection.execute(SQL["check_rows"]).fetchone()[0]
     if odd:
         found.append(f"{odd} jobs have columns that do not fit their status")
@@ -210,6 +220,7 @@ def _job(names: list[str], row: tuple[object, ...]) -> Job:
         cancel_requested=bool(stored.cancel_requested),
         message=stored.message,
         backoff=msgspec.json.decode(stored.rule, type=Backoff),
+        terms=None if stored.spec is None else msgspec.json.decode(stored.spec, type=Terms),
     )
 
 
@@ -233,3 +244,4 @@ class _Stored(msgspec.Struct):
     message: str
     payload: bytes
     rule: str
+    spec: str | None

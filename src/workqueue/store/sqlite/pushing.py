@@ -3,20 +3,90 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from typing import Final, TypeAlias, cast
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Final, NamedTuple, TypeAlias, cast
 
 import msgspec
 
 from workqueue.job import NewJob
 from workqueue.store.clock import later, micros
+from workqueue.store.sqlite import terms
 from workqueue.store.sqlite.schema import SQL
+from workqueue.store.sqlite.terms import INLINE
 
 Columns: TypeAlias = dict[str, object]
-INLINE: Final = 1024  # bytes of data that stand in the job's own row
+Pushing: TypeAlias = tuple[
+    Callable[[sqlite3.Connection, int], list[int]], Callable[[sqlite3.Connection, list[int]], bool]
+]
+"""What `Database.write` takes: the work, and whether it is in the file after a commit of unknown fate."""
+_FOLLOWING: Final = 3  # as `ready`
 
 
-def insert(connection: sqlite3.Connection, now: int, backoff: int, batch: Sequence[NewJob]) -> range:
+class Stored(NamedTuple):
+    """The jobs of a push: what its caller is told, and those that were stored for it, with their queues."""
+
+    ids: list[int]
+    new: list[tuple[int, str]]
+
+
+def store(connection: sqlite3.Connection, now: int, batches: Sequence[tuple[int, Sequence[NewJob]]]) -> Stored:
+    """Store batches of alike jobs, each with its backoff: all, or none when it raises, inside a guest's block too."""
+    stored = Stored([], [])
+    with _all_or_none(connection) if any(is_special(batch[0]) for _, batch in batches) else nullcontext():
+        for backoff, batch in batches:
+            if is_special(batch[0]):
+                _insert_special(connection, now, backoff, batch, stored)
+            else:
+                ids = _insert(connection, now, backoff, batch)
+                stored.ids.extend(ids)
+                stored.new.append((ids[-1], batch[-1].queue))
+    return stored
+
+
+@contextmanager
+def _all_or_none(connection: sqlite3.Connection) -> Generator[None]:
+    connection.execute(SQL["begin_push"])
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:  # a full disk has rolled back all of it
+            connection.execute(SQL["undo_push"])
+            connection.execute(SQL["end_push"])
+        raise
+    connection.execute(SQL["end_push"])
+
+
+def is_special(job: NewJob) -> bool:
+    """Say whether it asks for more than its turn."""
+    return job.terms is not None or job.expires is not None
+
+
+def _insert_special(
+    connection: sqlite3.Connection, now: int, backoff: int, batch: Sequence[NewJob], stored: Stored
+) -> None:
+    holder = terms.holder(connection, batch[0], now)  # one with a key is a batch of its own
+    if holder is not None:
+        stored.ids.append(holder)
+        return
+    before = stored.ids[-1] if stored.ids else None
+    asked = [terms.resolved(job, now, before) for job in batch]
+    follows = asked[0].follows is not None or asked[0].follows_batch is not None
+    ids = _insert(connection, now, backoff, batch, special=1, ready=_FOLLOWING if follows else None)
+    terms.add(connection, batch[0], now, dict(zip(ids, zip(batch, asked, strict=True), strict=True)))
+    stored.ids.extend(ids)
+    stored.new.append((ids[-1], batch[-1].queue))
+
+
+def _insert(
+    connection: sqlite3.Connection,
+    now: int,
+    backoff: int,
+    batch: Sequence[NewJob],
+    *,
+    special: int = 0,
+    ready: int | None = None,
+) -> range:
     """Store a batch of alike jobs; give their ids."""
     head = batch[0]
     run_at = now if head.delay is None else later(now, head.delay)
@@ -29,7 +99,8 @@ def insert(connection: sqlite3.Connection, now: int, backoff: int, batch: Sequen
         "position": run_at if head.timing else 0,
         "run_at": run_at,
         "now": now,
-        "ready": int(run_at <= now),
+        "ready": int(run_at <= now) if ready is None else ready,
+        "special": special,
         "backoff": backoff,
     }
     if len(batch) == 1:
@@ -71,6 +142,23 @@ def alike(jobs: Sequence[NewJob]) -> Iterator[Sequence[NewJob]]:
 
 
 def _same_head(a: NewJob, b: NewJob) -> bool:
+    if is_special(a) or is_special(b):
+        return _same_special(a, b)
+    return _same_place(a, b)
+
+
+def _same_special(a: NewJob, b: NewJob) -> bool:
+    """Say so of those whose terms may differ; not of what must be looked at by itself: a key, or one that follows."""
+    return (
+        a.terms is not None
+        and b.terms is not None
+        and a.expires == b.expires
+        and all(one.key is None and one.follows is None and one.follows_batch is None for one in (a.terms, b.terms))
+        and _same_place(a, b)
+    )
+
+
+def _same_place(a: NewJob, b: NewJob) -> bool:
     return (
         a.name == b.name
         and a.queue == b.queue

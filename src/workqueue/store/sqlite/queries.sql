@@ -4,15 +4,15 @@
 
 -- name: push
 -- Rows [offset, length] cut the payloads out of :blob. Ids are consecutive: one writer, one statement.
-INSERT INTO jobs (queue, name, priority, position, run_at, pushed_at, ready, backoff, data)
-SELECT :queue, :name, :priority, :position, :run_at, :now, :ready, :backoff,
+INSERT INTO jobs (queue, name, priority, position, run_at, pushed_at, ready, special, backoff, data)
+SELECT :queue, :name, :priority, :position, :run_at, :now, :ready, :special, :backoff,
        CASE WHEN json_extract(value, '$[1]') <= :inline
             THEN substr(:blob, json_extract(value, '$[0]'), json_extract(value, '$[1]')) END
   FROM json_each(:rows);
 
 -- name: push_one
-INSERT INTO jobs (queue, name, priority, position, run_at, pushed_at, ready, backoff, data)
-VALUES (:queue, :name, :priority, :position, :run_at, :now, :ready, :backoff, :data);
+INSERT INTO jobs (queue, name, priority, position, run_at, pushed_at, ready, special, backoff, data)
+VALUES (:queue, :name, :priority, :position, :run_at, :now, :ready, :special, :backoff, :data);
 
 -- name: push_one_large
 INSERT INTO payloads (job, data) VALUES (:job, :data);
@@ -42,22 +42,29 @@ UPDATE jobs SET ready = 1
  WHERE id IN (SELECT id FROM jobs WHERE queue = :queue AND ready = 0 AND run_at <= :now ORDER BY run_at LIMIT :limit);
 
 -- name: claim
--- Served by jobs_ready, in its order. With it comes what stands in the queue beside: suspects, and the next for later.
-SELECT json_group_array(json_array(id, name, attempt + 1, retry_count, lost, priority, run_at, pushed_at, backoff, size)),
+-- Served by jobs_ready, in its order. With it comes what stands beside: suspects, the next
+-- for later, the next lane to open, and what is paused.
+SELECT json_group_array(json_array(id, name, attempt + 1, retry_count, lost, priority, run_at, pushed_at, backoff, size, special)),
        CAST(group_concat(data, '') AS BLOB),
        EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 1 AND lost > 0),
-       (SELECT min(run_at) FROM jobs WHERE queue = :queue AND ready = 0)
-  FROM (SELECT id, name, attempt, retry_count, lost, priority, run_at, pushed_at, backoff, data, length(data) AS size
+       (SELECT min(run_at) FROM jobs WHERE queue = :queue AND ready = 0),
+       (SELECT min(opens_at) FROM closed_lanes WHERE queue = :queue),
+       (SELECT json_group_array(name) FROM pauses WHERE queue = :queue)
+  FROM (SELECT id, name, attempt, retry_count, lost, priority, run_at, pushed_at, backoff, data, length(data) AS size,
+               special
           FROM jobs WHERE queue = :queue AND ready = 1 AND lost = 0
          ORDER BY priority DESC, position, id LIMIT :limit);
 
 -- name: claim_alone
 -- The same, served by jobs_suspect.
-SELECT json_group_array(json_array(id, name, attempt + 1, retry_count, lost, priority, run_at, pushed_at, backoff, size)),
+SELECT json_group_array(json_array(id, name, attempt + 1, retry_count, lost, priority, run_at, pushed_at, backoff, size, special)),
        CAST(group_concat(data, '') AS BLOB),
        EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 1 AND lost > 0),
-       (SELECT min(run_at) FROM jobs WHERE queue = :queue AND ready = 0)
-  FROM (SELECT id, name, attempt, retry_count, lost, priority, run_at, pushed_at, backoff, data, length(data) AS size
+       (SELECT min(run_at) FROM jobs WHERE queue = :queue AND ready = 0),
+       (SELECT min(opens_at) FROM closed_lanes WHERE queue = :queue),
+       (SELECT json_group_array(name) FROM pauses WHERE queue = :queue)
+  FROM (SELECT id, name, attempt, retry_count, lost, priority, run_at, pushed_at, backoff, data, length(data) AS size,
+               special
           FROM jobs WHERE queue = :queue AND ready = 1 AND lost > 0
          ORDER BY priority DESC, position, id LIMIT :limit);
 
@@ -76,7 +83,9 @@ UPDATE jobs SET status = 4, ready = NULL, attempt = attempt + 1, runner = :runne
 -- name: horizon
 SELECT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 1 AND lost = 0),
        EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 1 AND lost > 0),
-       (SELECT min(run_at) FROM jobs WHERE queue = :queue AND ready = 0);
+       (SELECT min(run_at) FROM jobs WHERE queue = :queue AND ready = 0),
+       (SELECT min(opens_at) FROM closed_lanes WHERE queue = :queue),
+       EXISTS (SELECT 1 FROM pauses WHERE queue = :queue AND name = '');
 
 -- name: complete
 -- Those that run as :attempt. The fence: a job that moved on to another attempt is left alone. One statement for each
@@ -157,13 +166,15 @@ SELECT id, runner, lease_until FROM jobs INDEXED BY jobs_running
  ORDER BY id LIMIT :limit;
 
 -- name: get
-SELECT j.*, coalesce(j.data, p.data) AS payload, b.rule
+SELECT j.*, coalesce(j.data, p.data) AS payload, b.rule, t.spec
   FROM jobs AS j LEFT JOIN payloads AS p ON p.job = j.id JOIN backoffs AS b ON b.id = j.backoff
+       LEFT JOIN terms AS t ON t.job = j.id
  WHERE j.id = :id;
 
 -- name: find
-SELECT j.*, coalesce(j.data, p.data) AS payload, b.rule
+SELECT j.*, coalesce(j.data, p.data) AS payload, b.rule, t.spec
   FROM jobs AS j LEFT JOIN payloads AS p ON p.job = j.id JOIN backoffs AS b ON b.id = j.backoff
+       LEFT JOIN terms AS t ON t.job = j.id
  WHERE j.id > :after AND (:queue IS NULL OR j.queue = :queue) AND (:status IS NULL OR j.status = :status)
    AND (:name IS NULL OR j.name = :name)
  ORDER BY j.id LIMIT :limit;
@@ -181,7 +192,7 @@ UPDATE jobs SET cancel_requested = 1 WHERE id = :id AND status = 4;
 -- name: restore_failed
 UPDATE jobs SET status = 0, ready = 1, retry_count = 0, lost = 0, settled_at = NULL, message = '', run_at = :now,
        position = CASE WHEN position <> 0 THEN :now ELSE 0 END
- WHERE queue = :queue AND status = 3 AND settled_at IS NOT NULL
+ WHERE queue = :queue AND status = 3 AND settled_at IS NOT NULL AND NOT special
 RETURNING id;
 
 -- name: restore
@@ -189,6 +200,23 @@ UPDATE jobs SET status = 0, ready = 1, retry_count = 0, lost = 0, settled_at = N
        position = CASE WHEN position <> 0 THEN :now ELSE 0 END
  WHERE queue = :queue AND status IN (3, 5) AND id IN (SELECT value FROM json_each(:ids))
 RETURNING id;
+
+-- name: special_failed
+SELECT json_group_array(id) FROM jobs
+ WHERE queue = :queue AND status = 3 AND settled_at IS NOT NULL AND special;
+
+-- name: special_restorable
+SELECT json_group_array(id) FROM jobs
+ WHERE queue = :queue AND status IN (3, 5) AND special AND id IN (SELECT value FROM json_each(:ids));
+
+-- name: reopen_terms
+-- Not where another job has the key by now. A job that followed others follows nobody any more.
+UPDATE OR IGNORE terms SET is_open = 1, follows = NULL, follows_batch = NULL WHERE job = :job AND NOT is_open;
+
+-- name: uncount
+-- A restored job of a batch is under way again.
+UPDATE batches SET failed = failed - (:status = 3), cancelled = cancelled - (:status = 5), done_at = NULL
+ WHERE id = (SELECT batch FROM terms WHERE job = :job);
 
 -- name: clean
 DELETE FROM jobs WHERE id IN (
@@ -199,12 +227,14 @@ RETURNING id;
 SELECT (SELECT count(*) FROM jobs WHERE queue = :queue AND ready = 1 AND lost = 0)
      + (SELECT count(*) FROM jobs WHERE queue = :queue AND ready = 1 AND lost > 0)
      + (SELECT count(*) FROM jobs WHERE queue = :queue AND ready = 0)
+     + (SELECT count(*) FROM jobs WHERE queue = :queue AND ready > 1)
      + (SELECT count(*) FROM jobs WHERE queue = :queue AND status = 4),
        (SELECT count(*) FROM jobs WHERE queue = :queue AND status = 3 AND settled_at IS NOT NULL);
 
 -- name: idle
 SELECT NOT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 1 AND lost = 0)
    AND NOT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 1 AND lost > 0)
+   AND NOT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready > 1 AND ready = 2)
    AND NOT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND status = 4)
    AND NOT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 0 AND run_at <= :now)
    AND NOT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 0 AND status = 2);
@@ -216,6 +246,8 @@ SELECT json_group_array(json_array(queue, kind, jobs, oldest, (SELECT run_at FRO
     SELECT queue, 1 AS kind, count(*) AS jobs, min(id) AS oldest FROM jobs WHERE ready = 1 AND lost = 0 GROUP BY queue
     UNION ALL SELECT queue, 1, count(*), min(id) FROM jobs WHERE ready = 1 AND lost > 0 GROUP BY queue
     UNION ALL SELECT queue, 1, count(*), min(id) FROM jobs WHERE ready = 0 AND run_at <= :now GROUP BY queue
+    UNION ALL SELECT queue, 1, count(*), min(id) FROM jobs WHERE ready > 1 AND ready = 2 GROUP BY queue
+    UNION ALL SELECT queue, 0, count(*), NULL FROM jobs WHERE ready > 1 AND ready = 3 GROUP BY queue
     UNION ALL SELECT queue, 0, count(*), NULL FROM jobs WHERE ready = 0 AND run_at > :now GROUP BY queue
     UNION ALL SELECT queue, 2, count(*), NULL FROM jobs WHERE status = 2 GROUP BY queue
     UNION ALL SELECT queue, 4, count(*), NULL FROM jobs WHERE status = 4 GROUP BY queue
@@ -226,6 +258,42 @@ SELECT json_group_array(json_array(id, queue, label, started_at, running)) FROM 
     SELECT id, queue, label, started_at,
            (SELECT count(*) FROM jobs WHERE status = 4 AND runner = runners.id) AS running
       FROM runners ORDER BY id);
+
+-- name: put_schedule
+-- The same again changes nothing; another of this name takes its place, and stays paused if it was.
+INSERT INTO schedules (queue, name, spec, next_at) VALUES (:queue, :name, :spec, :first)
+    ON CONFLICT (queue, name) DO UPDATE SET spec = :spec, next_at = :first WHERE spec <> :spec;
+
+-- name: due_schedules
+SELECT name, next_at, spec FROM schedules WHERE queue = :queue AND paused = 0 AND next_at <= :now ORDER BY next_at, name;
+
+-- name: next_slots
+SELECT name, next_at FROM schedules WHERE queue = :queue AND paused = 0 ORDER BY next_at;
+
+-- name: fire
+-- Of all who saw the slot, the first finds it still there. Its jobs are pushed in the same transaction.
+UPDATE schedules SET next_at = :then WHERE queue = :queue AND name = :name AND next_at = :seen AND paused = 0;
+
+-- name: fired
+UPDATE schedules SET last_at = :slot, last_job = :job WHERE queue = :queue AND name = :name;
+
+-- name: slot_stands
+SELECT EXISTS (SELECT 1 FROM schedules WHERE queue = :queue AND name = :name AND next_at = :seen);
+
+-- name: schedules
+SELECT queue, name, spec, next_at, last_at, last_job, paused FROM schedules WHERE queue = :queue ORDER BY name;
+
+-- name: schedule
+SELECT spec, paused FROM schedules WHERE queue = :queue AND name = :name;
+
+-- name: pause_schedule
+UPDATE schedules SET paused = 1 WHERE queue = :queue AND name = :name;
+
+-- name: resume_schedule
+UPDATE schedules SET paused = 0, next_at = :then WHERE queue = :queue AND name = :name;
+
+-- name: forget_schedule
+DELETE FROM schedules WHERE queue = :queue AND name = :name;
 
 -- name: objects
 SELECT count(*) FROM sqlite_master;
@@ -246,4 +314,274 @@ SELECT (SELECT count(*) FROM jobs WHERE data IS NULL AND id NOT IN (SELECT job F
 SELECT count(*) FROM jobs
  WHERE status NOT IN (0, 2, 3, 4, 5) OR (status IN (0, 2)) <> (ready IS NOT NULL) OR (status = 4) <> (runner IS NOT NULL)
     OR (status = 4) <> (lease_until IS NOT NULL) OR (status IN (3, 5)) <> (settled_at IS NOT NULL)
-    OR (status = 4 AND attempt < 1) OR (status = 2 AND retry_count + lost < 1);
+    OR (status = 4 AND attempt < 1) OR (status = 2 AND retry_count + lost < 1) OR (ready > 1 AND NOT special);
+
+-- name: add_terms
+-- Rows [job, spec, key, expires_at, limit lane, rate lane, order lane, batch, follows, follows_batch].
+INSERT INTO terms (job, queue, name, priority, position, spec, key, expires_at, limit_lane, rate_lane, order_lane,
+                   batch, follows, follows_batch)
+SELECT json_extract(value, '$[0]'), :queue, :name, :priority, :position, json_extract(value, '$[1]'),
+       json_extract(value, '$[2]'), json_extract(value, '$[3]'), json_extract(value, '$[4]'),
+       json_extract(value, '$[5]'), json_extract(value, '$[6]'), json_extract(value, '$[7]'),
+       json_extract(value, '$[8]'), json_extract(value, '$[9]')
+  FROM json_each(:rows);
+
+-- name: key_holder
+SELECT job FROM terms WHERE queue = :queue AND name = :name AND key = :key AND key IS NOT NULL AND is_open;
+
+-- name: key_taken
+SELECT job FROM taken_keys WHERE queue = :queue AND name = :name AND key = :key AND until > :now;
+
+-- name: take_key
+INSERT INTO taken_keys (queue, name, key, job, until) VALUES (:queue, :name, :key, :job, :until)
+    ON CONFLICT (queue, name, key) DO UPDATE SET job = excluded.job, until = excluded.until;
+
+-- name: free_key
+DELETE FROM taken_keys WHERE queue = :queue AND name = :name AND key = :key;
+
+-- name: terms_of
+SELECT json_group_array(json_array(job, queue, spec)) FROM terms WHERE job IN (SELECT value FROM json_each(:ids));
+
+-- name: limit_runs
+SELECT count(*) FROM terms WHERE queue = :queue AND limit_lane = :lane AND limit_lane IS NOT NULL AND runs;
+
+-- name: is_behind
+-- Whether an earlier job for the same order runs, waits for another try, or is due; or any of them runs.
+SELECT EXISTS (SELECT 1 FROM terms AS t JOIN jobs AS j ON j.id = t.job
+                WHERE t.queue = :queue AND t.order_lane = :lane AND t.order_lane IS NOT NULL AND t.is_open
+                  AND t.job < :job AND (j.status IN (2, 4) OR j.ready IN (1, 2)))
+    OR EXISTS (SELECT 1 FROM terms
+                WHERE queue = :queue AND order_lane = :lane AND order_lane IS NOT NULL AND is_open
+                  AND job > :job AND runs);
+
+-- name: count_starts
+SELECT count(*) FROM starts WHERE queue = :queue AND lane = :lane AND at > :since;
+
+-- name: nth_start
+-- The start before which :before others came later: when it is out of sight, there is room for one.
+SELECT at FROM starts WHERE queue = :queue AND lane = :lane AND at > :since ORDER BY at DESC LIMIT 1 OFFSET :before;
+
+-- name: forget_starts
+-- Those of long ago, and those of a clock that was set back since.
+DELETE FROM starts WHERE queue = :queue AND lane = :lane AND (at <= :since OR at > :now);
+
+-- name: add_starts
+INSERT INTO starts (queue, lane, at) SELECT :queue, value, :now FROM json_each(:lanes);
+
+-- name: keep_back
+-- Rows [job, kept_by].
+UPDATE terms SET kept_by = json_extract(r.value, '$[1]') FROM json_each(:rows) AS r
+ WHERE terms.job = json_extract(r.value, '$[0]');
+
+-- name: kept_back
+UPDATE jobs SET ready = 2 WHERE ready = 1 AND id IN (SELECT json_extract(value, '$[0]') FROM json_each(:rows));
+
+-- name: pause_terms
+-- Plain jobs get terms when a pause keeps them back.
+INSERT OR IGNORE INTO terms (job, queue, name, priority, position, spec)
+SELECT id, queue, name, priority, position, '{}' FROM jobs WHERE id IN (SELECT value FROM json_each(:ids));
+
+-- name: make_special
+UPDATE jobs SET special = 1 WHERE id IN (SELECT value FROM json_each(:ids));
+
+-- name: let_go_limited
+-- The best that a lane keeps back: ids.
+SELECT json_group_array(job) FROM (
+    SELECT job FROM terms WHERE queue = :queue AND limit_lane = :lane AND kept_by = 1
+     ORDER BY priority DESC, position, job LIMIT :limit);
+
+-- name: let_go_rated
+SELECT json_group_array(job) FROM (
+    SELECT job FROM terms WHERE queue = :queue AND rate_lane = :lane AND kept_by = 3
+     ORDER BY priority DESC, position, job LIMIT :limit);
+
+-- name: let_go_ordered
+SELECT json_group_array(job) FROM (
+    SELECT job FROM terms
+     WHERE queue = :queue AND order_lane = :lane AND order_lane IS NOT NULL AND is_open AND kept_by = 2
+     ORDER BY job LIMIT :limit);
+
+-- name: let_go_paused
+SELECT json_group_array(job) FROM (
+    SELECT job FROM terms WHERE queue = :queue AND name = :name AND kept_by = 4 ORDER BY job LIMIT :limit);
+
+-- name: paused_names
+SELECT json_group_array(DISTINCT name) FROM terms WHERE queue = :queue AND kept_by = 4;
+
+-- name: free_terms
+UPDATE terms SET kept_by = NULL WHERE job IN (SELECT value FROM json_each(:ids));
+
+-- name: free_jobs
+UPDATE jobs SET ready = 1 WHERE ready = 2 AND id IN (SELECT value FROM json_each(:ids));
+
+-- name: in_order
+SELECT json_group_array(id) FROM (
+    SELECT id FROM jobs WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY priority DESC, position, id);
+
+-- name: start_terms
+UPDATE terms SET runs = 1 WHERE job IN (SELECT value FROM json_each(:ids));
+
+-- name: stop_terms
+UPDATE terms SET runs = 0 WHERE job IN (SELECT value FROM json_each(:ids));
+
+-- name: end_terms
+UPDATE terms SET runs = 0, is_open = 0, kept_by = NULL WHERE job IN (SELECT value FROM json_each(:ids));
+
+-- name: drop_terms
+DELETE FROM terms
+ WHERE job IN (SELECT value FROM json_each(:ids)) AND NOT EXISTS (SELECT 1 FROM jobs WHERE id = terms.job);
+
+-- name: opening_lanes
+SELECT json_group_array(json_array(lane, most)) FROM (
+    SELECT lane, most FROM closed_lanes WHERE queue = :queue AND opens_at <= :now ORDER BY opens_at LIMIT :limit);
+
+-- name: close_lane
+INSERT INTO closed_lanes (queue, lane, most, opens_at)
+SELECT :queue, :lane, :most, :opens_at
+ WHERE EXISTS (SELECT 1 FROM terms WHERE queue = :queue AND rate_lane = :lane AND kept_by = 3)
+    ON CONFLICT (queue, lane) DO UPDATE SET most = excluded.most, opens_at = excluded.opens_at;
+
+-- name: open_lane
+DELETE FROM closed_lanes WHERE queue = :queue AND lane = :lane
+   AND NOT EXISTS (SELECT 1 FROM terms WHERE queue = :queue AND rate_lane = :lane AND kept_by = 3);
+
+-- name: delay_lane
+UPDATE closed_lanes SET opens_at = :opens_at WHERE queue = :queue AND lane = :lane;
+
+-- name: cancel_job
+-- One that waits, for a reason of ours.
+UPDATE jobs SET status = 5, ready = NULL, settled_at = :now, message = :message WHERE id = :id AND status IN (0, 2);
+
+-- name: followers
+SELECT json_group_array(job) FROM terms WHERE follows = :job AND follows IS NOT NULL AND is_open;
+
+-- name: batch_followers
+SELECT json_group_array(job) FROM terms WHERE follows_batch = :batch AND follows_batch IS NOT NULL AND is_open;
+
+-- name: unfollow
+UPDATE terms SET follows = NULL, follows_batch = NULL WHERE job = :job;
+
+-- name: call_follower
+UPDATE jobs SET ready = run_at <= :now WHERE id = :job AND ready = 3;
+
+-- name: data_of
+SELECT coalesce(j.data, p.data) FROM jobs AS j LEFT JOIN payloads AS p ON p.job = j.id WHERE j.id = :job;
+
+-- name: set_data
+UPDATE jobs SET data = :data WHERE id = :job AND status <> 4;
+
+-- name: set_large
+INSERT OR REPLACE INTO payloads (job, data) VALUES (:job, :data);
+
+-- name: drop_large
+DELETE FROM payloads WHERE job = :job;
+
+-- name: open_batch
+INSERT INTO batches (queue) VALUES (:queue);
+
+-- name: seal_batch
+UPDATE batches SET sealed = 1 WHERE id = :batch;
+
+-- name: batch
+SELECT id, queue, sealed, total, completed, failed, cancelled FROM batches WHERE id = :batch;
+
+-- name: count_in
+UPDATE batches SET total = total + :count WHERE id = :batch AND NOT sealed;
+
+-- name: count_out
+UPDATE batches SET completed = completed + :completed, failed = failed + :failed, cancelled = cancelled + :cancelled
+ WHERE id = :batch;
+
+-- name: batch_done
+UPDATE batches SET done_at = :now
+ WHERE id = :batch AND sealed AND done_at IS NULL AND completed + failed + cancelled = total;
+
+-- name: batch_waiting
+SELECT json_group_array(t.job) FROM (
+    SELECT terms.job FROM terms JOIN jobs ON jobs.id = terms.job
+     WHERE terms.batch = :batch AND terms.batch IS NOT NULL AND jobs.status IN (0, 2) LIMIT :limit) AS t;
+
+-- name: cancel_running_of_batch
+UPDATE jobs SET cancel_requested = 1
+ WHERE status = 4 AND NOT cancel_requested AND id IN (SELECT job FROM terms WHERE batch = :batch AND batch IS NOT NULL);
+
+-- name: expiring
+SELECT json_group_array(job) FROM (
+    SELECT job FROM terms
+     WHERE queue = :queue AND expires_at <= :now AND expires_at IS NOT NULL AND is_open AND NOT runs LIMIT :limit);
+
+-- name: keep_result
+INSERT OR REPLACE INTO results (job, result, until) VALUES (:job, :result, :until);
+
+-- name: forget_results
+DELETE FROM results WHERE job IN (SELECT job FROM results WHERE until <= :now ORDER BY until LIMIT :limit);
+
+-- name: forget_keys
+DELETE FROM taken_keys WHERE rowid IN (SELECT rowid FROM taken_keys WHERE until <= :now ORDER BY until LIMIT :limit);
+
+-- name: forget_batches
+DELETE FROM batches WHERE id IN (SELECT id FROM batches WHERE done_at <= :before LIMIT :limit);
+
+-- name: forget_progress
+DELETE FROM progress WHERE job IN (
+    SELECT job FROM progress WHERE NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.id = progress.job) LIMIT :limit);
+
+-- name: note_progress
+INSERT OR REPLACE INTO progress (job, data)
+SELECT id, :data FROM jobs WHERE id = :job AND status = 4 AND runner = :runner;
+
+-- name: outlook_jobs
+SELECT json_group_array(json_array(id, status, message)) FROM jobs WHERE id IN (SELECT value FROM json_each(:ids));
+
+-- name: outlook_results
+SELECT job, result FROM results WHERE job IN (SELECT value FROM json_each(:ids));
+
+-- name: outlook_progress
+SELECT job, data FROM progress WHERE job IN (SELECT value FROM json_each(:ids));
+
+-- name: last_id
+SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'jobs'), 0);
+
+-- name: pause
+INSERT OR IGNORE INTO pauses (queue, name) VALUES (:queue, :name);
+
+-- name: resume
+DELETE FROM pauses WHERE queue = :queue AND name = :name;
+
+-- name: pauses
+SELECT json_group_array(name) FROM (SELECT name FROM pauses WHERE queue = :queue ORDER BY name);
+
+-- name: check_terms
+SELECT (SELECT count(*) FROM jobs WHERE special AND id NOT IN (SELECT job FROM terms)),
+       (SELECT count(*) FROM terms WHERE job NOT IN (SELECT id FROM jobs WHERE special)),
+       (SELECT count(*) FROM terms AS t JOIN jobs AS j ON j.id = t.job WHERE t.runs <> (j.status = 4)),
+       (SELECT count(*) FROM terms AS t JOIN jobs AS j ON j.id = t.job WHERE t.is_open <> (j.settled_at IS NULL)),
+       (SELECT count(*) FROM terms AS t JOIN jobs AS j ON j.id = t.job
+         WHERE (t.kept_by IS NOT NULL) <> (j.ready IS NOT NULL AND j.ready = 2)),
+       (SELECT count(*) FROM terms AS t JOIN jobs AS j ON j.id = t.job
+         WHERE (j.ready IS NOT NULL AND j.ready = 3) AND t.follows IS NULL AND t.follows_batch IS NULL);
+
+-- name: position_of
+SELECT position FROM jobs WHERE id = :job;
+
+-- name: status_of
+SELECT status FROM jobs WHERE id = :job;
+
+-- name: wants_sweeping
+SELECT EXISTS (SELECT 1 FROM terms
+                WHERE queue = :queue AND expires_at <= :now AND expires_at IS NOT NULL AND is_open AND NOT runs)
+    OR EXISTS (SELECT 1 FROM results WHERE until <= :now)
+    OR EXISTS (SELECT 1 FROM taken_keys WHERE until <= :now)
+    OR EXISTS (SELECT 1 FROM batches WHERE done_at <= :before AND done_at IS NOT NULL)
+    OR EXISTS (SELECT 1 FROM progress WHERE NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.id = progress.job))
+    OR EXISTS (SELECT 1 FROM terms AS t WHERE t.queue = :queue AND t.kept_by = 4
+                  AND NOT EXISTS (SELECT 1 FROM pauses AS p WHERE p.queue = t.queue AND p.name = t.name));
+
+-- name: begin_push
+SAVEPOINT workqueue_push;
+
+-- name: undo_push
+ROLLBACK TO workqueue_push;
+
+-- name: end_push
+RELEASE workqueue_push;

@@ -10,8 +10,9 @@ from typing import Final
 import msgspec
 
 from workqueue.job import Claim, JobStatus
-from workqueue.lifecycle import Settlement
+from workqueue.lifecycle import FINAL, Settlement
 from workqueue.store.clock import later, micros
+from workqueue.store.sqlite import terms
 from workqueue.store.sqlite.schema import SQL
 
 _KEPT_ATTEMPTS: Final = 100
@@ -33,21 +34,30 @@ def settle_each(connection: sqlite3.Connection, now: int, settlements: Sequence[
     return refused
 
 
-def complete(connection: sqlite3.Connection, claims: Sequence[Claim]) -> None:
-    """Let these jobs leave the file. Raises SomeRefusedError when not all of the claims hold."""
+def complete(connection: sqlite3.Connection, now: int, done: Sequence[Settlement]) -> None:
+    """Let the jobs of these settlements leave the file. Raises SomeRefusedError when not all of their claims hold."""
     by_attempt: defaultdict[int, list[int]] = defaultdict(list)
-    for claim in claims:
-        by_attempt[claim.job.attempt].append(claim.job.id)
+    for settlement in done:
+        job = settlement.claim.job
+        by_attempt[job.attempt].append(job.id)
     for attempt, ids in by_attempt.items():
         row = {"ids": _encode(ids).decode(), "attempt": attempt}
         if connection.execute(SQL["complete"], row).rowcount != len(ids):
             raise SomeRefusedError
+    for settlement in done:
+        if settlement.keep_result and settlement.result is not None:
+            until = later(now, settlement.keep_result)
+            row = {"job": settlement.claim.job.id, "result": settlement.result, "until": until}
+            connection.execute(SQL["keep_result"], row)
+    special = {s.claim.job.id: (JobStatus.COMPLETED, s.result) for s in done if s.claim.job.terms is not None}
+    if special:
+        terms.end(connection, now, special)
 
 
 def settle_all(connection: sqlite3.Connection, now: int, settlements: Sequence[Settlement]) -> None:
     """Apply the settlements, a statement for each kind. Raises SomeRefusedError when not all of their claims hold."""
-    done = [s.claim for s in settlements if s.to is JobStatus.COMPLETED]
-    complete(connection, done)
+    done = [s for s in settlements if s.to is JobStatus.COMPLETED]
+    complete(connection, now, done)
     if len(done) == len(settlements):
         return
     others = [s for s in settlements if s.to is not JobStatus.COMPLETED]
@@ -57,7 +67,7 @@ def settle_all(connection: sqlite3.Connection, now: int, settlements: Sequence[S
             s.claim.job.attempt,
             s.claim.lease_until if s.losses else None,
             s.to,
-            later(now, s.delay) if s.failures or s.losses else None,
+            None if s.delay is None else later(now, s.delay),
             s.failures,
             s.losses,
             s.error,
@@ -85,6 +95,19 @@ def settle_all(connection: sqlite3.Connection, now: int, settlements: Sequence[S
     for s in others:
         if s.claim.job.attempt > _KEPT_ATTEMPTS:
             connection.execute(SQL["cap_history"], {"job": s.claim.job.id, "keep": _KEPT_ATTEMPTS})
+    special = [s.claim.job.id for s in others if s.claim.job.terms is not None]
+    came_to = _statuses(connection, special) if special else {}
     dropped = [s.claim.job.id for s in others if not s.keep]
     if dropped:
         connection.execute(SQL["drop_failed"], {"ids": _encode(dropped).decode()})
+    ended = {job: (status, None) for job, status in came_to.items() if status in FINAL}
+    if ended:
+        terms.end(connection, now, ended)
+    if len(ended) < len(came_to):
+        terms.stop(connection, [job for job in came_to if job not in ended])
+
+
+def _statuses(connection: sqlite3.Connection, jobs: Sequence[int]) -> dict[int, JobStatus]:
+    """Say what became of them: a person may have cancelled one meanwhile."""
+    answer = connection.execute(SQL["outlook_jobs"], {"ids": _encode(jobs).decode()}).fetchone()[0]
+    return {job: JobStatus(status) for job, status, _ in msgspec.json.decode(answer, type=list[tuple[int, int, str]])}

@@ -30,6 +30,12 @@ def open_database(path: str, durability: Durability, *, clock: Clock, allow_netw
                 f"{durability!r}",
                 path=path,
             )
+        elif database.clock != clock:
+            raise UnsuitableFile(
+                f"expected the clock that {path!r} is open with already in this process, got another; all who share a "
+                "file must agree on the time",
+                path=path,
+            )
         _users[database] = _users.get(database, 0) + 1
         return database
 

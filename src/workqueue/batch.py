@@ -1,0 +1,155 @@
+"""Batches: calls that are watched, cancelled and followed together; and chains, in which each result is passed on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Final, Generic, Self, TypeVar, cast, overload
+
+import msgspec
+
+from workqueue.duration import as_duration
+from workqueue.errors import UsageError
+from workqueue.handle import Handle
+from workqueue.job import NewJob, Terms
+from workqueue.pusher import Pusher
+from workqueue.store.contract import BatchStanding, Store
+from workqueue.task import Call
+
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+R = TypeVar("R")
+
+_AT_ONCE: Final = 1000
+_SOONEST, _LATEST = 0.002, 0.1  # seconds between two looks
+
+
+class Batch:
+    """Jobs that belong together; a context manager: they are added inside its block, whose end says that these are all.
+
+    id: of the batch; `Queue.find_batch(id)` finds it again. When the block raises, what was added is cancelled. Not for
+    several threads at once.
+    """
+
+    def __init__(self, batch: int, *, store: Callable[[], Store], pusher: Pusher, then: Call[object] | None) -> None:
+        self.id = batch
+        self._store = store
+        self._pusher = pusher
+        self._then = then
+        self._added: list[NewJob] = []
+
+    def add(self, call: Call[object]) -> None:
+        """Let the call be one of the batch; stored by the thousand, and at the block's end. Raises as `push` does."""
+        self._added.append(with_terms(call.task.new_job(call.args, call.kwargs), batch=self.id))
+        if len(self._added) >= _AT_ONCE:
+            self._flush()
+
+    def seal(self) -> None:
+        """Say that no more calls come; the end of the block does. What follows the batch is pushed now, and waits."""
+        self._flush()
+        if self._then is not None:
+            job = self._then.task.new_job(self._then.args, self._then.kwargs)
+            self._pusher.push_together([with_terms(job, follows_batch=self.id)])
+            self._then = None
+        self._store().batches.seal(self.id)
+
+    def standing(self) -> BatchStanding:
+        """Say how many of how many are done. Raises BatchNotFound a week after the last."""
+        return self._store().batches.get(self.id)
+
+    def wait(self, timeout: timedelta | float | None = None) -> bool:
+        """Wait until all have ended; False when `timeout` came first."""
+        until = None if timeout is None else time.monotonic() + as_duration(timeout, "timeout").total_seconds()
+        pause = _SOONEST
+        while not self.standing().is_done:
+            left = pause if until is None else min(pause, until - time.monotonic())
+            if left <= 0:
+                return False
+            time.sleep(left)
+            pause = min(_LATEST, pause * 1.5)
+        return True
+
+    def cancel(self) -> int:
+        """Cancel those that wait, and tell those that run; give how many there were. No more can be added."""
+        self._added.clear()
+        return self._store().batches.cancel(self.id)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.seal()
+        else:
+            self.cancel()
+
+    def _flush(self) -> None:
+        added, self._added = self._added, []
+        if added:
+            self._pusher.push_together(added)
+
+
+class Chain(Generic[R]):
+    """Calls of which each waits for the one before, and takes its result as its first free argument."""
+
+    def __init__(self, calls: Sequence[Call[object]], pusher: Pusher) -> None:
+        self._calls = calls
+        self._pusher = pusher
+
+    def push(self) -> Handle[R]:
+        """Store all of them, durable when this returns; give the handle of the last. Raises as a task's `push` does.
+
+        When one fails for good or is cancelled, those after it are cancelled.
+        """
+        return self.push_all()[-1]  # type: ignore[return-value]
+
+    def push_all(self) -> list[Handle[object]]:
+        """Do as `push` does, and give the handles of all."""
+        jobs: list[NewJob] = []
+        last = len(self._calls) - 1
+        for place, call in enumerate(self._calls):
+            if place == 0:
+                job, into = call.task.new_job(call.args, call.kwargs), None
+            else:
+                job, into = call.task.partial_job(call.args, call.kwargs)
+            follows = None if place == 0 else -1
+            jobs.append(with_terms(job, follows=follows, into=into, followed=place < last))
+        ids = self._pusher.push_together(jobs)
+        return [call.task.handle(job_id) for call, job_id in zip(self._calls, ids, strict=True)]
+
+
+@overload
+def chain(first: Call[A], second: Call[R], /) -> Chain[R]: ...
+@overload
+def chain(first: Call[A], second: Call[B], third: Call[R], /) -> Chain[R]: ...
+@overload
+def chain(first: Call[A], second: Call[B], third: Call[C], fourth: Call[R], /) -> Chain[R]: ...
+@overload
+def chain(first: Call[A], second: Call[B], third: Call[C], fourth: Call[D], /, *rest: Call[R]) -> Chain[R]: ...
+def chain(*calls: Call[object]) -> Chain[Any]:
+    """Put calls, as `task.s(...)` gives them, one after another; push them by `push`.
+
+    Raises UsageError for calls of several queues, for fewer than two, and for those that ask for a key, which may stand
+    for a job that is there already.
+    """
+    pushers = {call.task.pusher for call in calls}
+    if len(calls) < 2 or len(pushers) > 1:
+        raise UsageError(f"expected two calls or more, of tasks of one queue, got: {list(calls)!r:.200}")
+    if any(call.task.asks_for_key() for call in calls):
+        raise UsageError(
+            "expected no call in a chain to ask for a key: the job that has it may have been pushed before"
+        )
+    return Chain(calls, next(iter(pushers)))
+
+
+def with_terms(job: NewJob, **terms: object) -> NewJob:
+    """Give the job with these terms added."""
+    return msgspec.structs.replace(
+        job, terms=msgspec.structs.replace(job.terms or Terms(), **cast("dict[str, int]", terms))
+    )

@@ -1,0 +1,50 @@
+"""Batches of a MemoryStore; see `store.contract.Batches` for what each verb promises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
+
+from workqueue.job import JobStatus
+from workqueue.store.contract import BatchStanding
+from workqueue.store.memory.keeping import Keeping
+from workqueue.store.memory.rows import Row
+
+
+class MemoryBatches:
+    """turn: the store's lock and time; cancel: of one job, with a reason; ring: wakes the runners of queues."""
+
+    def __init__(
+        self,
+        keeping: Keeping,
+        *,
+        turn: Callable[[], AbstractContextManager[int]],
+        cancel: Callable[[Row, int, str], bool],
+        ring: Callable[[Collection[str]], None],
+    ) -> None:
+        self._keeping = keeping
+        self._turn = turn
+        self._cancel = cancel
+        self._ring = ring
+
+    def open(self, queue: str) -> int:
+        with self._turn():
+            return self._keeping.open_batch(queue)
+
+    def seal(self, batch: int) -> None:
+        with self._turn() as now:
+            self._keeping.seal(batch, now)
+            self._ring({self._keeping.batch(batch).queue})
+
+    def get(self, batch: int) -> BatchStanding:
+        with self._turn():
+            return self._keeping.batch(batch)
+
+    def cancel(self, batch: int) -> int:
+        with self._turn() as now:
+            self._keeping.seal(batch, now)
+            open_ones = [row for row in self._keeping.members(batch) if row.job.settled_at is None]
+            asked = [row for row in open_ones if not row.job.cancel_requested]
+            for row in sorted(asked, key=lambda row: row.job.status is not JobStatus.RUNNING):
+                self._cancel(row, now, "cancelled with its batch")
+            return len(asked)

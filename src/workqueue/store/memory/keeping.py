@@ -1,0 +1,337 @@
+"""What some jobs of a MemoryStore ask for beyond their turn: keys, lanes, orders, batches; kept back, and let go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from typing import Final, TypeAlias
+
+import msgspec
+
+from workqueue import payload
+from workqueue.errors import BatchNotFound, DuplicateJob, UsageError
+from workqueue.job import JobStatus, Lane, NewJob, Terms
+from workqueue.store.clock import instant, later, micros
+from workqueue.store.contract import BatchStanding
+from workqueue.store.gate import Gate, Kept
+from workqueue.store.memory.rows import Row, Rows
+
+_LOOK_AGAIN: Final = timedelta(seconds=1)
+_BATCHES_STAY: Final = timedelta(days=7)
+_EXPIRED: Final = "expired before it could run"
+_COUNTS: Final = {JobStatus.COMPLETED: "completed", JobStatus.FAILED: "failed", JobStatus.CANCELLED: "cancelled"}
+
+
+_Key: TypeAlias = tuple[str, str, str]
+
+
+@dataclass
+class _Beside:
+    """What is known beside the rows. By queue and name: pauses; and key: taken, (job, until).
+
+    By queue and lane: starts, and the closed lanes of a rate, (most, opens_at). By id: batches, when they were done,
+    results with their end, progress.
+    """
+
+    pauses: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    taken: dict[_Key, tuple[int, int]] = field(default_factory=dict[_Key, tuple[int, int]])
+    starts: dict[tuple[str, str], tuple[int, ...]] = field(default_factory=dict[tuple[str, str], tuple[int, ...]])
+    closed: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict[tuple[str, str], tuple[int, int]])
+    batches: dict[int, BatchStanding] = field(default_factory=dict[int, BatchStanding])
+    done_at: dict[int, int] = field(default_factory=dict[int, int])
+    results: dict[int, tuple[bytes, int]] = field(default_factory=dict[int, tuple[bytes, int]])
+    progress: dict[int, bytes] = field(default_factory=dict[int, bytes])
+
+
+class Keeping:
+    """See the module. Its caller holds the store's lock."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self.beside = _Beside()
+        self._before: list[_Beside] = []
+        self._last_batch = 0
+
+    # a transaction, to be undone
+
+    def begin(self) -> None:
+        known = {each.name: getattr(self.beside, each.name) for each in fields(self.beside)}
+        self._before.append(_Beside(**{name: value.copy() for name, value in known.items()}))
+
+    def commit(self) -> None:
+        self._before.pop()
+
+    def roll_back(self) -> None:
+        self.beside = self._before.pop()
+
+    # store
+
+    def holder(self, new: NewJob, now: int) -> int | None:
+        """Give the job that has the key of the new one, if it is not to be stored; what it replaces is cancelled."""
+        if new.terms is None or new.terms.key is None:
+            return None
+        place = new.queue, new.name, new.terms.key
+        found = next((row for row in self._open(new.queue) if _key(row) == place), None)
+        job, until = self.beside.taken.get(place, (0, 0))
+        holder = found.job.id if found is not None else job if until > now else None
+        if holder is None:
+            return None
+        if new.on_conflict == "error":
+            raise DuplicateJob(new.terms.key, holder)
+        if new.on_conflict == "keep":
+            return holder
+        if found is not None and not self.cancel(found, now, "replaced by a later job"):
+            return holder  # it runs
+        self.beside.taken.pop(place, None)
+        return None
+
+    def resolved(self, new: NewJob, now: int, before: int | None) -> Terms | None:
+        """Give the terms of a new job as they are stored. before: the job before it in the same push."""
+        if new.terms is None and new.expires is None:
+            return None
+        terms = new.terms or Terms()
+        if new.expires is not None:
+            terms = msgspec.structs.replace(terms, expires_at=instant(later(now, new.expires)))
+        if terms.follows is not None:
+            if terms.follows != -1 or before is None:
+                raise UsageError("expected a job to follow the one before it in the same push (follows=-1)")
+            terms = msgspec.structs.replace(terms, follows=before)
+        return terms
+
+    def add(self, row: Row, new: NewJob, now: int) -> None:
+        """Note what the terms of a new job change beside it."""
+        terms = row.job.terms
+        if terms is None:
+            return
+        row.following = terms.follows is not None or terms.follows_batch is not None
+        if new.unique_for is not None and terms.key is not None:
+            self.beside.taken[new.queue, new.name, terms.key] = row.job.id, later(now, new.unique_for)
+        if terms.batch is not None:
+            standing = self.beside.batches.get(terms.batch)
+            if standing is None or standing.sealed:
+                raise UsageError(f"expected a batch that is open, but batch {terms.batch} is sealed or there is none")
+            self._count(terms.batch, total=1)
+
+    # claim
+
+    def gate(self, queue: str, now: int) -> Gate:
+        return Gate(
+            _Facts(self, queue, now), instant(now), {name for where, name in self.beside.pauses if where == queue}
+        )
+
+    def is_paused(self, queue: str) -> bool:
+        return (queue, "") in self.beside.pauses
+
+    def next_opening(self, queue: str) -> int | None:
+        return min(
+            (opens_at for (where, _), (_, opens_at) in self.beside.closed.items() if where == queue), default=None
+        )
+
+    def open_lanes(self, queue: str, now: int) -> None:
+        """Let go of what lanes of a rate keep back, where it is time to look again."""
+        for (where, lane), (most, opens_at) in list(self.beside.closed.items()):
+            if where == queue and opens_at <= now:
+                self.let_go(queue, Kept.BY_RATE, lane, most)
+                self.beside.closed[where, lane] = most, later(now, _LOOK_AGAIN)
+                if not self._kept(queue, Kept.BY_RATE, lane):
+                    del self.beside.closed[where, lane]
+
+    def note_starts(self, queue: str, gate: Gate, claimed: Iterable[Row], now: int) -> None:
+        """Count the starts, and close the lanes that keep jobs back until they have room again."""
+        for row in claimed:
+            terms = row.job.terms
+            if terms is not None and terms.rate is not None:
+                place = queue, terms.rate.name
+                self.beside.starts[place] = (*self.beside.starts.get(place, ()), now)
+        for lane in gate.rates.values():
+            place = queue, lane.name
+            since = now - micros(lane.per)
+            starts = self.beside.starts[place] = tuple(a for a in self.beside.starts.get(place, ()) if since < a <= now)
+            most = lane.starts or 0
+            if self._kept(queue, Kept.BY_RATE, lane.name):
+                nth = sorted(starts, reverse=True)[most - 1 : most]
+                self.beside.closed[place] = most, nth[0] + micros(lane.per) if nth else now
+
+    def let_others_come(self, queue: str, gate: Gate) -> None:
+        """Where a lane has room, because who was let go is kept back by something else, the next of it may come."""
+        for lane in gate.limits.values():
+            self.let_go(queue, Kept.BY_LIMIT, lane.name, gate.room(lane))
+
+    def let_go(self, queue: str, by: Kept, lane: str, limit: int) -> None:
+        """Let the best that the lane keeps back stand in line again."""
+        kept = self._kept(queue, by, lane)  # by id, as an order wants it
+        for row in (kept if by is Kept.BY_ORDER else sorted(kept, key=Row.order))[: max(0, limit)]:
+            self._rows.change(row).kept = None
+
+    def _kept(self, queue: str, by: Kept, lane: str) -> list[Row]:
+        return [row for row in self._rows.of(queue) if row.kept is by and _lane(row.job.terms, by) == lane]
+
+    # the end of jobs
+
+    def stop(self, row: Row) -> None:
+        """The job does not run any more, and is not over: who waits for its slot may come."""
+        terms = row.job.terms
+        if terms is not None and terms.limit is not None:
+            self.let_go(row.job.queue, Kept.BY_LIMIT, terms.limit.name, 1)
+
+    def end(self, row: Row, now: int, status: JobStatus, result: bytes | None = None) -> None:
+        """The job is over, as what, and with what result: let come what waited for it."""
+        terms = row.job.terms
+        if terms is None:
+            return
+        row.kept, row.following = None, False
+        if terms.order is not None:
+            self.let_go(row.job.queue, Kept.BY_ORDER, terms.order, 1)
+        self.stop(row)
+        if terms.followed:
+            self._call_followers(row, now, status, result)
+        if terms.batch is not None and terms.batch in self.beside.batches:
+            self._count(terms.batch, **{_COUNTS[status]: 1})
+            self.finish_batch(terms.batch, now)
+
+    def _call_followers(self, row: Row, now: int, status: JobStatus, result: bytes | None) -> None:
+        for follower in list(self._rows):
+            terms = follower.job.terms
+            if not follower.following or terms is None or terms.follows != row.job.id:
+                continue
+            if status is not JobStatus.COMPLETED:
+                self.cancel(follower, now, f"job {row.job.id}, which it follows, is {status}")
+                continue
+            self._call(follower, now)
+            if terms.into is not None:
+                data = payload.with_member(follower.job.data, terms.into, result or b"null")
+                follower.job = msgspec.structs.replace(follower.job, data=data)
+
+    def _call(self, follower: Row, now: int) -> None:
+        self._rows.change(follower).following = False
+        follower.ready = micros(follower.job.run_at) <= now
+
+    def cancel(self, row: Row, now: int, reason: str) -> bool:
+        """Cancel a job that waits, with all that follows from it; False when it does not wait."""
+        if not row.waits():
+            return False
+        row = self._rows.change(row)
+        row.ready = False
+        row.job = msgspec.structs.replace(row.job, status=JobStatus.CANCELLED, settled_at=instant(now), message=reason)
+        self.end(row, now, JobStatus.CANCELLED)
+        return True
+
+    def expire(self, row: Row, now: int) -> bool:
+        return self.cancel(row, now, _EXPIRED)
+
+    def may_reopen(self, row: Row) -> bool:
+        """Say whether a job that has ended can be under way again: not where another one has its key by now."""
+        return _key(row) is None or not any(_key(other) == _key(row) for other in self._open(row.job.queue))
+
+    def reopen(self, row: Row) -> None:
+        """Count a job of a batch as under way again; called before it is."""
+        batch = None if row.job.terms is None else row.job.terms.batch
+        if batch is not None and batch in self.beside.batches:
+            self._count(batch, **{_COUNTS[row.job.status]: -1})
+            self.beside.done_at.pop(batch, None)
+
+    # batches
+
+    def open_batch(self, queue: str) -> int:
+        self._last_batch += 1
+        self.beside.batches[self._last_batch] = BatchStanding(id=self._last_batch, queue=queue)
+        return self._last_batch
+
+    def batch(self, batch: int) -> BatchStanding:
+        standing = self.beside.batches.get(batch)
+        if standing is None:
+            raise BatchNotFound(batch)
+        return standing
+
+    def seal(self, batch: int, now: int) -> None:
+        self.beside.batches[batch] = msgspec.structs.replace(self.batch(batch), sealed=True)
+        self.finish_batch(batch, now)
+
+    def members(self, batch: int) -> list[Row]:
+        return [row for row in self._rows if row.job.terms is not None and row.job.terms.batch == batch]
+
+    def finish_batch(self, batch: int, now: int) -> None:
+        """Call what follows the batch, if its last job has ended."""
+        if self.beside.batches[batch].is_done and batch not in self.beside.done_at:
+            self.beside.done_at[batch] = now
+            for row in list(self._rows):
+                if row.following and row.job.terms is not None and row.job.terms.follows_batch == batch:
+                    self._call(row, now)
+
+    def _count(self, batch: int, **counts: int) -> None:
+        standing = self.batch(batch)
+        changed = {name: getattr(standing, name) + count for name, count in counts.items()}
+        self.beside.batches[batch] = msgspec.structs.replace(standing, **changed)
+
+    # pausing and sweeping
+
+    def resume(self, queue: str, name: str) -> None:
+        """Let jobs of this name (empty: the queue) be claimed again."""
+        self.beside.pauses.discard((queue, name))
+        for row in self._rows.of(queue):
+            if row.kept is Kept.BY_PAUSE and row.job.name == name:
+                self._rows.change(row).kept = None
+
+    def sweep(self, queue: str, now: int, limit: int) -> int:
+        """End waiting jobs past their time, and forget what was kept for long enough; give how many jobs it ended."""
+        expired = [
+            row
+            for row in self._open(queue)
+            if row.waits() and row.job.terms and row.job.terms.expires_at and micros(row.job.terms.expires_at) <= now
+        ]
+        ended = sum(self.expire(row, now) for row in expired[:limit])
+        beside = self.beside
+        beside.results = {job: (result, until) for job, (result, until) in beside.results.items() if until > now}
+        beside.taken = {place: (job, until) for place, (job, until) in beside.taken.items() if until > now}
+        beside.progress = {job: data for job, data in beside.progress.items() if self._rows.get(job) is not None}
+        for batch, at in list(beside.done_at.items()):
+            if at <= now - micros(_BATCHES_STAY):
+                del beside.done_at[batch], beside.batches[batch]
+        return ended
+
+    def _open(self, queue: str) -> list[Row]:
+        return [row for row in self._rows.of(queue) if row.waits() or row.runs()]
+
+    def running(self, queue: str, lane: str) -> int:
+        return sum(row.runs() and _lane(row.job.terms, Kept.BY_LIMIT) == lane for row in self._rows.of(queue))
+
+    def is_behind(self, queue: str, order: str, job: int) -> bool:
+        return any(
+            row.runs() if row.job.id > job else row.runs() or row.job.status is JobStatus.RETRYING or row.is_due_now()
+            for row in self._open(queue)
+            if row.job.id != job and _lane(row.job.terms, Kept.BY_ORDER) == order
+        )
+
+
+class _Facts:
+    """See `gate.Facts`."""
+
+    def __init__(self, keeping: Keeping, queue: str, now: int) -> None:
+        self._keeping = keeping
+        self._queue = queue
+        self._now = now
+
+    def running(self, lane: str) -> int:
+        return self._keeping.running(self._queue, lane)
+
+    def started(self, lane: Lane) -> int:
+        since = self._now - micros(lane.per)
+        return sum(at > since for at in self._keeping.beside.starts.get((self._queue, lane.name), ()))
+
+    def is_behind(self, order: str, job: int) -> bool:
+        return self._keeping.is_behind(self._queue, order, job)
+
+
+def _lane(terms: Terms | None, by: Kept) -> str | None:
+    if terms is None:
+        return None
+    if by is Kept.BY_ORDER:
+        return terms.order
+    lane = terms.limit if by is Kept.BY_LIMIT else terms.rate
+    return None if lane is None else lane.name
+
+
+def _key(row: Row) -> _Key | None:
+    terms = row.job.terms
+    return None if terms is None or terms.key is None else (row.job.queue, row.job.name, terms.key)

@@ -1,0 +1,126 @@
+"""The schedules of a SqliteStore: one row for each, moved on in the transaction that pushes its job."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
+
+from workqueue.errors import ScheduleNotFound
+from workqueue.job import NewJob
+from workqueue.schedule import Schedule
+from workqueue.store.clock import instant, micros
+from workqueue.store.sqlite.database import Database
+from workqueue.store.sqlite.pushing import Pushing
+from workqueue.store.sqlite.schema import SQL
+from workqueue.store.timetable import Due, ScheduleStanding
+
+
+class SqliteSchedules:
+    """See `store.timetable.Schedules`.
+
+    database: gives this process's own, or raises QueueClosed. pushing: the store's work of a push.
+    """
+
+    def __init__(self, database: Callable[[], Database], pushing: Callable[[Sequence[NewJob]], Pushing]) -> None:
+        self._database = database
+        self._pushing = pushing
+
+    def put(self, queue: str, name: str, schedule: Schedule, first: datetime) -> None:
+        row = {"queue": queue, "name": name, "spec": str(schedule), "first": micros(first)}
+
+        def work(connection: sqlite3.Connection, now: int) -> None:
+            del now
+            connection.execute(SQL["put_schedule"], row)
+
+        self._database().write(work, _do_again)
+
+    def due(self, queue: str) -> list[Due]:
+        database = self._database()
+
+        def work(connection: sqlite3.Connection) -> list[Due]:
+            now = database.clock()
+            rows = connection.execute(SQL["due_schedules"], {"queue": queue, "now": now}).fetchall()
+            return [Due(name=name, slot=instant(next_at), now=instant(now), text=spec) for name, next_at, spec in rows]
+
+        return database.read(work)
+
+    def next_at(self, queue: str, names: Collection[str]) -> datetime | None:
+        rows = self._database().read(lambda c: c.execute(SQL["next_slots"], {"queue": queue}).fetchall())
+        return next((instant(next_at) for name, next_at in rows if name in names), None)
+
+    def fire(
+        self, queue: str, name: str, *, seen: datetime, then: datetime, jobs: Mapping[datetime, NewJob]
+    ) -> list[int] | None:
+        row = {"queue": queue, "name": name, "seen": micros(seen)}
+        push, pushed = self._pushing(list(jobs.values()))
+
+        def work(connection: sqlite3.Connection, now: int) -> list[int] | None:
+            if not connection.execute(SQL["fire"], row | {"then": micros(then)}).rowcount:
+                return None
+            ids = push(connection, now)
+            if ids:
+                last = {"queue": queue, "name": name, "slot": micros(max(jobs)), "job": ids[-1]}
+                connection.execute(SQL["fired"], last)
+            return ids
+
+        def landed(connection: sqlite3.Connection, ids: list[int] | None) -> bool:
+            # Others may have moved it on since; then the jobs tell whether ours was the first.
+            return ids is None or (
+                not connection.execute(SQL["slot_stands"], row).fetchone()[0] and pushed(connection, ids)
+            )
+
+        return self._database().write(work, landed)
+
+    def standings(self, queue: str) -> list[ScheduleStanding]:
+        rows = self._database().read(lambda c: c.execute(SQL["schedules"], {"queue": queue}).fetchall())
+        return [
+            ScheduleStanding(
+                queue=queue,
+                name=name,
+                text=spec,
+                next_at=instant(next_at),
+                last_at=None if last_at is None else instant(last_at),
+                last_job=last_job,
+                paused=bool(paused),
+            )
+            for queue, name, spec, next_at, last_at, last_job, paused in rows
+        ]
+
+    def pause(self, queue: str, name: str) -> None:
+        def work(connection: sqlite3.Connection, now: int) -> None:
+            del now
+            if not connection.execute(SQL["pause_schedule"], {"queue": queue, "name": name}).rowcount:
+                raise ScheduleNotFound(queue, name)
+
+        self._database().write(work, _do_again)
+
+    def resume(self, queue: str, name: str) -> None:
+        row = {"queue": queue, "name": name}
+
+        def work(connection: sqlite3.Connection, now: int) -> None:
+            found = connection.execute(SQL["schedule"], row).fetchone()
+            if found is None:
+                raise ScheduleNotFound(queue, name)
+            spec, paused = found
+            if paused:
+                then = Schedule.from_text(spec).after(instant(now))
+                connection.execute(SQL["resume_schedule"], row | {"then": micros(then)})
+
+        self._database().write(work, _do_again)
+
+    def forget(self, queue: str, name: str) -> bool:
+        row = {"queue": queue, "name": name}
+
+        def work(connection: sqlite3.Connection, now: int) -> bool:
+            del now
+            return bool(connection.execute(SQL["forget_schedule"], row).rowcount)
+
+        def landed(connection: sqlite3.Connection, _forgotten: bool) -> bool:
+            return connection.execute(SQL["schedule"], row).fetchone() is None
+
+        return self._database().write(work, landed)
+
+
+def _do_again(_connection: sqlite3.Connection, _result: None) -> bool:
+    return False  # what was perhaps written may be written once more
