@@ -76,3 +76,18 @@ def test_it(queue: Queue) -> None:
     drain(queue, with_scheduled=True)  # error
     assert_pushed("send")  # error
     Queue(":memory:", clock=datetime.now)  # error
+
+
+def use_tasks(queue: Queue) -> None:
+    @queue.task(keep_results=60)
+    async def fetch(url: str, *, depth: int = 0) -> bytes:
+        return url.encode() * depth
+
+    fetch.push()  # error
+    fetch.push(5)  # error
+    fetch.push("x", 2)  # error
+    fetch.push("x", deep=2)  # error
+    fetch.using(prio=5).push("x")  # error
+    text: str = fetch.push("x").result()  # error
+    queue.task(timeout="soon")(fetch.function)  # error
+    queue.task(retries=5)(fetch.function)  # error

@@ -11,13 +11,17 @@ from workqueue import (
     Attempt,
     Backoff,
     Context,
+    Handle,
     Job,
     JobNotFound,
     JobStatus,
     Queue,
     RecoverableWorkerError,
     Size,
+    Snooze,
     Worker,
+    chain,
+    injected,
 )
 from workqueue.testing import (
     Drained,
@@ -156,3 +160,28 @@ def test_it(queue: Queue) -> None:
     assert_type(assert_pushed(send.s("ada"), after=5), list[Pushed])
     assert_not_pushed(fetch.s("x"))
     assert_type([pushed(queue), pushed(queue, "n"), pushed(queue, send), pushed(queue, fetch)], list[list[Pushed]])
+
+
+async def use_tasks(queue: Queue) -> None:
+    @queue.task(retry=Backoff(limit=5), timeout=30, keep_results=timedelta(hours=1))
+    async def fetch(url: str, *, depth: int = 0, ctx: Context = injected) -> Mail:
+        ctx.progress({"depth": depth})
+        return Mail(url)
+
+    @queue.task(retry=lambda error, failure: None if failure > 2 else 1.5, limit=3, rate="5/s", rate_by="number")
+    def double(number: int) -> int:
+        return 2 * number
+
+    handle = fetch.push("https://example.org", depth=2)
+    assert_type(handle, Handle[Mail])
+    assert_type(handle.result(timeout=60), Mail)
+    assert_type(await handle, Mail)
+    assert_type(await (await fetch.apush("x")), Mail)
+    assert_type(await fetch("x"), Mail)
+    assert_type(double(2), int)
+    assert_type(fetch.using(after=timedelta(minutes=5), priority=10, key="k").push("x").id, int)
+    assert_type(double.push_many((number,) for number in range(3)), list[int])
+    assert_type(chain(double.s(2), double.s()).push().result(), int)
+    with queue.batch(then=double.s(1)) as batch:
+        batch.add(double.s(2))
+    raise Snooze(5)
