@@ -281,7 +281,9 @@ class Unit:
         before, after = self._elder, self._possessions()
         leaks: list[str] = []
         if before and after and before.pid == after.pid:
-            if after.files > before.files + _OPENED_LATE or after.threads > before.threads:
+            # The threads for jobs are started when there is work for them, the last of them perhaps late.
+            threads = before.threads + self._stage.actors["elder-1"].part.concurrency
+            if after.files > before.files + _OPENED_LATE or after.threads > threads:
                 leaks.append(f"a worker had {before} in the middle of its life, and {after} in the end")
         if self._wal > MOST_WAL:
             leaks.append(f"the log grew to {self._wal // 1024:,} KiB, with jobs of some bytes each")
