@@ -131,7 +131,10 @@ class Line(Generic[M]):
             self._push()
 
     def receive(self) -> list[M]:
-        """Give what has come; `is_over` is true after the last. Raises ValueError for what is no message."""
+        """Give what has come; `is_over` is true after the last. Raises ValueError for what is no message.
+
+        What came before that is given first: that a job has begun must be known, or it would be begun again.
+        """
         for _ in range(_PIECES):
             try:
                 piece = self._end.recv(_PIECE)
@@ -147,12 +150,16 @@ class Line(Generic[M]):
         while len(self._come) >= _LENGTH:
             length = int.from_bytes(self._come[:_LENGTH], "big")
             if length > _LONGEST:
+                if messages:
+                    break
                 raise ValueError(f"expected a message of at most {_LONGEST:,} bytes, got the length {length:,}")
             if len(self._come) < _LENGTH + length:
                 break
             try:
                 messages.append(self._decoder.decode(self._come[_LENGTH : _LENGTH + length]))
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                if messages:
+                    break
                 raise ValueError(f"expected a message, got something else: {error}") from error
             del self._come[: _LENGTH + length]
         return messages
