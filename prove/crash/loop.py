@@ -30,6 +30,7 @@ _TRACED_AT_ONCE: Final = 2
 _TRACED_PATIENCE: Final = 1.5  # seconds
 MOST_WAL: Final = 32 * 1024 * 1024  # bytes; each living process may leave 4 MiB of its own
 _OPENED_LATE: Final = 4  # files: two connections that are made when they are first needed
+_OWN_THREADS: Final = 3  # main, runner, beat; to these come those for jobs
 _QUIET: Final = 60.0  # seconds after which a queue that does not become idle is stuck
 _PAIR_DEATHS: Final = 8  # `workqueue run` gives up after 10 in a minute
 
@@ -281,8 +282,8 @@ class Unit:
         before, after = self._elder, self._possessions()
         leaks: list[str] = []
         if before and after and before.pid == after.pid:
-            # The threads for jobs are started when there is work for them, the last of them perhaps late.
-            threads = before.threads + self._stage.actors["elder-1"].part.concurrency
+            # Not more than in the middle: the threads for jobs are started when there is work for them, perhaps late.
+            threads = _OWN_THREADS + self._stage.actors["elder-1"].part.concurrency
             if after.files > before.files + _OPENED_LATE or after.threads > threads:
                 leaks.append(f"a worker had {before} in the middle of its life, and {after} in the end")
         if self._wal > MOST_WAL:
