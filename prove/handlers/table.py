@@ -64,7 +64,7 @@ _ISOLATED_TOO: Final = frozenset(  # with the same end, for a child is told of a
     recursion, long message, nested group, cause cycle, cause chain, notes raise, nonsense delay, broken import,
     not JSON, deep JSON, deep tree, unclean garbage, returns generator, returns much, closes streams, closes stderr,
     replaces streams, moves away, interpreter, masks signals, floods stdout, fork exits, fork returns, fork leaves,
-    daemon thread, plain thread, threads that raise, never ends, pushes children, deletes itself, locks file
+    daemon thread, plain thread, threads that raise, never ends, pushes children, locks file
     """.replace("\n    ", " ")
     .strip()
     .split(", ")

@@ -138,13 +138,25 @@ class Deeds:
                 pass
         time.sleep(600)
 
+    def counts(self, ctx, data):
+        """Note that it ran, and then that it has talked nonsense."""
+        with open(data, "a") as file:
+            file.write("ran\n")
+        self.talk_nonsense()
+        with open(f"{data} and talked", "w"):
+            pass
+        time.sleep(600)
+
     def babbles(self, ctx, data):
+        self.talk_nonsense()
+        time.sleep(600)
+
+    def talk_nonsense(self):
         for descriptor in range(3, 64):
             try:
                 os.write(descriptor, b"hello, is anybody there? " * 10)
             except OSError:
                 pass
-        time.sleep(600)
 
 
 class AsyncDeeds:

@@ -18,6 +18,7 @@ from workqueue.context import Context
 from workqueue.control import Retry
 from workqueue.executor import children
 from workqueue.executor.children import Child, ChildExecutor
+from workqueue.executor.messages import Line
 from workqueue.job import Claim, Job
 from workqueue.lifecycle import Cancelled, HandedBack, Postponed, Raised, Returned
 
@@ -235,6 +236,21 @@ def test_an_idle_child_killed_from_outside_costs_no_job(pool):
     pid = one.value("pid")
     os.kill(pid, signal.SIGKILL)
     assert one.value("pid") != pid
+
+
+def test_a_child_that_talks_nonsense_has_run_its_job_once(pool, tmp_path, monkeypatch):
+    """Its first true word, that it began, is read together with that, and lost."""
+    one, really, talked = pool(), Line.wait, tmp_path / "ran and talked"
+    one.value("pid")
+
+    def wait(self, seconds):
+        while not talked.exists():
+            pass
+        really(self, seconds)
+
+    monkeypatch.setattr(Line, "wait", wait)
+    assert "wrote into its line" in one.run("counts", str(tmp_path / "ran")).error
+    assert (tmp_path / "ran").read_text() == "ran\n"
 
 
 def test_a_hundred_good_jobs_beside_segfaults(pool):

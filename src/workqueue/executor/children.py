@@ -108,6 +108,10 @@ class Child:
             return True
 
 
+class _DiedIdle(ChildDied):
+    """It was killed while it had no job, and the next one had nothing to do with that."""
+
+
 class ChildExecutor:
     """See `Executor`. `interrupt` kills the child, and so does the job's timeout: `abandoned` is always 0.
 
@@ -192,12 +196,12 @@ class ChildExecutor:
                 child = self._take()
                 try:
                     return self._run_in(child, context)
+                except _DiedIdle:
+                    continue
                 except ChildDied:
                     if context.abandoned:
                         return HandedBack()
-                    # One that was idle may have been killed meanwhile; the job had nothing to do with that.
-                    if child.has_begun or not child.jobs:
-                        raise
+                    raise
         finally:
             with self._lock:
                 self._busy -= 1
@@ -278,13 +282,18 @@ class ChildExecutor:
                     case Ended():
                         return message.outcome
             if ended:
-                raise _death(child.bury())
+                code = child.bury()
+                # Where the job had begun, that was said before the end, and has been read.
+                if child.jobs and not child.has_begun and not context.abandoned:
+                    raise _DiedIdle("the child process had ended before it was given the job", code)
+                raise _death(code)
             if time.monotonic() >= deadline:
                 child.kill()
                 raise TimedOut(timeout or 0)
             self._check_memory(child)
             if child.line.is_over:  # dead in a moment, or a handler closed what it did not open
-                raise _end_of_line(child)
+                _await_end(child)
+                continue
             child.line.wait(min(_LOOK_SECONDS, deadline - time.monotonic()))
 
     def _pass_on(self, context: Context) -> None:
@@ -320,13 +329,12 @@ def _death(code: int) -> ChildDied:
     return ChildDied(f"the child process ended with signal {name} while it ran the job{hint}", code)
 
 
-def _end_of_line(child: Child) -> ChildDied:
+def _await_end(child: Child) -> None:
     until = time.monotonic() + _END_SECONDS
     while not child.has_ended():
         if time.monotonic() > until:
-            return ChildDied("the child process closed its line to the queue, and was killed", None)
+            raise ChildDied("the child process closed its line to the queue, and was killed", None)
         time.sleep(0.001)
-    return _death(child.bury())
 
 
 def _dismiss(children: Iterable[Child]) -> None:
