@@ -1,119 +1,190 @@
-"""Checks the links of a folder of HTML pages, as a browser would meet them: served on loopback, page after page.
+"""Check the links of a site: fetch each page once, follow its links, and say which lead nowhere, and where they stand.
 
-    python examples/linkcheck.py FOLDER [--start index.html] [--queue linkcheck.db]
+    python examples/linkcheck.py FOLDER                     serves its HTML files on 127.0.0.1, and checks that
+    python examples/linkcheck.py http://127.0.0.1:8000/
 
-One job per URL: unique by it, 200 at once, a rate for each host, three tries. What was found stands in the queue's own
-file, written by the job that found it; so it can be killed at any time and run again, and goes on where it stopped.
-Exit code 1 when a link is broken.
+Each URL is one job. Press Ctrl-C, kill -9 it or pull the plug, and run it again: it goes on where it stopped. A page's
+links are stored, and their jobs pushed, in the transaction that completes the page's own job; so no link is missing,
+and no page is fetched again but those that were being fetched just then. Links to other hosts are not followed.
+
+The queue, and the tables beside it, are in linkcheck.db (or --file); delete that to begin anew.
 """
-
-from __future__ import annotations
 
 import argparse
 import asyncio
 import sys
 import threading
+from contextlib import ExitStack
+from datetime import timedelta
+from email.parser import BytesParser
 from functools import partial
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urldefrag, urljoin, urlsplit
-from urllib.request import urlopen
 
 from workqueue import AsyncTask, Backoff, Context, Queue, RecoverableWorkerError, injected
 
 TABLES = (
-    "CREATE TABLE IF NOT EXISTS pages (path TEXT PRIMARY KEY, status INTEGER NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS links (page TEXT, target TEXT, PRIMARY KEY (page, target))",
+    "CREATE TABLE IF NOT EXISTS site (given TEXT PRIMARY KEY, url TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS checked (url TEXT PRIMARY KEY, status INTEGER NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS links (url TEXT, page TEXT, PRIMARY KEY (url, page)) WITHOUT ROWID",
 )
+BROKEN = "SELECT url, status FROM checked WHERE status >= 400 ORDER BY url"
+HOLDING = "SELECT page FROM links WHERE url = ? ORDER BY page"
+BUSY = (429, 500, 502, 503, 504)
 
 
-class Links(HTMLParser):
-    """The targets of a page's links."""
+def make_check(queue: Queue, rate: str) -> AsyncTask[[str, str], None]:
+    """Make the task. A URL is one job, and stays one for a day after it was pushed."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found += [value for name, value in attrs if name == "href" and value and tag in ("a", "link")]
-
-
-class QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *args: object) -> None:
-        pass
-
-
-def get(url: str) -> tuple[int, str]:
-    """Give the status, and the text where it is HTML."""
-    try:
-        with urlopen(url, timeout=10) as answer:  # noqa: S310 - the server that we started
-            is_page = answer.headers.get_content_type() == "text/html"
-            return answer.status, answer.read().decode("utf-8", "replace") if is_page else ""
-    except HTTPError as error:
-        error.close()
-        return error.code, ""
-    except (URLError, TimeoutError, ConnectionError) as error:
-        raise RecoverableWorkerError(f"cannot reach {url}: {error}") from error
-
-
-def checker(queue: Queue, root: str) -> AsyncTask[..., None]:
-    """Make the task; `root` is where the server is this time."""
-
-    @queue.task(name="check", retry=Backoff(limit=3, min=0.1), timeout=30, rate="2000/s", rate_by="host", key_by="path")
-    async def check(path: str, *, host: str, ctx: Context = injected) -> None:
-        status, text = await asyncio.to_thread(get, urljoin(root, path))
-        parser = Links()
-        parser.feed(text)
-        targets = sorted(filter(None, (target_of(path, link) for link in parser.found)))
-        with ctx.transaction() as rows:  # with the job's end, or not at all
-            rows.execute("INSERT OR REPLACE INTO pages VALUES (?, ?)", (path, status))
-            for target in dict.fromkeys(targets):
-                rows.execute("INSERT OR IGNORE INTO links VALUES (?, ?)", (path, target))
-                if rows.execute("SELECT 1 FROM pages WHERE path = ?", (target,)).fetchone() is None:
-                    check.push(target, host=host)
+    @queue.task(
+        name="check",
+        retry=Backoff(min=timedelta(seconds=0.2), max=timedelta(seconds=10), jitter=True, limit=4),
+        retry_on=OSError,  # refused, reset, timed out
+        timeout=30,
+        rate=rate,
+        rate_by="host",
+        key_by="url",
+        unique_for=timedelta(days=1),
+    )
+    async def check(host: str, url: str, *, ctx: Context = injected) -> None:
+        status, links = await fetch(url)
+        ours = [(host, link) for link in links if urlsplit(link).netloc == host]
+        with ctx.transaction() as database:
+            database.execute("INSERT INTO checked VALUES (?, ?)", (url, status))
+            for _, link in ours:
+                database.execute("INSERT INTO links VALUES (?, ?)", (link, url))
+            check.push_many(ours)
 
     return check
 
 
-def target_of(page: str, link: str) -> str | None:
-    """Give the path of a link of ours, None for what leads elsewhere."""
-    url = urlsplit(urldefrag(urljoin(f"http://here/{page}", link)).url)
-    return quote(url.path.lstrip("/"), safe="/%") if url.scheme == "http" and url.netloc == "here" else None
+async def fetch(url: str) -> tuple[int, list[str]]:
+    """Give the status and the links of a page. Raises OSError, and RecoverableWorkerError when the server is busy."""
+    parts = urlsplit(url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
+    try:
+        target = quote(parts._replace(scheme="", netloc="").geturl() or "/", safe="/?&=%:@!$'()*+,;~")
+        writer.write(f"GET {target} HTTP/1.0\r\nHost: {parts.netloc}\r\n\r\n".encode())
+        answer = await reader.read()
+    finally:
+        writer.close()
+    if not answer.startswith(b"HTTP/"):
+        raise ConnectionError(f"expected an answer of HTTP, got: {answer[:40]!r}")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    first, _, fields = head.partition(b"\r\n")
+    status, headers = int(first.split()[1]), BytesParser().parsebytes(fields)
+    if status in BUSY:
+        wait = headers.get("Retry-After", "")
+        raise RecoverableWorkerError(f"the server says {status}", delay=int(wait) if wait.isdecimal() else None)
+    if "Location" in headers:
+        return status, absolute(url, [headers["Location"]])
+    if status >= 400 or headers.get_content_type() != "text/html":
+        return status, []
+    page = Page()
+    page.feed(body.decode(headers.get_content_charset("utf-8"), "replace"))
+    return status, absolute(urljoin(url, page.base), page.links)
+
+
+class Page(HTMLParser):
+    """What a page links to, as it is written there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base = ""
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if value is not None and name in ("href", "src"):
+                if tag == "base":
+                    self.base = value
+                else:
+                    self.links.append(value)
+
+
+def absolute(base: str, links: list[str]) -> list[str]:
+    """Give each link once, as a URL without the part behind `#`; only those of http."""
+    found: dict[str, None] = {}
+    for link in links:
+        try:
+            url = urldefrag(urljoin(base, link.strip())).url
+        except ValueError:  # no URL at all, as http://[
+            continue
+        if url.startswith("http://"):
+            found[url] = None
+    return list(found)
+
+
+def serve(folder: Path, port: int) -> ThreadingHTTPServer:
+    """Serve the files of a folder on 127.0.0.1, from threads of their own. port: 0 for a free one."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None: ...
+
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 256
+
+    server = Server(("127.0.0.1", port), partial(Handler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+def site_of(queue: Queue, given: str, stack: ExitStack) -> str:
+    """Give the URL to begin at. A folder is served where it was the last time: its URLs are in the file."""
+    with queue.transaction() as database:
+        for table in TABLES:
+            database.execute(table)
+        row = database.execute("SELECT given, url FROM site").fetchone()
+    if row is not None and row[0] != given:
+        sys.exit(f"{queue.path} is of {row[0]}; choose another --file")
+    url = given if row is None else str(row[1])
+    if not given.startswith("http://"):
+        server = serve(Path(given), 0 if row is None else urlsplit(url).port or 0)
+        stack.callback(server.shutdown)
+        url = f"http://127.0.0.1:{server.server_port}/"
+    if row is None:
+        with queue.transaction() as database:
+            database.execute("INSERT INTO site VALUES (?, ?)", (given, url))
+    return url
+
+
+def report(queue: Queue) -> int:
+    """Print the broken links, each with the pages that hold it; give how many there are."""
+    with queue.transaction() as database:
+        total = database.execute("SELECT count(*) FROM checked").fetchone()
+        broken = {str(url): str(status) for url, status in database.execute(BROKEN).fetchall()}
+        for job in queue.jobs(status="failed", name="check", limit=1_000_000):
+            broken[job.decode(dict[str, str])["url"]] = job.message
+        for url, why in sorted(broken.items()):
+            print(f"{why}  {url}")
+            for (page,) in database.execute(HOLDING, (url,)).fetchall():
+                print(f"    on {page}")
+    print(f"{total[0] if total else 0} URLs checked, {len(broken)} broken")
+    return len(broken)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Check the links of a folder of HTML pages.")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--start", default="index.html", help="the first page")
-    parser.add_argument("--queue", default="linkcheck.db", help="the queue's file, which keeps what was found")
-    asked = parser.parse_args()
-    handler = partial(QuietHandler, directory=str(asked.folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, Queue(asked.queue, concurrency=200) as queue:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        with queue.transaction() as rows:
-            for table in TABLES:
-                rows.execute(table)
-        check = checker(queue, f"http://127.0.0.1:{server.server_address[1]}/")
-        check.push(asked.start, host=str(asked.folder))
+    parser = argparse.ArgumentParser(description="Check the links of a site; run again to go on.")
+    parser.add_argument("site", help="a folder of HTML files, or http://127.0.0.1:PORT/")
+    parser.add_argument("--file", default="linkcheck.db", help="the queue's file (%(default)s)")
+    parser.add_argument("--rate", default="2000/second", help="requests to the host at most (%(default)s)")
+    options = parser.parse_args()
+    given = options.site if options.site.startswith("http://") else str(Path(options.site).resolve(strict=True))
+    with ExitStack() as stack:
+        queue = stack.enter_context(Queue(options.file, concurrency=200, grace=1))
+        start = site_of(queue, given, stack)
+        check = make_check(queue, options.rate)
+        check.push(urlsplit(start).netloc, start)  # the same job, if it was pushed before
         queue.start()
-        queue.wait_idle()
-        with queue.transaction() as rows:
-            pages = rows.execute("SELECT count(*) FROM pages WHERE status = 200").fetchone()
-            broken = rows.execute(
-                "SELECT l.page, l.target, p.status FROM links AS l JOIN pages AS p ON p.path = l.target "
-                "WHERE p.status <> 200 ORDER BY l.page, l.target"
-            ).fetchall()
-        failed = queue.jobs(status="failed")
-        server.shutdown()
-    for page, target, status in broken:
-        print(f"{page}: {target} ({status})")
-    for job in failed:
-        print(f"not checked: {job.decode()['path']}: {job.message}")
-    print(f"{pages[0]:,} pages, {len(broken):,} broken links, {len(failed):,} not checked")
-    return 1 if broken or failed else 0
+        while not queue.wait_idle(timeout=5):
+            print(f"{queue.size().waiting:,} URLs are left", file=sys.stderr)
+        return 1 if report(queue) else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("stopped; run it again to go on")
