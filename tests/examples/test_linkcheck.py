@@ -1,4 +1,4 @@
-"""examples/linkcheck.py on the pages that pydoc makes of the standard library, against a walk of ours over the files."""
+"""examples/linkcheck.py on the pages that pydoc makes of the standard library, against a walk of our own over them."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def assert_right(said: str, folder: Path, top: str) -> None:
 
 
 class Site(SimpleHTTPRequestHandler):
-    """Serves a folder, and counts. From its `stop_at`th request on it holds all, until a hundred are held and let go."""
+    """Serves a folder, and counts. From its `stop_at`th request on it holds all; at a hundred `reached` is set."""
 
     requests: Counter[str]
     reached: threading.Event

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from workqueue import Backoff, Context, Job, Queue, RecoverableWorkerError, Worker
+from workqueue import Backoff, Context, Job, Queue, RecoverableWorkerError, Snooze, Worker, chain, injected
 from workqueue.testing import assert_pushed, drain
 
 
@@ -78,16 +78,62 @@ def test_it(queue: Queue) -> None:
     Queue(":memory:", clock=datetime.now)  # error
 
 
-def use_tasks(queue: Queue) -> None:
-    @queue.task(keep_results=60)
-    async def fetch(url: str, *, depth: int = 0) -> bytes:
-        return url.encode() * depth
+def make_tasks(queue: Queue) -> None:
+    @queue.task
+    def resize(path: str, width: int = 800, *, crop: bool = False) -> str:
+        return path
 
-    fetch.push()  # error
-    fetch.push(5)  # error
-    fetch.push("x", 2)  # error
-    fetch.push("x", deep=2)  # error
-    fetch.using(prio=5).push("x")  # error
-    text: str = fetch.push("x").result()  # error
-    queue.task(timeout="soon")(fetch.function)  # error
-    queue.task(retries=5)(fetch.function)  # error
+    @queue.task(keep_results=60)
+    async def fetch(url: str, *, ctx: Context = injected) -> bytes:
+        return url.encode()
+
+    @queue.task
+    def asks(ctx: Context, url: str) -> None: ...
+
+    resize.push()  # error
+    resize.push(5)  # error
+    resize.push("a", "wide")  # error
+    resize.push("a", 5, True)  # error
+    resize.push("a", widht=5)  # error
+    resize.push("a", after=5)  # error
+    resize.using(after=5).push()  # error
+    resize.using(after="5s")  # error
+    resize.using(run_at=5)  # error
+    resize.using(on_conflict="drop")  # error
+    resize.using(key=5)  # error
+    fetch.push("a", ctx=5)  # error
+    asks.push("a")  # error
+    length: int = resize.push("a").result()  # error
+    later: int = resize.push("a")  # error
+    text: str = fetch("a")  # error
+    resize.push("a").result("5s")  # error
+    resize.push_many([5])  # error
+    resize.push_many(resize.s("a"))  # error
+    resize.push_many([fetch.s("a")])  # error
+    chain(resize.s("a"))  # error
+    chain(resize, fetch)  # error
+    queue.batch(then=resize)  # error
+    queue.trigger(resize)  # error
+    queue.edit("5", {})  # error
+    Snooze()  # error
+    queue.task(retry=5)(len)  # error
+    queue.task(retry_on="OSError")(len)  # error
+    queue.task(timeout="5s")(len)  # error
+    queue.task(limit="2")(len)  # error
+    queue.task(rate=5)(len)  # error
+    queue.task(on_conflict="drop")(len)  # error
+    queue.task(every=5)(len)  # error
+    queue.task(retries=5)(len)  # error
+    queue.task("fetch")(len)  # error
+
+
+async def use_tasks_async(queue: Queue) -> None:
+    @queue.task
+    def resize(path: str) -> str:
+        return path
+
+    handle: str = await resize.push("a")
+    handle.id  # error
+    await resize.apush(5)  # error
+    pushed: str = await resize.apush("a")  # error
+    await resize("a")  # error

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import assert_type
 
 from workqueue import (
+    AsyncTask,
     Attempt,
     Backoff,
+    Batch,
+    Call,
+    Cancel,
+    Chain,
     Context,
     Handle,
     Job,
@@ -19,6 +24,7 @@ from workqueue import (
     RecoverableWorkerError,
     Size,
     Snooze,
+    Task,
     Worker,
     chain,
     injected,
@@ -162,26 +168,86 @@ def test_it(queue: Queue) -> None:
     assert_type([pushed(queue), pushed(queue, "n"), pushed(queue, send), pushed(queue, fetch)], list[list[Pushed]])
 
 
-async def use_tasks(queue: Queue) -> None:
-    @queue.task(retry=Backoff(limit=5), timeout=30, keep_results=timedelta(hours=1))
-    async def fetch(url: str, *, depth: int = 0, ctx: Context = injected) -> Mail:
-        ctx.progress({"depth": depth})
-        return Mail(url)
+def make_tasks(queue: Queue) -> None:
+    @queue.task
+    def resize(path: str, width: int = 800, *, crop: bool = False) -> Mail:
+        return Mail(f"{path} {width} {crop}")
 
-    @queue.task(retry=lambda error, failure: None if failure > 2 else 1.5, limit=3, rate="5/s", rate_by="number")
-    def double(number: int) -> int:
-        return 2 * number
+    @queue.task(
+        name="fetch",
+        retry=Backoff(limit=5),
+        retry_on=(OSError, TimeoutError),
+        no_retry_on=FileNotFoundError,
+        timeout=timedelta(seconds=30),
+        keep_results=3600,
+        priority=5,
+        expires=timedelta(days=1),
+        limit=4,
+        limit_by="host",
+        rate="100/minute",
+        rate_by="host",
+        ordered_by="host",
+        key_by="url",
+        unique_for=60,
+        on_conflict="replace",
+        isolated=False,
+    )
+    async def fetch(host: str, url: str, ctx: Context = injected) -> bytes:
+        assert_type(ctx.time_left(), float | None)
+        ctx.progress({"done": 5})
+        if ctx.cancelled:
+            raise Cancel("enough")
+        raise Snooze(5, "later")
 
-    handle = fetch.push("https://example.org", depth=2)
-    assert_type(handle, Handle[Mail])
-    assert_type(handle.result(timeout=60), Mail)
-    assert_type(await handle, Mail)
-    assert_type(await (await fetch.apush("x")), Mail)
-    assert_type(await fetch("x"), Mail)
-    assert_type(double(2), int)
-    assert_type(fetch.using(after=timedelta(minutes=5), priority=10, key="k").push("x").id, int)
-    assert_type(double.push_many((number,) for number in range(3)), list[int])
-    assert_type(chain(double.s(2), double.s()).push().result(), int)
-    with queue.batch(then=double.s(1)) as batch:
-        batch.add(double.s(2))
-    raise Snooze(5)
+    @queue.task(every="30 2 * * *", timezone="Europe/Berlin", jitter=60, catch_up=3)
+    def nightly(on: date) -> None: ...
+
+    @queue.task(retry=lambda error, failure: 5.0 if failure < 3 else None)
+    def by_rule(ctx: Context) -> None: ...
+
+    @queue.task
+    def sized(mail: Mail, *words: str, **more: int) -> int:
+        return len(words)
+
+    assert_type(resize("a.png"), Mail)
+    assert_type(resize.push("a.png"), Handle[Mail])
+    assert_type(resize.push("a.png", 300, crop=True), Handle[Mail])
+    assert_type(resize.push(path="a.png", width=300).result(timeout=5), Mail)
+    assert_type(resize.using(after=5, priority=3, key="k", unique_for=60, on_conflict="error").push("a"), Handle[Mail])
+    assert_type(resize.using(at=datetime.now(UTC), expires=timedelta(hours=1)).push("a", crop=False), Handle[Mail])
+    assert_type(resize.push_many([("a",), {"path": "b"}, resize.s("c", width=5)]), list[int])
+    assert_type(resize.push_many(("a", n) for n in range(5)), list[int])
+    assert_type(resize.s("a"), Call[Mail])
+    assert_type(resize.handle(5), Handle[Mail])
+    assert_type(fetch.push("example.org", "http://example.org").result(), bytes)  # without the context
+    assert_type(sized.push(Mail("ada"), "a", "b", c=5), Handle[int])
+    assert_type(nightly.push(date(2030, 1, 1)).wait(5), bool)
+    assert_type(queue.trigger("nightly"), Handle[object])
+    assert_type([schedule.next_at for schedule in queue.schedules()], list[datetime])
+    assert_type(resize.push("a").status(), JobStatus)
+    assert_type(resize.push("a").cancel(), bool)
+    with queue.batch(then=nightly.s(date(2030, 1, 1))) as batch:
+        assert_type(batch, Batch)
+        batch.add(resize.s("a"))
+        batch.add(fetch.s("example.org", "http://example.org"))
+    assert_type(batch.wait(timedelta(seconds=5)), bool)
+    assert_type(queue.find_batch(batch.id).standing().completed, int)
+    assert_type(chain(fetch.s("a", "b"), resize.s()), Chain[Mail])
+    assert_type(chain(fetch.s("a", "b"), resize.s(), sized.s()).push(), Handle[int])
+    assert_type(queue.edit(5, {"path": "b"}), bool)
+    queue.pause("fetch")
+    queue.resume()
+    assert_type(queue.paused(), list[str | None])
+    takes_tasks(resize, fetch)
+
+
+def takes_tasks(resize: Task[..., Mail], fetch: AsyncTask[[str, str, Context], bytes]) -> None:
+    """What a program passes around."""
+
+
+async def use_tasks_async(resize: Task[[str, int], Mail], fetch: AsyncTask[[str], bytes]) -> None:
+    assert_type(await resize.apush("a", 5), Handle[Mail])
+    assert_type(await (await resize.apush("a", 5)), Mail)
+    assert_type(await fetch.push("a"), bytes)
+    assert_type(await fetch("a"), bytes)
+    assert_type(await fetch.push("a").ended(), JobStatus)
