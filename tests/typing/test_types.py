@@ -89,21 +89,3 @@ def test_marked_lines_fail_and_no_others(errors):
     assert len(marked) > 70
     assert {number: line for number, line in marked.items() if number not in errors["bad.py"]} == {}
     assert {number: said for number, said in errors["bad.py"].items() if number not in marked} == {}
-
-
-def test_pyright_says_the_same():
-    command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--outputjson", "good.py", "bad.py"]
-    source = str(Path(workqueue.__file__).parents[1])
-    done = subprocess.run(
-        command,
-        cwd=HERE,
-        env=os.environ | {"PYTHONPATH": source},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    said = json.loads(done.stdout)["generalDiagnostics"]
-    found = {(Path(one["file"]).name, one["range"]["start"]["line"] + 1) for one in said if one["severity"] == "error"}
-    lines = (HERE / "bad.py").read_text(encoding="utf-8").splitlines()
-    assert found == {("bad.py", number) for number, line in enumerate(lines, start=1) if line.endswith(MARK)}
