@@ -13,16 +13,16 @@ from typing import Final, TypeAlias, cast
 from workqueue import payload
 from workqueue.control import Retry
 from workqueue.duration import as_duration
-from workqueue.errors import UsageError
+from workqueue.errors import InvalidPayload, UsageError
 from workqueue.job import Claim, Job
-from workqueue.lifecycle import Outcome
+from workqueue.lifecycle import Outcome, Returned
 from workqueue.store.contract import Store, Transaction
 
 Policy: TypeAlias = Callable[[BaseException], Retry | None]
 """What the handler raised → whether it is tried again; None: it failed for good. Asked of no control, like Snooze."""
 
 Give: TypeAlias = Callable[[object], Outcome]
-"""What the handler returned → the outcome, `Returned` with the result as bytes."""
+"""What the handler returned → the outcome, `Returned` with the result as bytes. Raises InvalidPayload."""
 
 
 class Context:
@@ -46,6 +46,7 @@ class Context:
     _event: threading.Event | None = None
     _sleepers: tuple[Callable[[], object], ...] = ()
     _open: ExitStack | None = None
+    _result: object = None  # of `set_result`
 
     def __init__(self, claim: Claim, store: Store | None, claimed_at: float) -> None:
         self.claim = claim
@@ -104,10 +105,11 @@ class Context:
         """Open a transaction of the queue's database that commits together with the job's completion, or not at all.
 
         Pushes made inside by the same thread (or asyncio task) commit with it too. The job is completed when the block
-        ends, so let it be the handler's last act; what the handler raises later is logged, and changes nothing. It
-        holds the only write lock of a SQLite file: no network calls and no `await` inside. Raises LeaseLost, rolled
-        back, when the job was given to another runner meanwhile; UsageError when the job is settled already, or runs in
-        a child process: that has no connection to the database, and no share in its parent's.
+        ends, so let it be the handler's last act; what the handler raises later is logged, and changes nothing, and
+        what it returns is too late: a task whose result somebody wants says `set_result` before. It holds the only
+        write lock of a SQLite file: no network calls and no `await` inside. Raises LeaseLost, rolled back, when the job
+        was given to another runner meanwhile; UsageError when the job is settled already, or runs in a child process:
+        that has no connection to the database, and no share in its parent's.
         """
         if self._store is None:
             raise UsageError(
@@ -117,13 +119,33 @@ class Context:
         if self.settled:
             raise UsageError("expected one ctx.transaction() for each job, but this job was settled by an earlier one")
         with ExitStack() as stack:
-            transaction = stack.enter_context(self._store.transaction(self.claim))
+            done = Returned()
+            transaction = stack.enter_context(self._store.transaction(self.claim, returned=lambda: done))
             self._open = stack
             try:
                 yield transaction
             finally:
                 self._open = None
+            done = self._returned()
         self.settled = True
+
+    def set_result(self, value: object) -> None:
+        """Say what the job gives, in or before its `transaction`, which completes it before the handler returns."""
+        self._result = value
+
+    def _returned(self) -> Returned:
+        """Give the outcome of a job that its transaction completes."""
+        if self.give is None:
+            return Returned()
+        try:
+            return cast("Returned", self.give(self._result))
+        except InvalidPayload as error:
+            if self._result is not None:
+                raise
+            raise UsageError(
+                "expected ctx.set_result(…) before the end of ctx.transaction(), which completes the job, for somebody "
+                "wants the result: its task says keep_results=, or a chain goes on with it"
+            ) from error
 
     def end(self) -> UsageError | None:
         """Roll back a transaction that the handler left open, and give its error. Called where the handler ran."""

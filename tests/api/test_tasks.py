@@ -395,6 +395,32 @@ def test_a_push_inside_the_jobs_own_transaction_commits_with_its_completion(tmp_
             assert rows.execute("SELECT fails FROM sent").fetchall() == [(0,)]
 
 
+def test_the_result_of_a_job_that_its_transaction_completes(open_queue):
+    queue = open_queue()
+
+    @queue.task(keep_results=HOUR)
+    def store(number: int, says: bool, *, ctx: Context = injected) -> int:
+        with ctx.transaction() as rows:
+            rows.execute("SELECT 1")
+            if says:
+                ctx.set_result(number + 1)
+        return number + 1  # after the end
+
+    @queue.task(keep_results=HOUR)
+    def tenfold(number: int) -> int:
+        return 10 * number
+
+    queue.start()
+    assert store.push(1, says=True).result(10) == 2
+    assert chain(store.s(1, says=True), tenfold.s()).push().result(10) == 20
+    with pytest.raises(
+        JobFailed, match=re.escape("expected ctx.set_result(…) before the end of ctx.transaction(), whi")
+    ):
+        store.push(1, says=False).result(10)
+    with pytest.raises(JobCancelled):
+        chain(store.s(1, says=False), tenfold.s()).push().result(10)
+
+
 # handles and results
 
 

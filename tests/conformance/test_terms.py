@@ -309,6 +309,16 @@ def test_a_result_is_kept_for_its_time(store, clock):
     assert store.outlook([job])[job].status is None
 
 
+def test_a_job_that_a_transaction_completes_gives_its_result(store):
+    first, second = follow(store)
+    claim = claim_one(store)
+    done = Returned()
+    with store.transaction(claim, returned=lambda: done):
+        done = Returned(b"7", timedelta(hours=1))
+    assert store.outlook([first])[first].result == b"7"
+    assert store.get(second).decode() == {"a": 1, "of": 7}
+
+
 def test_progress_is_told_by_who_holds_the_job_and_nobody_else(store):
     job = push(store)
     runner = store.enlist(QUEUE, "tests")

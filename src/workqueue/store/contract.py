@@ -8,7 +8,7 @@ StoreUnavailable when the database cannot be reached just now (then nothing was 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Literal, Protocol, TypeAlias
@@ -16,7 +16,7 @@ from typing import Literal, Protocol, TypeAlias
 import msgspec
 
 from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Size
-from workqueue.lifecycle import Settlement
+from workqueue.lifecycle import Returned, Settlement
 from workqueue.store.timetable import Schedules
 
 Durability: TypeAlias = Literal["full", "process", "conservative"]
@@ -226,11 +226,14 @@ class Store(Protocol):
         """
         ...
 
-    def transaction(self, claim: Claim | None = None) -> AbstractContextManager[Transaction]:
+    def transaction(
+        self, claim: Claim | None = None, *, returned: Callable[[], Returned] = Returned
+    ) -> AbstractContextManager[Transaction]:
         """Open a write transaction; it commits when the block ends and rolls back when it raises.
 
-        With a claim, the job is settled as COMPLETED in the same commit; raises LeaseLost, rolled back, when the claim
-        was taken back. It holds the only write lock of a SQLite file: no network calls inside.
+        With a claim, the job is settled as COMPLETED in the same commit, with what `returned` gives then; raises
+        LeaseLost, rolled back, when the claim was taken back. It holds the only write lock of a SQLite file: no network
+        calls inside.
         """
         ...
 

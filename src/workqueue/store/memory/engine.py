@@ -9,7 +9,7 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Final
@@ -18,7 +18,7 @@ import msgspec
 
 from workqueue.errors import LeaseLost, QueueClosed, StoreUnavailable, UsageError
 from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Size
-from workqueue.lifecycle import FINAL, Settlement
+from workqueue.lifecycle import FINAL, Returned, Settlement
 from workqueue.store.clock import Clock, instant, later, micros, system_clock
 from workqueue.store.contract import Beat, Bell, Find, Outlook, Overview, Transaction, Turn, Want
 from workqueue.store.guest import GuestTransaction
@@ -30,7 +30,7 @@ from workqueue.store.memory.keeping import Keeping
 from workqueue.store.memory.rows import Row, Rows, new_row
 from workqueue.store.memory.runners import Runner
 from workqueue.store.memory.schedules import MemorySchedules
-from workqueue.store.memory.settling import held, settle
+from workqueue.store.memory.settling import settle
 
 _PATIENCE: Final = 30.0  # seconds that a verb waits for another thread's transaction
 
@@ -131,7 +131,9 @@ class MemoryStore:
         return True
 
     @contextmanager
-    def transaction(self, claim: Claim | None = None) -> Generator[Transaction]:
+    def transaction(
+        self, claim: Claim | None = None, *, returned: Callable[[], Returned] = Returned
+    ) -> Generator[Transaction]:
         with self._turn() as now:
             if self._open is not None:
                 raise UsageError(
@@ -156,7 +158,7 @@ class MemoryStore:
                     guest.set_authorizer(None)
                 transaction.check()
                 if claim is not None:
-                    self._complete(claim, now)
+                    self._complete(claim, returned(), now)
                 guest.execute("COMMIT")
                 self._rows.commit()
                 self._keeping.commit()
@@ -173,12 +175,10 @@ class MemoryStore:
                     guest.execute("ROLLBACK")
             self._ring(self._to_ring)
 
-    def _complete(self, claim: Claim, now: int) -> None:
-        row = held(self._rows, claim)
-        if row is None:
+    def _complete(self, claim: Claim, done: Returned, now: int) -> None:
+        to = JobStatus.COMPLETED
+        if not self._settle(Settlement(claim=claim, to=to, result=done.result, keep_result=done.keep), now):
             raise LeaseLost(claim.job.id, claim.job.attempt)
-        self._rows.remove(row)
-        self._keeping.end(row, now, JobStatus.COMPLETED)
 
     def is_joined(self) -> bool:
         return opened_by_us(self) is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,7 +16,7 @@ import msgspec
 from workqueue.backoff import Backoff
 from workqueue.errors import JobNotFound, LeaseLost, QueueClosed, UsageError
 from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Size
-from workqueue.lifecycle import WAITING, Settlement
+from workqueue.lifecycle import WAITING, Returned, Settlement
 from workqueue.logs import Log
 from workqueue.store.clock import Clock, instant, micros, system_clock
 from workqueue.store.contract import Beat, Bell, Durability, Find, Outlook, Overview, Transaction, Turn, Want
@@ -154,7 +154,9 @@ class SqliteStore:
         return result
 
     @contextmanager
-    def transaction(self, claim: Claim | None = None) -> Generator[Transaction]:
+    def transaction(
+        self, claim: Claim | None = None, *, returned: Callable[[], Returned] = Returned
+    ) -> Generator[Transaction]:
         database = self._db()
 
         def last(connection: sqlite3.Connection, now: int) -> None:
@@ -162,7 +164,9 @@ class SqliteStore:
             if claim is None:
                 return
             try:
-                complete(connection, now, [Settlement(claim=claim, to=JobStatus.COMPLETED)])
+                done = returned()
+                to = JobStatus.COMPLETED
+                complete(connection, now, [Settlement(claim=claim, to=to, result=done.result, keep_result=done.keep)])
             except SomeRefusedError:
                 raise LeaseLost(claim.job.id, claim.job.attempt) from None
 
