@@ -863,6 +863,17 @@ def test_a_push_by_name_runs_the_task_of_that_name(queue):
     assert queue.get(wrong).message.startswith(message)
 
 
+def test_a_push_by_name_carries_no_limits_keys_or_backoff_of_the_task(queue):
+    @queue.task(name="fetch", limit=1, key_by="url", priority=5, retry=SOON)
+    def fetch(url: str) -> None: ...
+
+    by_task, by_name = queue.get(fetch.push("a").id), queue.get(queue.push("fetch", {"url": "a"}))
+    assert (by_task.priority, by_name.priority) == (5, 0)
+    assert (by_task.backoff, by_name.backoff) == (SOON, Backoff())
+    assert by_task.terms is not None
+    assert (by_task.terms.key, by_name.terms) == ("a", None)
+
+
 class Plain:
     def id(self) -> str:
         return "plain"
