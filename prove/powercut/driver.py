@@ -67,7 +67,7 @@ class Rows:
             yield row
 
 
-class Connection:
+class Connection(engine.Asking):
     """What the engine uses of a `sqlite3.Connection`."""
 
     row_factory = None

@@ -10,6 +10,8 @@ import json
 import sqlite3
 from typing import Any, Final
 
+from workqueue.store.sqlite import connection as engine
+
 from prove.simulation.host import Host, Process
 from prove.simulation.ledger import Change
 from prove.simulation.scheduler import Death
@@ -26,7 +28,7 @@ _TRIGGERS: Final = (
 )
 
 
-class Connection(sqlite3.Connection):
+class Connection(engine.Connection):
     """A connection of the process that opened it."""
 
     host: Host
@@ -141,6 +143,6 @@ class Sqlite:
 
     def connect(self, path: str, **settings: Any) -> sqlite3.Connection:
         self._host.faults.opening(self._host.process)
-        connection = sqlite3.connect(path, factory=Connection, **settings)
+        connection = sqlite3.connect(path, **settings | {"factory": Connection})
         connection.belong(self._host)
         return connection

@@ -12,7 +12,9 @@ from random import Random
 import msgspec
 from workqueue.job import JobStatus
 from workqueue.store.contract import Find
+from workqueue.store.relational import records
 from workqueue.store.sqlite import inspection
+from workqueue.store.sqlite.connection import connect_bare
 
 from prove.audit import Ending, audit
 from prove.journal import AnyEvent, Forgiven, Pushed, Started
@@ -209,12 +211,12 @@ class Story:
         )
 
     def _ending(self) -> Ending:
-        looking = sqlite3.connect(self._host.path, isolation_level=None)
+        looking = connect_bare(self._host.path)
         try:
             effects: dict[int, int] = {}
             if looking.execute("SELECT 1 FROM sqlite_master WHERE name = 'effects'").fetchone():
                 effects = dict(looking.execute("SELECT job, count(*) FROM effects GROUP BY job").fetchall())
-            jobs = inspection.find(looking, Find(limit=1_000_000))
+            jobs = records.find(looking, Find(limit=1_000_000))
             return Ending(jobs=jobs, complaints=inspection.broken_invariants(looking), effects=effects)
         finally:
             looking.close()

@@ -51,7 +51,7 @@ class Disk:
 def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
     disk = Disk()
 
-    class Connection(sqlite3.Connection):
+    class Connection(connection.Connection):
         seen = ""
 
         def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:
@@ -71,7 +71,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
         if not disk.opens:
             disk.opens = True
             raise sqlite_error(sqlite3.SQLITE_CANTOPEN)
-        return connect(*args, factory=Connection, **options)
+        return connect(*args, **options | {"factory": Connection})
 
     class Module:
         def __getattr__(self, name: str) -> object:

@@ -5,7 +5,6 @@ A context variable and not the thread's own, because on an event loop many jobs 
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from contextvars import ContextVar, Token
 from typing import TypeAlias
@@ -21,7 +20,7 @@ class Opened:
     database: whatever names the database; compared by identity.
     """
 
-    def __init__(self, database: object, connection: sqlite3.Connection, now: int) -> None:
+    def __init__(self, database: object, connection: object, now: int) -> None:
         self.database = database
         self.connection = connection
         self.now = now

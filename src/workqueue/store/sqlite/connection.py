@@ -6,7 +6,7 @@ import random
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
@@ -14,8 +14,13 @@ import msgspec
 
 from workqueue.errors import QueueFull, StoreError, StoreUnavailable, UnsuitableFile
 from workqueue.store.contract import Durability
+from workqueue.store.relational.session import Row
+from workqueue.store.sqlite.pushing import INLINE, insert
+from workqueue.store.sqlite.schema import SQL
 
 T = TypeVar("T")
+
+_NO_ROW: Final[Row] = {}
 
 # What each durability is to SQLite: journal_mode, and synchronous as the pragma answers it (1 normal, 2 full, 3 extra)
 _JOURNAL: Final[dict[Durability, tuple[str, int]]] = {
@@ -31,7 +36,37 @@ _THE_DISK: Final = frozenset(
 )
 
 
-def connect(path: str, durability: Durability) -> sqlite3.Connection:
+class Asking:
+    """What a connection needs beside SQLite's own to be a `relational.session.Session`."""
+
+    execute: Callable[..., sqlite3.Cursor]
+    in_transaction: bool
+
+    def ask(self, statement: str, row: Row = _NO_ROW, /) -> sqlite3.Cursor:
+        return self.execute(SQL[statement], row)
+
+    def insert(self, columns: Row, batch: Sequence[bytes], /) -> Sequence[int]:
+        return insert(self.execute, columns, batch)
+
+    def set_data(self, job: int, data: bytes, /) -> bool:
+        is_large = len(data) > INLINE
+        if not self.ask("set_data", {"job": job, "data": None if is_large else data}).rowcount:
+            return False
+        if is_large:
+            self.ask("set_large", {"job": job, "data": data})
+        else:
+            self.ask("drop_large", {"job": job})
+        return True
+
+    def is_whole(self) -> bool:
+        return self.in_transaction
+
+
+class Connection(Asking, sqlite3.Connection):
+    """A connection that knows the statements by name."""
+
+
+def connect(path: str, durability: Durability) -> Connection:
     """Open `path` with every setting that the promises rest on, each read back.
 
     Autocheckpoint is off on each connection, because SQLite before 3.51.3 can lose commits to a checkpoint that races
@@ -69,9 +104,11 @@ def connect(path: str, durability: Durability) -> sqlite3.Connection:
     return connection
 
 
-def connect_bare(path: str) -> sqlite3.Connection:
+def connect_bare(path: str) -> Connection:
     """Open `path` without a setting that could change the file, and so that closing changes nothing either."""
-    connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256)
+    connection = sqlite3.connect(
+        path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256, factory=Connection
+    )
     if sys.version_info >= (3, 12):  # there a close by us never unlinks a WAL that others may use
         connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
     try:

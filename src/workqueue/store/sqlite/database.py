@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager, suppress
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 from workqueue.errors import QueueFull, SchemaOutdated, StoreError, StoreUnavailable, UnsuitableFile, UsageError
 from workqueue.logs import Log
@@ -27,7 +27,7 @@ from workqueue.store.contract import Durability
 from workqueue.store.sqlite import connection as sqlite
 from workqueue.store.sqlite import location, schema
 from workqueue.store.sqlite.bell import Exchange, SocketBell
-from workqueue.store.sqlite.connection import patiently, primary_code, translated
+from workqueue.store.sqlite.connection import Connection, patiently, primary_code, translated
 from workqueue.store.sqlite.handles import Handles
 from workqueue.store.sqlite.owners import Owners
 from workqueue.store.sqlite.reserve import Reserve
@@ -88,7 +88,7 @@ class Database:
 
     # writing
 
-    def write(self, work: Callable[[sqlite3.Connection, int], T], landed: Callable[[sqlite3.Connection, T], bool]) -> T:
+    def write(self, work: Callable[[Connection, int], T], landed: Callable[[Connection, T], bool]) -> T:
         """Run `work(connection, now)` in a write transaction, or in the one this context has open already.
 
         now: the store's time, read after the lock was taken, so that the order of commits is the order of times.
@@ -103,9 +103,7 @@ class Database:
             self._keep_wal_short()
             return result
 
-    def _attempt(
-        self, work: Callable[[sqlite3.Connection, int], T], landed: Callable[[sqlite3.Connection, T], bool]
-    ) -> T:
+    def _attempt(self, work: Callable[[Connection, int], T], landed: Callable[[Connection, T], bool]) -> T:
         made_room = False
         for _ in range(3):
             connection = self._handles.writer()
@@ -144,7 +142,7 @@ class Database:
             )
 
     @contextmanager
-    def guest(self, *, last: Callable[[sqlite3.Connection, int], None]) -> Generator[sqlite3.Connection]:
+    def guest(self, *, last: Callable[[Connection, int], None]) -> Generator[Connection]:
         """Lend a connection to code that is not ours, inside a write transaction; `last` runs before COMMIT."""
         if self._joined_transaction() is not None:
             raise UsageError("expected one transaction at a time, but this code is inside a transaction of this queue")
@@ -206,7 +204,7 @@ class Database:
         """Let the runners of these queues, in every process, be woken by the commit of the transaction that is open."""
         self._to_wake.update(queues)
 
-    def _runners_to_wake(self, connection: sqlite3.Connection) -> list[int]:
+    def _runners_to_wake(self, connection: Connection) -> list[int]:
         found = (connection.execute(schema.SQL["listeners"], {"queue": queue}) for queue in self._to_wake)
         return [runner for rows in found for (runner,) in rows]
 
@@ -218,9 +216,9 @@ class Database:
             else:
                 self.exchange.ring(runner)
 
-    def _joined_transaction(self) -> tuple[sqlite3.Connection, int] | None:
+    def _joined_transaction(self) -> tuple[Connection, int] | None:
         opened = joining.opened_by_us(self)
-        return None if opened is None else (opened.connection, opened.now)
+        return None if opened is None else (cast("Connection", opened.connection), opened.now)
 
     @contextmanager
     def _turn(self) -> Generator[None]:
@@ -241,7 +239,7 @@ class Database:
             self._holder = None
             self._turnstile.release()
 
-    def _begin(self, connection: sqlite3.Connection) -> int:
+    def _begin(self, connection: Connection) -> int:
         patiently(lambda: connection.execute(_BEGIN), seconds=PATIENCE)
         found = schema.version(connection)
         if found > schema.VERSION:
@@ -249,7 +247,7 @@ class Database:
             raise SchemaOutdated(path=self.path, found=found, known=schema.VERSION)
         return self.clock()
 
-    def _commit(self, connection: sqlite3.Connection) -> bool:
+    def _commit(self, connection: Connection) -> bool:
         """Commit; say whether it is certain that it lasts."""
         try:
             patiently(lambda: connection.execute(_COMMIT), seconds=PATIENCE)
@@ -261,7 +259,7 @@ class Database:
             return False
         return self._handles.are_intact()
 
-    def _roll_back(self, connection: sqlite3.Connection) -> None:
+    def _roll_back(self, connection: Connection) -> None:
         if connection.in_transaction:  # SQLITE_FULL and I/O errors have rolled back by themselves
             try:
                 connection.execute(_ROLLBACK)
@@ -269,7 +267,7 @@ class Database:
                 log.error("ROLLBACK of %s: %s; opening it anew", self.path, error)
                 self._handles.close()
 
-    def _recover(self, connection: sqlite3.Connection, error: BaseException) -> None:
+    def _recover(self, connection: Connection, error: BaseException) -> None:
         if isinstance(error, sqlite3.Error) and primary_code(error) in _SUSPECT:
             self._handles.close()  # closing rolls back; the next write opens the file anew
         elif self._handles.have(connection):
@@ -277,7 +275,7 @@ class Database:
 
     # reading
 
-    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work(connection)`, which must fetch all it reads, on a connection that only reads."""
         joined = self._joined_transaction()
         if joined is not None:
@@ -365,5 +363,5 @@ def _is_full(error: BaseException) -> bool:
     return isinstance(error, sqlite3.Error) and primary_code(error) == sqlite3.SQLITE_FULL
 
 
-def _spare_bytes(connection: sqlite3.Connection) -> int:
+def _spare_bytes(connection: Connection) -> int:
     return _PAGE * int(connection.execute("PRAGMA freelist_count").fetchone()[0])

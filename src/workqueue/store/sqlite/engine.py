@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import threading
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -21,17 +20,19 @@ from workqueue.logs import Log
 from workqueue.store.clock import Clock, instant, micros, system_clock
 from workqueue.store.contract import Beat, Bell, Durability, Find, Outlook, Overview, Transaction, Turn, Want
 from workqueue.store.guest import GuestTransaction
-from workqueue.store.sqlite import changing, inspection, outlook
-from workqueue.store.sqlite.batches import SqliteBatches
+from workqueue.store.relational import changing, outlook, records
+from workqueue.store.relational.batches import StoredBatches
+from workqueue.store.relational.pushing import Pushing, Stored, alike, store
+from workqueue.store.relational.schedules import StoredSchedules
+from workqueue.store.relational.session import Session
+from workqueue.store.relational.settling import SomeRefusedError, complete, settle_all, settle_each
+from workqueue.store.sqlite import inspection
 from workqueue.store.sqlite.bell import SocketBell
 from workqueue.store.sqlite.claiming import claim
-from workqueue.store.sqlite.connection import disk_in_our_words
+from workqueue.store.sqlite.connection import Connection, disk_in_our_words
 from workqueue.store.sqlite.database import Database
 from workqueue.store.sqlite.line import Horizon, horizon
-from workqueue.store.sqlite.pushing import Pushing, Stored, alike, store
-from workqueue.store.sqlite.schedules import SqliteSchedules
 from workqueue.store.sqlite.schema import SQL
-from workqueue.store.sqlite.settling import SomeRefusedError, complete, settle_all, settle_each
 from workqueue.store.sqlite.shared import give_up, open_database
 
 _NOTHING: Final = Horizon()
@@ -63,7 +64,7 @@ class SqliteStore:
         self._backoffs: dict[int, Backoff] = {}
         self._backoff_ids: dict[tuple[object, ...], int] = {}
         self._database = self._open()
-        self.batches = SqliteBatches(self._db)
+        self.batches = StoredBatches(self._db)
 
     # push
 
@@ -76,20 +77,20 @@ class SqliteStore:
         database.refuse_pushes_when_full()
         batches = [(self._backoff_id(batch[0].backoff), batch) for batch in alike(jobs)]
 
-        def work(connection: sqlite3.Connection, now: int) -> list[int]:
-            stored[:] = [store(connection, now, batches)]
+        def work(session: Session, now: int) -> list[int]:
+            stored[:] = [store(session, now, batches)]
             database.note_bytes(sum(len(job.data) for job in jobs))
             pushed_at.append(now)
             database.wake({head.queue for _, (head, *_) in batches})
             return stored[0].ids
 
-        def landed(connection: sqlite3.Connection, ids: list[int]) -> bool:
+        def landed(session: Session, ids: list[int]) -> bool:
             del ids  # those of jobs that had a key already are among them
             if not stored[0].new:
                 return True
             last, queue = stored[0].new[-1]
             row = {"last": last, "queue": queue, "at": pushed_at[-1]}
-            ours, anyones, given_out = connection.execute(SQL["pushed"], row).fetchone()
+            ours, anyones, given_out = session.ask("pushed", row).fetchone()
             return bool(ours or (given_out and not anyones))
 
         pushed_at: list[int] = []
@@ -103,7 +104,7 @@ class SqliteStore:
             return found
         text = _encode(backoff.copy()).decode()
 
-        def work(connection: sqlite3.Connection, now: int) -> int:
+        def work(connection: Connection, now: int) -> int:
             del now
             connection.execute(SQL["add_backoff"], {"rule": text})
             return int(connection.execute(SQL["backoff_id"], {"rule": text}).fetchone()[0])
@@ -125,7 +126,7 @@ class SqliteStore:
             if not _may_claim(ahead, want, database.clock()):
                 return ahead.turn([], [], database.clock())
 
-        def work(connection: sqlite3.Connection, now: int, *, one_by_one: bool) -> tuple[Turn, bool]:
+        def work(connection: Connection, now: int, *, one_by_one: bool) -> tuple[Turn, bool]:
             refused: list[Claim] = []
             if one_by_one:
                 refused = settle_each(connection, now, settlements)
@@ -136,7 +137,7 @@ class SqliteStore:
             claims, ahead = found or ([], _NOTHING)
             return ahead.turn(claims, refused, now), want is not None and found is None
 
-        def landed(connection: sqlite3.Connection, result: tuple[Turn, bool]) -> bool:
+        def landed(connection: Connection, result: tuple[Turn, bool]) -> bool:
             # One of what was written tells for the whole: a transaction lasts or does not.
             claims, refused = result[0].claims, result[0].refused
             if claims:
@@ -159,7 +160,7 @@ class SqliteStore:
     ) -> Generator[Transaction]:
         database = self._db()
 
-        def last(connection: sqlite3.Connection, now: int) -> None:
+        def last(connection: Connection, now: int) -> None:
             guest.check()
             if claim is None:
                 return
@@ -187,13 +188,13 @@ class SqliteStore:
     def enlist(self, queue: str, label: str) -> int:
         database = self._db()
 
-        def work(connection: sqlite3.Connection, now: int) -> int:
+        def work(connection: Connection, now: int) -> int:
             row = {"queue": queue, "label": label, "now": now}
             runner = cast("int", connection.execute(SQL["enlist"], row).lastrowid)
             database.owners.hold(runner)  # before the commit: nobody may see the runner and find it dead
             return runner
 
-        def landed(connection: sqlite3.Connection, runner: int) -> bool:
+        def landed(connection: Connection, runner: int) -> bool:
             if runner in _ids.decode(connection.execute(SQL["runners"]).fetchone()[0]):
                 return True
             database.owners.release(runner)
@@ -223,7 +224,7 @@ class SqliteStore:
             self._strike_off(database, dead)
 
     def _strike_off(self, database: Database, runners: Sequence[int]) -> None:
-        def work(connection: sqlite3.Connection, now: int) -> None:
+        def work(connection: Connection, now: int) -> None:
             del now
             for runner in runners:
                 connection.execute(SQL["retire"], {"id": runner})
@@ -234,7 +235,7 @@ class SqliteStore:
         return self._db().bells[runner]
 
     def beat(self, runner: int, lease: timedelta) -> Beat:
-        def work(connection: sqlite3.Connection, now: int) -> Beat:
+        def work(connection: Connection, now: int) -> Beat:
             connection.execute(SQL["beat"], {"runner": runner, "lease_until": now + micros(lease)})
             return _beat(connection, runner)
 
@@ -248,7 +249,7 @@ class SqliteStore:
     def orphans(self, *, expired: bool, limit: int) -> list[Claim]:
         database = self._db()
 
-        def work(connection: sqlite3.Connection) -> list[Claim]:
+        def work(connection: Connection) -> list[Claim]:
             holders = _ids.decode(connection.execute(SQL["holders"]).fetchone()[0])
             dead = [runner for runner in holders if database.owners.is_dead(runner)]
             now = self._clock()
@@ -258,7 +259,7 @@ class SqliteStore:
             found = connection.execute(SQL["orphans"], row).fetchall()
             claims: list[Claim] = []
             for job_id, runner, lease_until in found:
-                job = inspection.get(connection, job_id)
+                job = records.get(connection, job_id)
                 if job is not None and job.status is JobStatus.RUNNING:
                     claims.append(Claim(job, runner, timedelta(microseconds=now - micros(job.pushed_at)), lease_until))
             return claims
@@ -268,20 +269,20 @@ class SqliteStore:
     # people
 
     @property
-    def schedules(self) -> SqliteSchedules:
-        return SqliteSchedules(self._db, self._pushing)
+    def schedules(self) -> StoredSchedules:
+        return StoredSchedules(self._db, self._pushing)
 
     def get(self, job_id: int) -> Job:
-        job = self._db().read(lambda connection: inspection.get(connection, job_id))
+        job = self._db().read(lambda connection: records.get(connection, job_id))
         if job is None:
             raise JobNotFound(job_id)
         return job
 
     def find(self, which: Find) -> list[Job]:
-        return self._db().read(lambda connection: inspection.find(connection, which))
+        return self._db().read(lambda connection: records.find(connection, which))
 
     def history(self, job_id: int) -> list[Attempt]:
-        return self._db().read(lambda connection: inspection.history(connection, job_id))
+        return self._db().read(lambda connection: records.history(connection, job_id))
 
     def size(self, queue: str) -> Size:
         row = self._db().read(lambda connection: connection.execute(SQL["size"], {"queue": queue}).fetchone())
@@ -327,7 +328,7 @@ class SqliteStore:
         if not database.read(lambda connection: outlook.wants_sweeping(connection, database.clock(), queue)):
             return 0
 
-        def work(connection: sqlite3.Connection, now: int) -> int:
+        def work(connection: Connection, now: int) -> int:
             database.wake({queue})
             return outlook.sweep(connection, now, queue, limit)
 
@@ -336,8 +337,9 @@ class SqliteStore:
     def overview(self) -> Overview:
         database = self._db()
 
-        def work(connection: sqlite3.Connection) -> Overview:
-            return inspection.overview(connection, self.path, database.clock(), is_dead=database.owners.is_dead)
+        def work(connection: Connection) -> Overview:
+            engine = inspection.engine(connection, self.path)
+            return records.overview(connection, database.clock(), engine, is_dead=database.owners.is_dead)
 
         return database.read(work)
 
@@ -375,12 +377,12 @@ def _may_claim(ahead: Horizon, want: Want, now: int) -> bool:
     return ahead.is_due(now) or (ahead.suspects if want.alone else ahead.ready)
 
 
-def _holds(connection: sqlite3.Connection, claim: Claim) -> bool:
+def _holds(connection: Connection, claim: Claim) -> bool:
     """Say whether the runner of the claim holds this attempt: it may hold an earlier one, and another runner this."""
     row = {"id": claim.job.id, "attempt": claim.job.attempt, "runner": claim.runner}
     return bool(connection.execute(SQL["holds"], row).fetchone()[0])
 
 
-def _beat(connection: sqlite3.Connection, runner: int) -> Beat:
+def _beat(connection: Connection, runner: int) -> Beat:
     rows = _held_rows.decode(connection.execute(SQL["held"], {"runner": runner}).fetchone()[0])
     return Beat({row[0]: row[1] for row in rows}, frozenset(row[0] for row in rows if row[2]))

@@ -17,7 +17,7 @@ from workqueue.store.clock import Clock
 from workqueue.store.contract import Durability
 from workqueue.store.sqlite import connection as sqlite
 from workqueue.store.sqlite import location, schema
-from workqueue.store.sqlite.connection import patiently, translated
+from workqueue.store.sqlite.connection import Connection, patiently, translated
 from workqueue.store.sqlite.log_file import LogFile
 
 Authoriser: TypeAlias = Callable[..., int]
@@ -34,23 +34,23 @@ class Handles:
         self._durability: Durability = durability
         self._clock = clock
         self._authorise = authorise
-        self._writer: sqlite3.Connection | None = None
-        self._reader: sqlite3.Connection | None = None
-        self._guest: sqlite3.Connection | None = None
-        self._checkpointer: sqlite3.Connection | None = None
+        self._writer: Connection | None = None
+        self._reader: Connection | None = None
+        self._guest: Connection | None = None
+        self._checkpointer: Connection | None = None
         self._file: location.Identity | None = None
         self._log: LogFile | None = None
 
-    def writer(self) -> sqlite3.Connection:
+    def writer(self) -> Connection:
         """Give the connection that writes; opening it makes or migrates the schema."""
         return self._writer if self._writer is not None else self._open()
 
-    def reader(self) -> sqlite3.Connection:
+    def reader(self) -> Connection:
         if self._reader is None:
             self._reader = sqlite.connect(self.path, self._durability)
         return self._reader
 
-    def guest(self) -> sqlite3.Connection:
+    def guest(self) -> Connection:
         """Give the connection for code that is not ours; SQLite asks `authorise` about what it prepares."""
         self.writer()
         if self._guest is None:
@@ -58,7 +58,7 @@ class Handles:
             self._guest.set_authorizer(self._authorise)
         return self._guest
 
-    def checkpointer(self) -> sqlite3.Connection:
+    def checkpointer(self) -> Connection:
         if self._checkpointer is None:
             self._checkpointer = sqlite.connect(self.path, self._durability)
         return self._checkpointer
@@ -76,7 +76,7 @@ class Handles:
     def are_open(self) -> bool:
         return self._writer is not None
 
-    def have(self, connection: sqlite3.Connection) -> bool:
+    def have(self, connection: Connection) -> bool:
         """Say whether this connection is one of ours still."""
         return connection in (self._writer, self._guest)
 
@@ -110,7 +110,7 @@ class Handles:
         )
         return False
 
-    def reopen(self) -> sqlite3.Connection:
+    def reopen(self) -> Connection:
         """Open all anew after a commit of unknown fate, so that what can be seen afterwards lasts."""
         if self._log is None or not self._log.is_in_place():
             self.close()
@@ -132,19 +132,19 @@ class Handles:
                 _close(connection)
             self._close_log()
 
-    def _forget(self) -> list[sqlite3.Connection]:
+    def _forget(self) -> list[Connection]:
         known = [self._reader, self._guest, self._checkpointer, self._writer]
         self._reader = self._guest = self._checkpointer = self._writer = None
         return [connection for connection in known if connection is not None]
 
-    def _flush_folder(self, writer: sqlite3.Connection) -> None:
+    def _flush_folder(self, writer: Connection) -> None:
         """Commit nothing: that flushes the folder, without which the journal of the last commit could come back."""
         with translated(self.path):
             patiently(lambda: writer.execute("BEGIN IMMEDIATE"))
             writer.execute(f"PRAGMA user_version = {schema.version(writer)}")
             patiently(lambda: writer.execute("COMMIT"))
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self) -> Connection:
         with translated(self.path):
             self._file = location.identity(self.path)
             if self._file is None:
@@ -161,7 +161,7 @@ class Handles:
             self._writer = writer
             return writer
 
-    def _prepare(self, writer: sqlite3.Connection) -> None:
+    def _prepare(self, writer: Connection) -> None:
         """Make or migrate the schema, and note which log this is."""
         # Without a log, a reader finds the file busy while another process commits, or rolls back for one that died.
         if patiently(lambda: schema.version(writer)) < schema.VERSION:
@@ -191,6 +191,6 @@ class Handles:
             self._log = None
 
 
-def _close(connection: sqlite3.Connection) -> None:
+def _close(connection: Connection) -> None:
     with suppress(sqlite3.Error):
         connection.close()

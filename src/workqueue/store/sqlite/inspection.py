@@ -1,20 +1,14 @@
-"""Looking into a queue's file: jobs as records, figures for people, and invariants as sentences."""
+"""Looking at a queue's file from outside: what SQLite it is for, what is known of that, and what is wrong with it."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
-from datetime import timedelta
 from typing import Final
 
-import msgspec
-
-from workqueue.backoff import Backoff
-from workqueue.job import Attempt, Job, JobStatus, Terms
-from workqueue.store.clock import instant
-from workqueue.store.contract import Durability, Engine, Enlisted, Find, Overview, Standing
-from workqueue.store.sqlite.connection import connect_bare, patiently, translated
+from workqueue.store.contract import Durability, Engine
+from workqueue.store.relational import records
+from workqueue.store.sqlite.connection import Connection, connect_bare, patiently, translated
 from workqueue.store.sqlite.location import NETWORK, filesystem
 from workqueue.store.sqlite.schema import SQL, recognise
 
@@ -26,16 +20,6 @@ _SENTENCES: Final = (
     "attempts are later than their job's own count",
     "jobs have an id that was never given out",
 )
-_OF_TERMS: Final = (
-    "jobs are said to have terms, and have none",
-    "terms belong to no job",
-    "terms say that their job runs, and it does not, or the reverse",
-    "terms say that their job is open, and it is not, or the reverse",
-    "terms say that their job is kept back, and it is not, or the reverse",
-    "jobs wait for others, and nobody knows for which",
-)
-_DUE: Final = 1  # a kind of `standings`
-_LATER: Final = 0
 _SETTINGS: Final = (
     "journal_mode",
     "synchronous",
@@ -51,79 +35,8 @@ _MENDED: Final[dict[tuple[int, ...], int]] = {(3, 44): 6, (3, 50): 7}  # older l
 _SYNCHRONOUS: Final = ("off", "normal", "full", "extra")  # by SQLite's own numbers
 
 
-def get(connection: sqlite3.Connection, job_id: int) -> Job | None:
-    """Give one job, or None."""
-    cursor = connection.execute(SQL["get"], {"id": job_id})
-    row = cursor.fetchone()
-    cursor.close()
-    return None if row is None else _job(_names(cursor), row)
-
-
-def find(connection: sqlite3.Connection, which: Find) -> list[Job]:
-    """Give the jobs that `which` describes."""
-    cursor = connection.execute(
-        SQL["find"],
-        {
-            "queue": which.queue,
-            "status": None if which.status is None else int(which.status),
-            "name": which.name,
-            "after": which.after,
-            "limit": which.limit,
-        },
-    )
-    names = [column[0] for column in cursor.description]
-    return [_job(names, row) for row in cursor.fetchall()]
-
-
-def history(connection: sqlite3.Connection, job_id: int) -> list[Attempt]:
-    """Give the kept attempts of a job, oldest first."""
-    return [
-        Attempt(attempt, runner, instant(started_at), timedelta(microseconds=duration), outcome, error, traceback)
-        for attempt, runner, started_at, duration, outcome, error, traceback in connection.execute(
-            SQL["history"], {"id": job_id}
-        ).fetchall()
-    ]
-
-
-def overview(connection: sqlite3.Connection, path: str, now: int, *, is_dead: Callable[[int], bool]) -> Overview:
-    """Give the figures of the whole file. is_dead: whether the process of a runner has certainly ended."""
-    found = _enlisted_rows.decode(connection.execute(SQL["enlisted"]).fetchone()[0])
-    runners = [
-        Enlisted(
-            id=runner,
-            queue=queue,
-            label=label,
-            started_at=instant(started_at),
-            alive=not is_dead(runner),
-            running=running,
-        )
-        for runner, queue, label, started_at, running in found
-    ]
-    figures: dict[str, dict[str, int]] = {runner.queue: {} for runner in runners}
-    oldest: dict[str, tuple[int, int]] = {}
-    for queue, kind, jobs, first, run_at in _standing_rows.decode(
-        connection.execute(SQL["standings"], {"now": now}).fetchone()[0]
-    ):
-        counts = figures.setdefault(queue, {})
-        word = "later" if kind == _LATER else "due" if kind == _DUE else str(JobStatus(kind))
-        counts[word] = counts.get(word, 0) + jobs
-        if first is not None and run_at is not None:
-            oldest[queue] = min(oldest.get(queue, (first, run_at)), (first, run_at))
-    return Overview(
-        now=instant(now),
-        queues=[_standing(queue, figures[queue], oldest.get(queue)) for queue in sorted(figures)],
-        runners=runners,
-        engine=_engine(connection, path),
-    )
-
-
-def _standing(queue: str, counts: dict[str, int], oldest: tuple[int, int] | None) -> Standing:
-    due = counts.pop("due", 0)
-    pending = due + counts.get("later", 0) - counts.get("retrying", 0)
-    return Standing(queue=queue, pending=pending, oldest_due=None if oldest is None else instant(oldest[1]), **counts)
-
-
-def _engine(connection: sqlite3.Connection, path: str) -> Engine:
+def engine(connection: Connection, path: str) -> Engine:
+    """Say what keeps the jobs, with its settings as the connection has them."""
     settings: dict[str, str] = {}
     for name in _SETTINGS:
         answer = connection.execute(f"PRAGMA {name}").fetchone()
@@ -185,63 +98,7 @@ def durability(path: str) -> Durability:
     return "full" if mode == "wal" or is_new else "conservative"
 
 
-def broken_invariants(connection: sqlite3.Connection) -> list[str]:
+def broken_invariants(connection: Connection) -> list[str]:
     """Give what SQLite finds wrong with the file, and what we find wrong with its rows."""
     found = [f"SQLite: {line}" for (line,) in connection.execute("PRAGMA integrity_check").fetchall() if line != "ok"]
-    counts = connection.execute(SQL["check_payloads"]).fetchone()
-    found += [f"{count} {sentence}" for count, sentence in zip(counts, _SENTENCES, strict=True) if count]
-    counts = connection.execute(SQL["check_terms"]).fetchone()
-    found += [f"{count} {sentence}" for count, sentence in zip(counts, _OF_TERMS, strict=True) if count]
-    odd = connection.execute(SQL["check_rows"]).fetchone()[0]
-    if odd:
-        found.append(f"{odd} jobs have columns that do not fit their status")
-    return found
-
-
-def _names(cursor: sqlite3.Cursor) -> list[str]:
-    return [column[0] for column in cursor.description]
-
-
-def _job(names: list[str], row: tuple[object, ...]) -> Job:
-    stored = msgspec.convert(dict(zip(names, row, strict=True)), _Stored)
-    return Job(
-        id=stored.id,
-        queue=stored.queue,
-        name=stored.name,
-        data=stored.payload,
-        status=JobStatus(stored.status),
-        priority=stored.priority,
-        run_at=instant(stored.run_at),
-        pushed_at=instant(stored.pushed_at),
-        settled_at=None if stored.settled_at is None else instant(stored.settled_at),
-        attempt=stored.attempt,
-        retry_count=stored.retry_count,
-        lost=stored.lost,
-        cancel_requested=bool(stored.cancel_requested),
-        message=stored.message,
-        backoff=msgspec.json.decode(stored.rule, type=Backoff),
-        terms=None if stored.spec is None else msgspec.json.decode(stored.spec, type=Terms),
-    )
-
-
-_enlisted_rows = msgspec.json.Decoder(list[tuple[int, str, str, int, int]])
-_standing_rows = msgspec.json.Decoder(list[tuple[str, int, int, int | None, int | None]])
-
-
-class _Stored(msgspec.Struct):
-    id: int
-    queue: str
-    name: str
-    status: int
-    priority: int
-    run_at: int
-    pushed_at: int
-    settled_at: int | None
-    attempt: int
-    retry_count: int
-    lost: int
-    cancel_requested: int
-    message: str
-    payload: bytes
-    rule: str
-    spec: str | None
+    return found + records.broken_invariants(connection, _SENTENCES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Final, NamedTuple
@@ -13,6 +12,7 @@ from workqueue.backoff import Backoff
 from workqueue.job import Claim, Job, JobStatus, Terms
 from workqueue.store.clock import instant, micros, span
 from workqueue.store.contract import Turn, Want
+from workqueue.store.sqlite.connection import Connection
 from workqueue.store.sqlite.schema import SQL
 
 _CLAIM_BYTES: Final = 32 * 1024 * 1024  # of large data in one claim, so that a batch of big jobs fits into memory
@@ -69,7 +69,7 @@ class Line(NamedTuple):
     paused: list[str]
 
 
-def horizon(connection: sqlite3.Connection, queue: str) -> Horizon:
+def horizon(connection: Connection, queue: str) -> Horizon:
     """Look ahead in a queue; where all of it is paused, there is nothing."""
     ready, suspects, run_at, opens_at, paused = connection.execute(SQL["horizon"], {"queue": queue}).fetchone()
     if paused:
@@ -77,7 +77,7 @@ def horizon(connection: sqlite3.Connection, queue: str) -> Horizon:
     return Horizon(ready=bool(ready), suspects=bool(suspects), next_at=_earliest(run_at, opens_at))
 
 
-def look(connection: sqlite3.Connection, want: Want, limit: int) -> Line:
+def look(connection: Connection, want: Want, limit: int) -> Line:
     """Give the first of the line, up to `limit`."""
     statement = SQL["claim_alone"] if want.alone else SQL["claim"]
     found = connection.execute(statement, {"queue": want.queue, "limit": limit}).fetchone()
@@ -94,7 +94,7 @@ def _earliest(run_at: int | None, opens_at: int | None) -> int | None:
 
 
 def lease(
-    connection: sqlite3.Connection,
+    connection: Connection,
     now: int,
     want: Want,
     line: Line,
@@ -164,7 +164,7 @@ def _data(line: Line, large: dict[int, bytes]) -> dict[int, bytes]:
     return found
 
 
-def _large(connection: sqlite3.Connection, rows: list[Row]) -> tuple[list[Row], dict[int, bytes]]:
+def _large(connection: Connection, rows: list[Row]) -> tuple[list[Row], dict[int, bytes]]:
     """Fetch the data that stand in `payloads`; give fewer rows when they would be too much for one claim."""
     ids = [row.id for row in rows if row.size is None]
     if not ids:
@@ -182,7 +182,7 @@ def _large(connection: sqlite3.Connection, rows: list[Row]) -> tuple[list[Row], 
     }
 
 
-def _backoff(connection: sqlite3.Connection, backoff: int, backoffs: dict[int, Backoff]) -> Backoff:
+def _backoff(connection: Connection, backoff: int, backoffs: dict[int, Backoff]) -> Backoff:
     found = backoffs.get(backoff)
     if found is None:
         backoffs.update(_rules.decode(connection.execute(SQL["backoff_rules"]).fetchone()[0]))

@@ -166,13 +166,15 @@ SELECT id, runner, lease_until FROM jobs INDEXED BY jobs_running
  ORDER BY id LIMIT :limit;
 
 -- name: get
-SELECT j.*, coalesce(j.data, p.data) AS payload, b.rule, t.spec
+SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.settled_at, j.attempt, j.retry_count,
+       j.lost, j.cancel_requested, j.message, coalesce(j.data, p.data), b.rule, t.spec
   FROM jobs AS j LEFT JOIN payloads AS p ON p.job = j.id JOIN backoffs AS b ON b.id = j.backoff
        LEFT JOIN terms AS t ON t.job = j.id
  WHERE j.id = :id;
 
 -- name: find
-SELECT j.*, coalesce(j.data, p.data) AS payload, b.rule, t.spec
+SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.settled_at, j.attempt, j.retry_count,
+       j.lost, j.cancel_requested, j.message, coalesce(j.data, p.data), b.rule, t.spec
   FROM jobs AS j LEFT JOIN payloads AS p ON p.job = j.id JOIN backoffs AS b ON b.id = j.backoff
        LEFT JOIN terms AS t ON t.job = j.id
  WHERE j.id > :after AND (:queue IS NULL OR j.queue = :queue) AND (:status IS NULL OR j.status = :status)
@@ -301,7 +303,7 @@ SELECT count(*) FROM sqlite_master;
 -- name: add_meta
 INSERT INTO meta (store_id, made_by, made_at) VALUES (lower(hex(randomblob(16))), :made_by, :now);
 
--- name: check_payloads
+-- name: check_jobs
 SELECT (SELECT count(*) FROM jobs WHERE data IS NULL AND id NOT IN (SELECT job FROM payloads)),
        (SELECT count(*) FROM payloads WHERE job NOT IN (SELECT id FROM jobs WHERE data IS NULL)),
        (SELECT count(*) FROM attempts WHERE job NOT IN (SELECT id FROM jobs)),
@@ -477,7 +479,7 @@ INSERT OR REPLACE INTO payloads (job, data) VALUES (:job, :data);
 DELETE FROM payloads WHERE job = :job;
 
 -- name: open_batch
-INSERT INTO batches (queue) VALUES (:queue);
+INSERT INTO batches (queue) VALUES (:queue) RETURNING id;
 
 -- name: seal_batch
 UPDATE batches SET sealed = 1 WHERE id = :batch;

@@ -5,7 +5,6 @@ Each function runs inside a write transaction of the engine. Jobs without terms 
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
@@ -18,9 +17,8 @@ from workqueue.errors import DuplicateJob, UsageError
 from workqueue.job import JobStatus, Lane, NewJob, Terms
 from workqueue.store.clock import instant, later, micros
 from workqueue.store.gate import Kept
-from workqueue.store.sqlite.schema import SQL
+from workqueue.store.relational.session import Session
 
-INLINE: Final = 1024  # bytes of data that stand in the job's own row
 _LOOK_AGAIN: Final = timedelta(seconds=1)
 _encode = msgspec.json.encode
 _ids = msgspec.json.Decoder(list[int])
@@ -53,13 +51,13 @@ def resolved(new: NewJob, now: int, before: int | None) -> Terms:
     return terms
 
 
-def holder(connection: sqlite3.Connection, new: NewJob, now: int) -> int | None:
+def holder(session: Session, new: NewJob, now: int) -> int | None:
     """Give the job that has the key of the new one, if it is not to be stored; what it replaces is cancelled."""
     if new.terms is None or new.terms.key is None:
         return None
     row = {"queue": new.queue, "name": new.name, "key": new.terms.key}
-    found = connection.execute(SQL["key_holder"], row).fetchone()
-    taken = connection.execute(SQL["key_taken"], row | {"now": now}).fetchone()
+    found = session.ask("key_holder", row).fetchone()
+    taken = session.ask("key_taken", row | {"now": now}).fetchone()
     job = found or taken
     if job is None:
         return None
@@ -67,15 +65,15 @@ def holder(connection: sqlite3.Connection, new: NewJob, now: int) -> int | None:
         case "error":
             raise DuplicateJob(new.terms.key, job[0])
         case "replace":
-            if found is not None and not cancel_waiting(connection, now, found[0], "replaced by a later job"):
+            if found is not None and not cancel_waiting(session, now, found[0], "replaced by a later job"):
                 return int(found[0])  # it runs
-            connection.execute(SQL["free_key"], row)
+            session.ask("free_key", row)
             return None
         case "keep":
             return int(job[0])
 
 
-def add(connection: sqlite3.Connection, head: NewJob, now: int, jobs: Mapping[int, tuple[NewJob, Terms]]) -> None:
+def add(session: Session, head: NewJob, now: int, jobs: Mapping[int, tuple[NewJob, Terms]]) -> None:
     """Store the terms of new jobs that differ in little else. head: one of them."""
     rows = [
         (
@@ -93,162 +91,148 @@ def add(connection: sqlite3.Connection, head: NewJob, now: int, jobs: Mapping[in
         for job, (_, terms) in jobs.items()
     ]
     columns = {"queue": head.queue, "name": head.name, "priority": head.priority, "rows": _encode(rows).decode()}
-    connection.execute(SQL["add_terms"], columns | {"position": _position(connection, next(iter(jobs)))})
+    session.ask("add_terms", columns | {"position": _position(session, next(iter(jobs)))})
     for job, (new, terms) in jobs.items():
         if new.unique_for is not None and terms.key is not None:
             row = {"queue": new.queue, "name": new.name, "key": terms.key, "job": job}
-            connection.execute(SQL["take_key"], row | {"until": later(now, new.unique_for)})
+            session.ask("take_key", row | {"until": later(now, new.unique_for)})
     for batch, count in Counter(terms.batch for _, terms in jobs.values() if terms.batch is not None).items():
-        if not connection.execute(SQL["count_in"], {"batch": batch, "count": count}).rowcount:
+        if not session.ask("count_in", {"batch": batch, "count": count}).rowcount:
             raise UsageError(f"expected a batch that is open, but batch {batch} is sealed or there is none")
 
 
-def _position(connection: sqlite3.Connection, job: int) -> int:
-    return int(connection.execute(SQL["position_of"], {"job": job}).fetchone()[0])
+def _position(session: Session, job: int) -> int:
+    return int(session.ask("position_of", {"job": job}).fetchone()[0])
 
 
-def of(connection: sqlite3.Connection, jobs: Collection[int]) -> list[Known]:
+def of(session: Session, jobs: Collection[int]) -> list[Known]:
     """Give the terms of those jobs that have any."""
-    answer = connection.execute(SQL["terms_of"], {"ids": _encode(list(jobs)).decode()}).fetchone()[0]
+    answer = session.ask("terms_of", {"ids": _encode(list(jobs)).decode()}).fetchone()[0]
     return [Known(job, queue, _spec.decode(spec)) for job, queue, spec in _specs.decode(answer)]
 
 
 # keep back, let go
 
 
-def keep_back(connection: sqlite3.Connection, kept: Mapping[int, Kept]) -> None:
+def keep_back(session: Session, kept: Mapping[int, Kept]) -> None:
     """Take these jobs out of the line."""
     paused = [job for job, by in kept.items() if by is Kept.BY_PAUSE]
     if paused:
         ids = {"ids": _encode(paused).decode()}
-        connection.execute(SQL["pause_terms"], ids)
-        connection.execute(SQL["make_special"], ids)
+        session.ask("pause_terms", ids)
+        session.ask("make_special", ids)
     rows = {"rows": _encode([(job, int(by)) for job, by in kept.items()]).decode()}
-    connection.execute(SQL["keep_back"], rows)
-    connection.execute(SQL["kept_back"], rows)
+    session.ask("keep_back", rows)
+    session.ask("kept_back", rows)
 
 
-def let_go(connection: sqlite3.Connection, queue: str, by: Kept, lane: str, limit: int) -> int:
+def let_go(session: Session, queue: str, by: Kept, lane: str, limit: int) -> int:
     """Let the best that the lane keeps back stand in line again; give how many there were."""
     row = {"queue": queue, "lane": lane, "limit": limit}
-    return _free(connection, connection.execute(SQL[_LET_GO[by]], row).fetchone()[0])
+    return _free(session, session.ask(_LET_GO[by], row).fetchone()[0])
 
 
-def let_go_paused(connection: sqlite3.Connection, queue: str, name: str, limit: int) -> int:
+def let_go_paused(session: Session, queue: str, name: str, limit: int) -> int:
     """Let those that a pause of this name kept back stand in line again; give how many there were."""
     row = {"queue": queue, "name": name, "limit": limit}
-    return _free(connection, connection.execute(SQL["let_go_paused"], row).fetchone()[0])
+    return _free(session, session.ask("let_go_paused", row).fetchone()[0])
 
 
-def _free(connection: sqlite3.Connection, ids: str) -> int:
+def _free(session: Session, ids: str) -> int:
     found = _ids.decode(ids)
     if found:
-        connection.execute(SQL["free_terms"], {"ids": ids})
-        connection.execute(SQL["free_jobs"], {"ids": ids})
+        session.ask("free_terms", {"ids": ids})
+        session.ask("free_jobs", {"ids": ids})
     return len(found)
 
 
-def open_lanes(connection: sqlite3.Connection, now: int, queue: str, limit: int) -> None:
+def open_lanes(session: Session, now: int, queue: str, limit: int) -> None:
     """Let go of what lanes of a rate keep back, where it is time to look again."""
-    found = connection.execute(SQL["opening_lanes"], {"queue": queue, "now": now, "limit": limit}).fetchone()[0]
+    found = session.ask("opening_lanes", {"queue": queue, "now": now, "limit": limit}).fetchone()[0]
     for lane, most in msgspec.json.decode(found, type=list[tuple[str, int]]):
-        let_go(connection, queue, Kept.BY_RATE, lane, most)
+        let_go(session, queue, Kept.BY_RATE, lane, most)
         # Who was let go may end without a claim; so the lane is looked at again, if it still keeps any back.
         row = {"queue": queue, "lane": lane, "opens_at": later(now, _LOOK_AGAIN)}
-        connection.execute(SQL["delay_lane"], row)
-        connection.execute(SQL["open_lane"], row)
+        session.ask("delay_lane", row)
+        session.ask("open_lane", row)
 
 
 # start and stop
 
 
-def start(connection: sqlite3.Connection, jobs: Sequence[int]) -> None:
+def start(session: Session, jobs: Sequence[int]) -> None:
     """These jobs run from now on."""
-    connection.execute(SQL["start_terms"], {"ids": _encode(jobs).decode()})
+    session.ask("start_terms", {"ids": _encode(jobs).decode()})
 
 
-def stop(connection: sqlite3.Connection, jobs: Sequence[int]) -> None:
+def stop(session: Session, jobs: Sequence[int]) -> None:
     """These jobs do not run any more, and are not over: who waits for their slots may come."""
-    connection.execute(SQL["stop_terms"], {"ids": _encode(jobs).decode()})
-    _pass_on(connection, of(connection, jobs), over=False)
+    session.ask("stop_terms", {"ids": _encode(jobs).decode()})
+    _pass_on(session, of(session, jobs), over=False)
 
 
-def end(connection: sqlite3.Connection, now: int, ended: Mapping[int, tuple[JobStatus, bytes | None]]) -> None:
+def end(session: Session, now: int, ended: Mapping[int, tuple[JobStatus, bytes | None]]) -> None:
     """These jobs are over: as what, and with what result; let come what waited for them."""
     ids = {"ids": _encode(list(ended)).decode()}
-    known = of(connection, ended)
+    known = of(session, ended)
     if not known:
         return
-    connection.execute(SQL["end_terms"], ids)
-    connection.execute(SQL["drop_terms"], ids)
-    _pass_on(connection, known, over=True)
+    session.ask("end_terms", ids)
+    session.ask("drop_terms", ids)
+    _pass_on(session, known, over=True)
     batches: dict[int, Counter[str]] = {}
     for one in known:
         status, result = ended[one.job]
         if one.terms.batch is not None:
             batches.setdefault(one.terms.batch, Counter())[_COUNTS[status]] += 1
         if one.terms.followed:
-            _call_followers(connection, now, one.job, status, result)
+            _call_followers(session, now, one.job, status, result)
     for batch, counts in batches.items():
         row = {"batch": batch, "completed": 0, "failed": 0, "cancelled": 0} | counts
-        connection.execute(SQL["count_out"], row)
-        finish_batch(connection, now, batch)
+        session.ask("count_out", row)
+        finish_batch(session, now, batch)
 
 
-def _pass_on(connection: sqlite3.Connection, known: Iterable[Known], *, over: bool) -> None:
+def _pass_on(session: Session, known: Iterable[Known], *, over: bool) -> None:
     limits: dict[tuple[str, str], tuple[Lane, int]] = {}
     for one in known:
         if one.terms.limit is not None:
             place = one.queue, one.terms.limit.name
             limits[place] = one.terms.limit, limits.get(place, (None, 0))[1] + 1
         if over and one.terms.order is not None:
-            let_go(connection, one.queue, Kept.BY_ORDER, one.terms.order, 1)
+            let_go(session, one.queue, Kept.BY_ORDER, one.terms.order, 1)
     for (queue, name), (_, count) in limits.items():
-        let_go(connection, queue, Kept.BY_LIMIT, name, count)
+        let_go(session, queue, Kept.BY_LIMIT, name, count)
 
 
-def _call_followers(
-    connection: sqlite3.Connection, now: int, job: int, status: JobStatus, result: bytes | None
-) -> None:
-    for follower in _ids.decode(connection.execute(SQL["followers"], {"job": job}).fetchone()[0]):
+def _call_followers(session: Session, now: int, job: int, status: JobStatus, result: bytes | None) -> None:
+    for follower in _ids.decode(session.ask("followers", {"job": job}).fetchone()[0]):
         if status is not JobStatus.COMPLETED:
-            cancel_waiting(connection, now, follower, f"job {job}, which it follows, is {status}")
+            cancel_waiting(session, now, follower, f"job {job}, which it follows, is {status}")
             continue
-        [known] = of(connection, [follower])
+        [known] = of(session, [follower])
         if known.terms.into is not None:
-            data = connection.execute(SQL["data_of"], {"job": follower}).fetchone()[0]
-            set_data(connection, follower, payload.with_member(data, known.terms.into, result or b"null"))
-        _call(connection, now, follower)
+            data = session.ask("data_of", {"job": follower}).fetchone()[0]
+            session.set_data(follower, payload.with_member(data, known.terms.into, result or b"null"))
+        _call(session, now, follower)
 
 
-def _call(connection: sqlite3.Connection, now: int, follower: int) -> None:
-    connection.execute(SQL["unfollow"], {"job": follower})
-    connection.execute(SQL["call_follower"], {"job": follower, "now": now})
+def _call(session: Session, now: int, follower: int) -> None:
+    session.ask("unfollow", {"job": follower})
+    session.ask("call_follower", {"job": follower, "now": now})
 
 
-def finish_batch(connection: sqlite3.Connection, now: int, batch: int) -> None:
+def finish_batch(session: Session, now: int, batch: int) -> None:
     """Call what follows the batch, if its last job has ended."""
-    if connection.execute(SQL["batch_done"], {"batch": batch, "now": now}).rowcount:
-        for follower in _ids.decode(connection.execute(SQL["batch_followers"], {"batch": batch}).fetchone()[0]):
-            _call(connection, now, follower)
+    if session.ask("batch_done", {"batch": batch, "now": now}).rowcount:
+        for follower in _ids.decode(session.ask("batch_followers", {"batch": batch}).fetchone()[0]):
+            _call(session, now, follower)
 
 
-def cancel_waiting(connection: sqlite3.Connection, now: int, job: int, reason: str) -> bool:
+def cancel_waiting(session: Session, now: int, job: int, reason: str) -> bool:
     """Cancel a job that waits, with all that follows from it; False when it does not wait."""
     row = {"id": job, "now": now, "message": reason}
-    if not connection.execute(SQL["cancel_job"], row).rowcount:
+    if not session.ask("cancel_job", row).rowcount:
         return False
-    end(connection, now, {job: (JobStatus.CANCELLED, None)})
-    return True
-
-
-def set_data(connection: sqlite3.Connection, job: int, data: bytes) -> bool:
-    """Give a job that does not run other data; False when it runs."""
-    is_large = len(data) > INLINE
-    if not connection.execute(SQL["set_data"], {"job": job, "data": None if is_large else data, "id": job}).rowcount:
-        return False
-    if is_large:
-        connection.execute(SQL["set_large"], {"job": job, "data": data})
-    else:
-        connection.execute(SQL["drop_large"], {"job": job})
+    end(session, now, {job: (JobStatus.CANCELLED, None)})
     return True

@@ -1,8 +1,7 @@
-"""The schedules of a SqliteStore: one row for each, moved on in the transaction that pushes its job."""
+"""Schedules in a database: one row for each, moved on in the transaction that pushes its job."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
@@ -10,13 +9,12 @@ from workqueue.errors import ScheduleNotFound
 from workqueue.job import NewJob
 from workqueue.schedule import Schedule
 from workqueue.store.clock import instant, micros
-from workqueue.store.sqlite.database import Database
-from workqueue.store.sqlite.pushing import Pushing
-from workqueue.store.sqlite.schema import SQL
+from workqueue.store.relational.pushing import Pushing
+from workqueue.store.relational.session import Database, Session
 from workqueue.store.timetable import Due, ScheduleStanding
 
 
-class SqliteSchedules:
+class StoredSchedules:
     """See `store.timetable.Schedules`.
 
     database: gives this process's own, or raises QueueClosed. pushing: the store's work of a push.
@@ -29,24 +27,24 @@ class SqliteSchedules:
     def put(self, queue: str, name: str, schedule: Schedule, first: datetime) -> None:
         row = {"queue": queue, "name": name, "spec": str(schedule), "first": micros(first)}
 
-        def work(connection: sqlite3.Connection, now: int) -> None:
+        def work(session: Session, now: int) -> None:
             del now
-            connection.execute(SQL["put_schedule"], row)
+            session.ask("put_schedule", row)
 
         self._database().write(work, _do_again)
 
     def due(self, queue: str) -> list[Due]:
         database = self._database()
+        now = database.clock()
 
-        def work(connection: sqlite3.Connection) -> list[Due]:
-            now = database.clock()
-            rows = connection.execute(SQL["due_schedules"], {"queue": queue, "now": now}).fetchall()
+        def work(session: Session) -> list[Due]:
+            rows = session.ask("due_schedules", {"queue": queue, "now": now}).fetchall()
             return [Due(name=name, slot=instant(next_at), now=instant(now), text=spec) for name, next_at, spec in rows]
 
         return database.read(work)
 
     def next_at(self, queue: str, names: Collection[str]) -> datetime | None:
-        rows = self._database().read(lambda c: c.execute(SQL["next_slots"], {"queue": queue}).fetchall())
+        rows = self._database().read(lambda c: c.ask("next_slots", {"queue": queue}).fetchall())
         return next((instant(next_at) for name, next_at in rows if name in names), None)
 
     def fire(
@@ -55,25 +53,23 @@ class SqliteSchedules:
         row = {"queue": queue, "name": name, "seen": micros(seen)}
         push, pushed = self._pushing(list(jobs.values()))
 
-        def work(connection: sqlite3.Connection, now: int) -> list[int] | None:
-            if not connection.execute(SQL["fire"], row | {"then": micros(then)}).rowcount:
+        def work(session: Session, now: int) -> list[int] | None:
+            if not session.ask("fire", row | {"then": micros(then)}).rowcount:
                 return None
-            ids = push(connection, now)
+            ids = push(session, now)
             if ids:
                 last = {"queue": queue, "name": name, "slot": micros(max(jobs)), "job": ids[-1]}
-                connection.execute(SQL["fired"], last)
+                session.ask("fired", last)
             return ids
 
-        def landed(connection: sqlite3.Connection, ids: list[int] | None) -> bool:
+        def landed(session: Session, ids: list[int] | None) -> bool:
             # Others may have moved it on since; then the jobs tell whether ours was the first.
-            return ids is None or (
-                not connection.execute(SQL["slot_stands"], row).fetchone()[0] and pushed(connection, ids)
-            )
+            return ids is None or (not session.ask("slot_stands", row).fetchone()[0] and pushed(session, ids))
 
         return self._database().write(work, landed)
 
     def standings(self, queue: str) -> list[ScheduleStanding]:
-        rows = self._database().read(lambda c: c.execute(SQL["schedules"], {"queue": queue}).fetchall())
+        rows = self._database().read(lambda c: c.ask("schedules", {"queue": queue}).fetchall())
         return [
             ScheduleStanding(
                 queue=queue,
@@ -88,9 +84,9 @@ class SqliteSchedules:
         ]
 
     def pause(self, queue: str, name: str) -> None:
-        def work(connection: sqlite3.Connection, now: int) -> None:
+        def work(session: Session, now: int) -> None:
             del now
-            if not connection.execute(SQL["pause_schedule"], {"queue": queue, "name": name}).rowcount:
+            if not session.ask("pause_schedule", {"queue": queue, "name": name}).rowcount:
                 raise ScheduleNotFound(queue, name)
 
         self._database().write(work, _do_again)
@@ -98,29 +94,29 @@ class SqliteSchedules:
     def resume(self, queue: str, name: str) -> None:
         row = {"queue": queue, "name": name}
 
-        def work(connection: sqlite3.Connection, now: int) -> None:
-            found = connection.execute(SQL["schedule"], row).fetchone()
+        def work(session: Session, now: int) -> None:
+            found = session.ask("schedule", row).fetchone()
             if found is None:
                 raise ScheduleNotFound(queue, name)
             spec, paused = found
             if paused:
                 then = Schedule.from_text(spec).after(instant(now))
-                connection.execute(SQL["resume_schedule"], row | {"then": micros(then)})
+                session.ask("resume_schedule", row | {"then": micros(then)})
 
         self._database().write(work, _do_again)
 
     def forget(self, queue: str, name: str) -> bool:
         row = {"queue": queue, "name": name}
 
-        def work(connection: sqlite3.Connection, now: int) -> bool:
+        def work(session: Session, now: int) -> bool:
             del now
-            return bool(connection.execute(SQL["forget_schedule"], row).rowcount)
+            return bool(session.ask("forget_schedule", row).rowcount)
 
-        def landed(connection: sqlite3.Connection, _forgotten: bool) -> bool:
-            return connection.execute(SQL["schedule"], row).fetchone() is None
+        def landed(session: Session, _forgotten: bool) -> bool:
+            return session.ask("schedule", row).fetchone() is None
 
         return self._database().write(work, landed)
 
 
-def _do_again(_connection: sqlite3.Connection, _result: None) -> bool:
+def _do_again(_session: Session, _result: None) -> bool:
     return False  # what was perhaps written may be written once more

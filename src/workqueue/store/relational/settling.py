@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final
@@ -12,8 +11,8 @@ import msgspec
 from workqueue.job import Claim, JobStatus
 from workqueue.lifecycle import FINAL, Settlement
 from workqueue.store.clock import later, micros
-from workqueue.store.sqlite import terms
-from workqueue.store.sqlite.schema import SQL
+from workqueue.store.relational import terms
+from workqueue.store.relational.session import Session
 
 _KEPT_ATTEMPTS: Final = 100
 _encode = msgspec.json.encode
@@ -23,18 +22,18 @@ class SomeRefusedError(Exception):
     """A batch of settlements met one whose claim had been taken back; the transaction must be rolled back."""
 
 
-def settle_each(connection: sqlite3.Connection, now: int, settlements: Sequence[Settlement]) -> list[Claim]:
+def settle_each(session: Session, now: int, settlements: Sequence[Settlement]) -> list[Claim]:
     """Apply the settlements one at a time; give the claims of those that were refused."""
     refused: list[Claim] = []
     for settlement in settlements:
         try:
-            settle_all(connection, now, [settlement])
+            settle_all(session, now, [settlement])
         except SomeRefusedError:
             refused.append(settlement.claim)
     return refused
 
 
-def complete(connection: sqlite3.Connection, now: int, done: Sequence[Settlement]) -> None:
+def complete(session: Session, now: int, done: Sequence[Settlement]) -> None:
     """Let the jobs of these settlements leave the file. Raises SomeRefusedError when not all of their claims hold."""
     by_attempt: defaultdict[int, list[int]] = defaultdict(list)
     for settlement in done:
@@ -42,22 +41,22 @@ def complete(connection: sqlite3.Connection, now: int, done: Sequence[Settlement
         by_attempt[job.attempt].append(job.id)
     for attempt, ids in by_attempt.items():
         row = {"ids": _encode(ids).decode(), "attempt": attempt}
-        if connection.execute(SQL["complete"], row).rowcount != len(ids):
+        if session.ask("complete", row).rowcount != len(ids):
             raise SomeRefusedError
     for settlement in done:
         if settlement.keep_result and settlement.result is not None:
             until = later(now, settlement.keep_result)
             row = {"job": settlement.claim.job.id, "result": settlement.result, "until": until}
-            connection.execute(SQL["keep_result"], row)
+            session.ask("keep_result", row)
     special = {s.claim.job.id: (JobStatus.COMPLETED, s.result) for s in done if s.claim.job.terms is not None}
     if special:
-        terms.end(connection, now, special)
+        terms.end(session, now, special)
 
 
-def settle_all(connection: sqlite3.Connection, now: int, settlements: Sequence[Settlement]) -> None:
+def settle_all(session: Session, now: int, settlements: Sequence[Settlement]) -> None:
     """Apply the settlements, a statement for each kind. Raises SomeRefusedError when not all of their claims hold."""
     done = [s for s in settlements if s.to is JobStatus.COMPLETED]
-    complete(connection, now, done)
+    complete(session, now, done)
     if len(done) == len(settlements):
         return
     others = [s for s in settlements if s.to is not JobStatus.COMPLETED]
@@ -74,7 +73,7 @@ def settle_all(connection: sqlite3.Connection, now: int, settlements: Sequence[S
         )
         for s in others
     ]
-    if connection.execute(SQL["settle"], {"rows": _encode(rows).decode(), "now": now}).rowcount != len(rows):
+    if session.ask("settle", {"rows": _encode(rows).decode(), "now": now}).rowcount != len(rows):
         raise SomeRefusedError
     history = [
         (
@@ -91,23 +90,23 @@ def settle_all(connection: sqlite3.Connection, now: int, settlements: Sequence[S
         if s.outcome and s.keep
     ]
     if history:
-        connection.execute(SQL["add_history"], {"rows": _encode(history).decode()})
+        session.ask("add_history", {"rows": _encode(history).decode()})
     for s in others:
         if s.claim.job.attempt > _KEPT_ATTEMPTS:
-            connection.execute(SQL["cap_history"], {"job": s.claim.job.id, "keep": _KEPT_ATTEMPTS})
+            session.ask("cap_history", {"job": s.claim.job.id, "keep": _KEPT_ATTEMPTS})
     special = [s.claim.job.id for s in others if s.claim.job.terms is not None]
-    came_to = _statuses(connection, special) if special else {}
+    came_to = _statuses(session, special) if special else {}
     dropped = [s.claim.job.id for s in others if not s.keep]
     if dropped:
-        connection.execute(SQL["drop_failed"], {"ids": _encode(dropped).decode()})
+        session.ask("drop_failed", {"ids": _encode(dropped).decode()})
     ended = {job: (status, None) for job, status in came_to.items() if status in FINAL}
     if ended:
-        terms.end(connection, now, ended)
+        terms.end(session, now, ended)
     if len(ended) < len(came_to):
-        terms.stop(connection, [job for job in came_to if job not in ended])
+        terms.stop(session, [job for job in came_to if job not in ended])
 
 
-def _statuses(connection: sqlite3.Connection, jobs: Sequence[int]) -> dict[int, JobStatus]:
+def _statuses(session: Session, jobs: Sequence[int]) -> dict[int, JobStatus]:
     """Say what became of them: a person may have cancelled one meanwhile."""
-    answer = connection.execute(SQL["outlook_jobs"], {"ids": _encode(jobs).decode()}).fetchone()[0]
+    answer = session.ask("outlook_jobs", {"ids": _encode(jobs).decode()}).fetchone()[0]
     return {job: JobStatus(status) for job, status, _ in msgspec.json.decode(answer, type=list[tuple[int, int, str]])}

@@ -1,0 +1,82 @@
+"""Batches in a database; see `store.contract.Batches` for what each verb promises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from workqueue.errors import BatchNotFound
+from workqueue.store.contract import BatchStanding
+from workqueue.store.relational import terms
+from workqueue.store.relational.session import Database, Session
+
+_STEP: Final = 5000  # jobs in one transaction
+_ids = msgspec.json.Decoder(list[int])
+
+
+class StoredBatches:
+    """database: gives the one of this process."""
+
+    def __init__(self, database: Callable[[], Database]) -> None:
+        self._database = database
+
+    def open(self, queue: str) -> int:
+        def work(session: Session, now: int) -> int:
+            del now
+            return int(session.ask("open_batch", {"queue": queue}).fetchone()[0])
+
+        def landed(session: Session, batch: int) -> bool:
+            return session.ask("batch", {"batch": batch}).fetchone() is not None
+
+        return self._database().write(work, landed)
+
+    def seal(self, batch: int) -> None:
+        database = self._database()
+
+        def work(session: Session, now: int) -> None:
+            database.wake({_get(session, batch).queue})
+            session.ask("seal_batch", {"batch": batch})
+            terms.finish_batch(session, now, batch)
+
+        database.write(work, lambda _session, _none: False)  # twice is once
+
+    def get(self, batch: int) -> BatchStanding:
+        return self._database().read(lambda session: _get(session, batch))
+
+    def cancel(self, batch: int) -> int:
+        database = self._database()
+
+        def seal(session: Session, now: int) -> int:
+            session.ask("seal_batch", {"batch": _get(session, batch).id})
+            database.wake({_get(session, batch).queue})
+            terms.finish_batch(session, now, batch)
+            return session.ask("cancel_running_of_batch", {"batch": batch}).rowcount
+
+        def work(session: Session, now: int) -> int:
+            answer = session.ask("batch_waiting", {"batch": batch, "limit": _STEP}).fetchone()[0]
+            return sum(
+                terms.cancel_waiting(session, now, job, "cancelled with its batch") for job in _ids.decode(answer)
+            )
+
+        total = database.write(seal, lambda _session, _count: False)
+        while count := database.write(work, lambda _session, _count: False):
+            total += count
+        return total
+
+
+def _get(session: Session, batch: int) -> BatchStanding:
+    row = session.ask("batch", {"batch": batch}).fetchone()
+    if row is None:
+        raise BatchNotFound(batch)
+    number, queue, sealed, total, completed, failed, cancelled = row
+    return BatchStanding(
+        id=number,
+        queue=queue,
+        sealed=bool(sealed),
+        total=total,
+        completed=completed,
+        failed=failed,
+        cancelled=cancelled,
+    )

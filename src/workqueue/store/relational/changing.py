@@ -1,0 +1,139 @@
+"""What people change: jobs cancelled, restored, cleaned and edited; queues paused and resumed.
+
+Each verb is a write of its own; `landed` says after a commit of unknown fate whether what it did is in the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+import msgspec
+
+from workqueue.errors import JobNotFound
+from workqueue.job import JobStatus
+from workqueue.store.relational import terms
+from workqueue.store.relational.session import Database, Session
+
+_STEP: Final = 5000  # jobs in one transaction
+_CANCELLED: Final = "cancelled"
+_encode = msgspec.json.encode
+_ids = msgspec.json.Decoder(list[int])
+
+
+def cancel(database: Database, queue: str, job_id: int) -> bool:
+    """Cancel a waiting job, or ask its runner to; False when it was settled already."""
+
+    def work(session: Session, now: int) -> bool:
+        database.wake({queue})
+        return cancel_one(session, now, job_id)
+
+    def landed(session: Session, cancelled: bool) -> bool:
+        return not cancelled or not session.ask("cancellable", {"id": job_id}).fetchone()[0]
+
+    return database.write(work, landed)
+
+
+def cancel_one(session: Session, now: int, job_id: int) -> bool:
+    """Do that inside a transaction."""
+    return terms.cancel_waiting(session, now, job_id, _CANCELLED) or bool(
+        session.ask("cancel_running", {"id": job_id}).rowcount
+    )
+
+
+def restore(database: Database, queue: str, job_ids: Collection[int] | None) -> int:
+    """Make failed jobs wait again: all of the queue's, or these (cancelled too); give how many."""
+
+    def work(session: Session, now: int) -> int:
+        database.wake({queue})
+        restored[:] = _restore(session, now, queue, job_ids)
+        return len(restored)
+
+    def landed(session: Session, count: int) -> bool:
+        return not session.ask("settled", {"id": restored[0] if count else None}).fetchone()[0]
+
+    restored: list[int] = []
+    return database.write(work, landed)
+
+
+def _restore(session: Session, now: int, queue: str, job_ids: Collection[int] | None) -> list[int]:
+    row: dict[str, object] = {"queue": queue, "now": now}
+    if job_ids is None:
+        special = _ids.decode(session.ask("special_failed", row).fetchone()[0])
+        found = session.ask("restore_failed", row).fetchall()
+        return [job for (job,) in found] + _reopened(session, row, special)
+    ids = {"ids": _encode(list(job_ids)).decode()}
+    special = _ids.decode(session.ask("special_restorable", row | ids).fetchone()[0])
+    plain = {"ids": _encode(sorted(set(job_ids) - set(special))).decode()}
+    found = session.ask("restore", row | plain).fetchall()
+    return [job for (job,) in found] + _reopened(session, row, special)
+
+
+def _reopened(session: Session, row: dict[str, object], jobs: Collection[int]) -> list[int]:
+    """Restore jobs that have terms, one by one; those stay whose key another job has by now."""
+    restored: list[int] = []
+    for job in jobs:
+        if session.ask("reopen_terms", {"job": job}).rowcount:
+            status = session.ask("status_of", {"job": job}).fetchone()[0]
+            session.ask("uncount", {"job": job, "status": status})
+            session.ask("restore", row | {"ids": _encode([job]).decode()}).fetchall()
+            restored.append(job)
+    return restored
+
+
+def clean(database: Database, queue: str, status: JobStatus) -> int:
+    """Delete the queue's jobs of this status; give how many."""
+
+    def work(session: Session, now: int) -> int:
+        del now
+        cleaned[:] = [job_id for (job_id,) in session.ask("clean", row).fetchall()]
+        if cleaned:
+            session.ask("drop_terms", {"ids": _encode(cleaned).decode()})
+        return len(cleaned)
+
+    def landed(session: Session, count: int) -> bool:
+        return not session.ask("settled", {"id": cleaned[0] if count else None}).fetchone()[0]
+
+    cleaned: list[int] = []
+    row = {"queue": queue, "status": int(status), "limit": _STEP}
+    total = 0
+    while count := database.write(work, landed):
+        total += count
+    return total
+
+
+def edit(database: Database, job_id: int, data: bytes) -> bool:
+    """Give a job that does not run other data; False when it runs."""
+
+    def work(session: Session, now: int) -> bool:
+        del now
+        if session.ask("status_of", {"job": job_id}).fetchone() is None:
+            raise JobNotFound(job_id)
+        return session.set_data(job_id, data)
+
+    return database.write(work, lambda _session, _edited: False)  # twice is once
+
+
+def pause(database: Database, queue: str, name: str) -> None:
+    """Let no more jobs of the queue, or of this name, be claimed. name: empty for the whole queue."""
+    row = {"queue": queue, "name": name}
+
+    def work(session: Session, now: int) -> None:
+        del now
+        session.ask("pause", row)
+
+    database.write(work, lambda _session, _none: False)
+
+
+def resume(database: Database, queue: str, name: str) -> None:
+    """Undo that, and let go of what it kept back."""
+    row = {"queue": queue, "name": name}
+
+    def work(session: Session, now: int) -> int:
+        del now
+        database.wake({queue})
+        session.ask("resume", row)
+        return terms.let_go_paused(session, queue, name, _STEP) if name else 0
+
+    while database.write(work, lambda _session, _count: False):
+        pass

@@ -1,0 +1,66 @@
+"""How jobs stand for those who wait for them: results and progress; and sweeping up what was kept for long enough."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import timedelta
+from typing import Final
+
+import msgspec
+
+from workqueue.job import JobStatus
+from workqueue.store.clock import micros
+from workqueue.store.contract import Outlook
+from workqueue.store.relational import terms
+from workqueue.store.relational.session import Session
+
+_EXPIRED: Final = "expired before it could run"
+_BATCHES_STAY: Final = timedelta(days=7)  # after their last job has ended
+_encode = msgspec.json.encode
+_ids = msgspec.json.Decoder(list[int])
+_names = msgspec.json.Decoder(list[str])
+_rows = msgspec.json.Decoder(list[tuple[int, int, str]])
+
+
+def look(session: Session, job_ids: Collection[int]) -> dict[int, Outlook]:
+    """Say how these jobs stand; ids that were never given out are left out."""
+    ids = {"ids": _encode(list(job_ids)).decode()}
+    last = session.ask("last_id").fetchone()[0]
+    found = {job: Outlook(status=None) for job in job_ids if 0 < job <= last}
+    progress = dict(session.ask("outlook_progress", ids).fetchall())
+    for job, status, message in _rows.decode(session.ask("outlook_jobs", ids).fetchone()[0]):
+        found[job] = Outlook(status=JobStatus(status), message=message, progress=progress.get(job))
+    for job, result in session.ask("outlook_results", ids).fetchall():
+        found[job] = Outlook(status=JobStatus.COMPLETED, result=result, progress=progress.get(job))
+    return found
+
+
+def note_progress(session: Session, runner: int, progress: Mapping[int, bytes]) -> None:
+    """Keep what the handlers of these jobs said last."""
+    for job, data in progress.items():
+        session.ask("note_progress", {"job": job, "data": data, "runner": runner})
+
+
+def sweep(session: Session, now: int, queue: str, limit: int) -> int:
+    """End waiting jobs past their time, and forget what was kept for long enough; give how many jobs it ended."""
+    expired = _ids.decode(session.ask("expiring", {"queue": queue, "now": now, "limit": limit}).fetchone()[0])
+    ended = sum(terms.cancel_waiting(session, now, job, _EXPIRED) for job in expired)
+    paused = set(_names.decode(session.ask("pauses", {"queue": queue}).fetchone()[0]))
+    for name in _names.decode(session.ask("paused_names", {"queue": queue}).fetchone()[0]):
+        if name not in paused:  # whoever resumed it died before all were let go
+            terms.let_go_paused(session, queue, name, limit)
+    row = {"now": now, "limit": limit}
+    session.ask("forget_results", row)
+    session.ask("forget_keys", row)
+    session.ask("forget_progress", {"limit": limit})
+    session.ask("forget_batches", {"before": now - micros(_BATCHES_STAY), "limit": limit})
+    return ended
+
+
+def wants_sweeping(session: Session, now: int, queue: str) -> bool:
+    """Say whether there is anything for `sweep` to do; without writing."""
+    return bool(session.ask("wants_sweeping", _row(now, queue)).fetchone()[0])
+
+
+def _row(now: int, queue: str) -> dict[str, object]:
+    return {"now": now, "queue": queue, "before": now - micros(_BATCHES_STAY)}

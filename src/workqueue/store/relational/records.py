@@ -1,0 +1,149 @@
+"""Rows as records: jobs and their history, and the figures of queues."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Final
+
+import msgspec
+
+from workqueue.backoff import Backoff
+from workqueue.job import Attempt, Job, JobStatus, Terms
+from workqueue.store.clock import instant
+from workqueue.store.contract import Engine, Enlisted, Find, Overview, Standing
+from workqueue.store.relational.session import Session
+
+_DUE: Final = 1  # a kind of `standings`
+_LATER: Final = 0
+_OF_TERMS: Final = (
+    "jobs are said to have terms, and have none",
+    "terms belong to no job",
+    "terms say that their job runs, and it does not, or the reverse",
+    "terms say that their job is open, and it is not, or the reverse",
+    "terms say that their job is kept back, and it is not, or the reverse",
+    "jobs wait for others, and nobody knows for which",
+)
+
+
+def get(session: Session, job_id: int) -> Job | None:
+    """Give one job, or None."""
+    row = session.ask("get", {"id": job_id}).fetchone()
+    return None if row is None else _job(row)
+
+
+def find(session: Session, which: Find) -> list[Job]:
+    """Give the jobs that `which` describes."""
+    row = {
+        "queue": which.queue,
+        "status": None if which.status is None else int(which.status),
+        "name": which.name,
+        "after": which.after,
+        "limit": which.limit,
+    }
+    return [_job(found) for found in session.ask("find", row).fetchall()]
+
+
+def history(session: Session, job_id: int) -> list[Attempt]:
+    """Give the kept attempts of a job, oldest first."""
+    return [
+        Attempt(attempt, runner, instant(started_at), timedelta(microseconds=duration), outcome, error, traceback)
+        for attempt, runner, started_at, duration, outcome, error, traceback in session.ask(
+            "history", {"id": job_id}
+        ).fetchall()
+    ]
+
+
+def overview(session: Session, now: int, engine: Engine, *, is_dead: Callable[[int], bool]) -> Overview:
+    """Give the figures of the whole store. is_dead: whether the process of a runner has certainly ended."""
+    runners = [
+        Enlisted(
+            id=runner,
+            queue=queue,
+            label=label,
+            started_at=instant(started_at),
+            alive=not is_dead(runner),
+            running=running,
+        )
+        for runner, queue, label, started_at, running in _enlisted_rows.decode(session.ask("enlisted").fetchone()[0])
+    ]
+    figures: dict[str, dict[str, int]] = {runner.queue: {} for runner in runners}
+    oldest: dict[str, tuple[int, int]] = {}
+    standings = _standing_rows.decode(session.ask("standings", {"now": now}).fetchone()[0])
+    for queue, kind, jobs, first, run_at in standings:
+        counts = figures.setdefault(queue, {})
+        word = "later" if kind == _LATER else "due" if kind == _DUE else str(JobStatus(kind))
+        counts[word] = counts.get(word, 0) + jobs
+        if first is not None and run_at is not None:
+            oldest[queue] = min(oldest.get(queue, (first, run_at)), (first, run_at))
+    return Overview(
+        now=instant(now),
+        queues=[_standing(queue, figures[queue], oldest.get(queue)) for queue in sorted(figures)],
+        runners=runners,
+        engine=engine,
+    )
+
+
+def _standing(queue: str, counts: dict[str, int], oldest: tuple[int, int] | None) -> Standing:
+    due = counts.pop("due", 0)
+    pending = due + counts.get("later", 0) - counts.get("retrying", 0)
+    return Standing(queue=queue, pending=pending, oldest_due=None if oldest is None else instant(oldest[1]), **counts)
+
+
+def broken_invariants(session: Session, of_jobs: Sequence[str]) -> list[str]:
+    """Give what is wrong with the rows. of_jobs: the sentences for the counts of the engine's own `check_jobs`."""
+    found: list[str] = []
+    for statement, sentences in (("check_jobs", of_jobs), ("check_terms", _OF_TERMS)):
+        counts = session.ask(statement).fetchone()
+        found += [f"{count} {sentence}" for count, sentence in zip(counts, sentences, strict=True) if count]
+    odd = session.ask("check_rows").fetchone()[0]
+    if odd:
+        found.append(f"{odd} jobs have columns that do not fit their status")
+    return found
+
+
+def _job(row: Sequence[object]) -> Job:
+    stored = msgspec.convert(row, _Stored)
+    return Job(
+        id=stored.id,
+        queue=stored.queue,
+        name=stored.name,
+        data=stored.data,
+        status=JobStatus(stored.status),
+        priority=stored.priority,
+        run_at=instant(stored.run_at),
+        pushed_at=instant(stored.pushed_at),
+        settled_at=None if stored.settled_at is None else instant(stored.settled_at),
+        attempt=stored.attempt,
+        retry_count=stored.retry_count,
+        lost=stored.lost,
+        cancel_requested=bool(stored.cancel_requested),
+        message=stored.message,
+        backoff=msgspec.json.decode(stored.rule, type=Backoff),
+        terms=None if stored.spec is None else msgspec.json.decode(stored.spec, type=Terms),
+    )
+
+
+_enlisted_rows = msgspec.json.Decoder(list[tuple[int, str, str, int, int]])
+_standing_rows = msgspec.json.Decoder(list[tuple[str, int, int, int | None, int | None]])
+
+
+class _Stored(msgspec.Struct, array_like=True):
+    """A row of `get` or `find`."""
+
+    id: int
+    queue: str
+    name: str
+    status: int
+    priority: int
+    run_at: int
+    pushed_at: int
+    settled_at: int | None
+    attempt: int
+    retry_count: int
+    lost: int
+    cancel_requested: int
+    message: str
+    data: bytes
+    rule: str
+    spec: str | None

@@ -1,0 +1,62 @@
+"""Session and Database: what the shared steps need of an engine: a way to run its statements by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+T = TypeVar("T")
+
+Row: TypeAlias = Mapping[str, object]
+
+
+class Answer(Protocol):
+    """What a statement gave. Lists of plain values come as one row with JSON text; data and results as bytes."""
+
+    @property
+    def rowcount(self) -> int: ...
+    def fetchone(self) -> Any: ...
+    def fetchall(self) -> list[Any]: ...
+
+
+class Session(Protocol):
+    """A connection as the shared steps see it, inside a transaction that the engine began and will end."""
+
+    def ask(self, statement: str, row: Row = ..., /) -> Answer:
+        """Run the engine's statement of this name. Arrays stand in the row as JSON text."""
+        ...
+
+    def insert(self, columns: Row, batch: Sequence[bytes], /) -> Sequence[int]:
+        """Store new jobs that differ in their data alone; give their ids, rising."""
+        ...
+
+    def set_data(self, job: int, data: bytes, /) -> bool:
+        """Give a job that does not run other data; False when it runs."""
+        ...
+
+    def is_whole(self) -> bool:
+        """Say whether the transaction is still open, and what was done in it can be undone in part."""
+        ...
+
+
+class Database(Protocol):
+    """An engine's way to read and write; see its own for what it does about ambiguity, patience and joining."""
+
+    def write(self, work: Callable[[Session, int], T], landed: Callable[[Session, T], bool], /) -> T:
+        """Run `work(session, now)` in a write transaction that no other writer of terms is beside.
+
+        landed: says, after a commit of unknown fate, whether what `work` gave is there.
+        """
+        ...
+
+    def read(self, work: Callable[[Session], T], /) -> T:
+        """Run `work(session)`, which only reads and must fetch all it reads."""
+        ...
+
+    def wake(self, queues: Collection[str], /) -> None:
+        """Let the runners of these queues be woken by the commit of the transaction that is open."""
+        ...
+
+    def clock(self) -> int:
+        """Give the store's time, in microseconds since 1970."""
+        ...
