@@ -106,6 +106,7 @@ class Host:
         self.processes: list[Process] = []
         self.owners: dict[int, Process] = {}
         self.bells: dict[int, object] = {}
+        self.handling: set[Actor] = set()  # those that are inside a handler
         self.writing: Connection | None = None
         self.turn = Line(self.scheduler)
         self.ledger: Ledger
@@ -120,6 +121,8 @@ class Host:
         return BIRTH + self.scheduler.now + self.furthest
 
     def set_clock(self, step: int) -> None:
+        if step < self.step:
+            self.ledger.was_set_back()
         if step != self.step:
             self.stepped.append(self.scheduler.now)
             self.step = step
