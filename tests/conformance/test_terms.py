@@ -284,6 +284,30 @@ def test_a_batch_counts_its_jobs_and_calls_what_follows_once_all_have_ended(stor
         push(store, terms=Terms(batch=batch))
 
 
+def test_a_batch_is_sealed_together_with_its_last_jobs(store):
+    batch = store.batches.open(QUEUE)
+    first = push(store, terms=Terms(batch=batch))
+    last, then = store.batches.seal(
+        batch, [new_job(terms=Terms(batch=batch)), new_job(terms=Terms(follows_batch=batch))]
+    )
+    claims = claim_all(store)
+    assert ids(claims) == [first, last]
+    assert store.batches.get(batch).total == 2
+    apply(store, *map(completed, claims))
+    assert ids(claim_all(store)) == [then]
+
+
+def test_a_batch_stays_open_when_its_last_jobs_cannot_be_stored(store):
+    push(store, terms=KEY)
+    batch = store.batches.open(QUEUE)
+    with pytest.raises(DuplicateJob):
+        store.batches.seal(batch, [new_job(terms=Terms(batch=batch)), new_job(terms=KEY, on_conflict="error")])
+    standing = store.batches.get(batch)
+    assert (standing.sealed, standing.total) == (False, 0)
+    store.batches.seal(batch)
+    assert store.batches.get(batch).is_done
+
+
 def test_cancelling_a_batch_cancels_what_waits_and_asks_what_runs(store):
     batch = store.batches.open(QUEUE)
     running, waiting = (push(store, terms=Terms(batch=batch)) for _ in range(2))

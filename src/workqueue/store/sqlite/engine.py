@@ -63,7 +63,7 @@ class SqliteStore:
         self._backoffs: dict[int, Backoff] = {}
         self._backoff_ids: dict[tuple[object, ...], int] = {}
         self._database = self._open()
-        self.batches = SqliteBatches(self._db)
+        self.batches = SqliteBatches(self._db, self._pushing)
 
     # push
 
