@@ -42,7 +42,7 @@ class Standing(NamedTuple):
 
 
 class Periodic(msgspec.Struct, frozen=True, kw_only=True):
-    """A schedule with a slot at each multiple of `every`; from `since` to `until`, none may be missing. Microseconds."""
+    """A schedule with a slot at each multiple of `every` microseconds. From `since` to `until` none may be missing."""
 
     queue: str
     name: str
@@ -137,12 +137,13 @@ def over_the_limit(evidence: Evidence) -> Iterator[str]:
     Handlers of runners that vanished do not count, nor one that goes on after its own transaction has completed it.
     """
     handlers: dict[tuple[int, int], Started] = {}
+    vanished: set[str] = set()
     for event, lives in _told(evidence):
         match event:
             case Claimed(job=job) if job in lives:
                 beside = [other for other in _of_lane(lives, lives[job]) if lives[other].status == "running"]
                 yield from _judged(event, lives[job], beside, "were claimed")
-            case Started(job=job) if job in lives:
+            case Started(job=job) if job in lives and event.by not in vanished:
                 running = {started.job for started in handlers.values()}
                 beside = [other for other in _of_lane(lives, lives[job]) if other in running]
                 yield from _judged(event, lives[job], beside, "ran")
@@ -152,6 +153,7 @@ def over_the_limit(evidence: Evidence) -> Iterator[str]:
             case Settled() if event.by == HANDLER:
                 handlers.pop((event.job, event.attempt), None)
             case Vanished():
+                vanished.add(event.by)
                 handlers = {which: started for which, started in handlers.items() if started.by != event.by}
             case _:
                 pass
@@ -174,7 +176,8 @@ def _of_lane(lives: Lives, life: Life) -> list[int]:
 def _judged(event: Claimed | Started, life: Life, beside: Sequence[int], what: str) -> Iterator[str]:
     limit = life.terms.limit
     if limit is not None and limit.most is not None and len(beside) >= limit.most:
-        yield f"jobs {sorted([*beside, event.job])} of lane {limit.name!r} {what} at once, of which {limit.most} may run"
+        jobs = sorted([*beside, event.job])
+        yield f"jobs {jobs} of lane {limit.name!r} {what} at once, of which {limit.most} may run"
 
 
 def too_fast(evidence: Evidence) -> Iterator[str]:

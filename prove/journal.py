@@ -119,7 +119,7 @@ class Forgiven(Event, frozen=True, kw_only=True):
 
 
 class Asked(Event, frozen=True, kw_only=True):
-    """The job was stored. due, clock: its run_at and the time, by the store's clock; unique_until: while its key stays."""
+    """The job was stored. due, clock: its run_at and the time, by the store's clock. unique_until: its key is taken."""
 
     job: int
     queue: str

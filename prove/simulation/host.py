@@ -105,6 +105,7 @@ class Host:
         self.stepped: list[int] = []  # when the time of day was set
         self.processes: list[Process] = []
         self.owners: dict[int, Process] = {}
+        self.enlisted: dict[int, int] = {}  # when each runner was
         self.bells: dict[int, object] = {}
         self.handling: set[Actor] = set()  # those that are inside a handler
         self.writing: Connection | None = None

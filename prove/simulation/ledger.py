@@ -237,7 +237,7 @@ class Ledger:
             self.counts["rescued from the dead"] += 1
             return
         elapsed = now - self._renewed[job]
-        if elapsed < self._lease and holder not in self.excused and not self._clock_was_set_twice(now):
+        if elapsed < self._lease and holder not in self.excused and not self._may_mistake_the_clock(job, now):
             self.broken.append(
                 f"S6: job {job} was taken from runner {holder}, which lives and had renewed its lease of "
                 f"{self._lease / SECOND:.0f} s only {elapsed / SECOND:.3f} s before"
@@ -245,9 +245,15 @@ class Ledger:
         self.counts["rescued from the frozen"] += 1
         self.note(Vanished(by=str(holder), at=now, why="frozen"))
 
-    def _clock_was_set_twice(self, now: int) -> bool:
-        """Say whether the time of day may have gone and come back between two looks at it, which nobody can see."""
-        return sum(at > now - 2 * (self._lease + self._poll) for at in self._host.stepped) > 1
+    def _may_mistake_the_clock(self, job: int, now: int) -> bool:
+        """Say whether the rescuer could not see that the time of day was set.
+
+        It may have gone and come back between two looks; or it was set after the lease had been renewed, and before the
+        rescuer was there.
+        """
+        twice = sum(at > now - 2 * (self._lease + self._poll) for at in self._host.stepped) > 1
+        came = max((self._host.enlisted[runner] for runner in self._host.process.runners), default=now)
+        return twice or any(self._renewed[job] < at < came for at in self._host.stepped)
 
     def _begin(self, event: Started) -> None:
         running = self._running[event.by]

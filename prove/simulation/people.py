@@ -186,6 +186,8 @@ class Cast:
         assert setting.asking is not None
         every = setting.asking.every
         duties = Duties(self._opened(setting.queues[0], None), Hands(self, process), setting.asking, self._seed)
+        while self.are_pushing():  # and pausing
+            self.sleep(0.5)
         self._insist(duties.put_right)
         if every is not None:
             self.sleep(wary)
