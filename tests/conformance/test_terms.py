@@ -152,6 +152,32 @@ def test_what_a_limit_lets_start_may_be_kept_back_by_an_order_and_then_the_next_
     assert head.job.status is JobStatus.RUNNING
 
 
+def test_the_next_of_a_lane_comes_where_the_one_let_start_is_paused(store):
+    one = Terms(limit=Lane("one", most=1))
+    push(store, terms=one)
+    [claim] = claim_all(store)
+    push(store, terms=one, name="paused")
+    free = push(store, terms=one)
+    assert claim_all(store) == []
+    store.pause(QUEUE, "paused")
+    apply(store, completed(claim))
+    assert ids(claim_all(store)) == [free]
+
+
+def test_in_a_queue_by_time_the_next_of_a_lane_is_the_earliest_as_it_is_by_now(store, clock):
+    one = Terms(limit=Lane("one", most=1))
+    first, second = (push(store, terms=one, timing=True) for _ in range(2))
+    for _ in range(2):
+        [claim] = claim_all(store)
+        apply(store, again(claim, SECOND * (9 if claim.job.id == first else 5)))
+    push(store, terms=one, timing=True, priority=1)
+    [claim] = claim_all(store)
+    clock.advance(SECOND * 10)
+    assert claim_all(store) == []
+    apply(store, completed(claim))
+    assert ids(claim_all(store)) == [second]
+
+
 # rates
 
 
