@@ -228,6 +228,21 @@ def test_a_cancelled_head_lets_the_next_of_its_order_come(store):
     assert ids(claim_all(store)) == [second]
 
 
+@pytest.mark.parametrize("settled", [again, handed_back, lost])
+def test_an_earlier_job_of_an_order_comes_when_a_later_one_that_ran_before_it_stops(store, clock, settled):
+    first = push(store, terms=ORDER, delay=SECOND)
+    second = push(store, terms=ORDER)
+    claim = claim_one(store)
+    assert claim.job.id == second
+    clock.advance(SECOND)
+    assert claim_all(store) == []  # kept back, for the later one runs
+    apply(store, settled(claim))
+    [claim] = claim_all(store)
+    assert claim.job.id == first
+    apply(store, completed(claim))
+    assert ids(claim_all(store, alone=settled is lost)) == [second]
+
+
 # expiry, pauses, putting off
 
 

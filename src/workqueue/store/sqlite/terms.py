@@ -168,9 +168,9 @@ def start(connection: sqlite3.Connection, jobs: Sequence[int]) -> None:
 
 
 def stop(connection: sqlite3.Connection, jobs: Sequence[int]) -> None:
-    """These jobs do not run any more, and are not over: who waits for their slots may come."""
+    """These jobs do not run any more, and are not over: who waits for their slots, or their order, may come."""
     connection.execute(SQL["stop_terms"], {"ids": _encode(jobs).decode()})
-    _pass_on(connection, of(connection, jobs), over=False)
+    _pass_on(connection, of(connection, jobs))
 
 
 def end(connection: sqlite3.Connection, now: int, ended: Mapping[int, tuple[JobStatus, bytes | None]]) -> None:
@@ -181,7 +181,7 @@ def end(connection: sqlite3.Connection, now: int, ended: Mapping[int, tuple[JobS
         return
     connection.execute(SQL["end_terms"], ids)
     connection.execute(SQL["drop_terms"], ids)
-    _pass_on(connection, known, over=True)
+    _pass_on(connection, known)
     batches: dict[int, Counter[str]] = {}
     for one in known:
         status, result = ended[one.job]
@@ -195,13 +195,13 @@ def end(connection: sqlite3.Connection, now: int, ended: Mapping[int, tuple[JobS
         finish_batch(connection, now, batch)
 
 
-def _pass_on(connection: sqlite3.Connection, known: Iterable[Known], *, over: bool) -> None:
+def _pass_on(connection: sqlite3.Connection, known: Iterable[Known]) -> None:
     limits: dict[tuple[str, str], tuple[Lane, int]] = {}
     for one in known:
         if one.terms.limit is not None:
             place = one.queue, one.terms.limit.name
             limits[place] = one.terms.limit, limits.get(place, (None, 0))[1] + 1
-        if over and one.terms.order is not None:
+        if one.terms.order is not None:  # though it is not over: an earlier one may have become due while it ran
             let_go(connection, one.queue, Kept.BY_ORDER, one.terms.order, 1)
     for (queue, name), (_, count) in limits.items():
         let_go(connection, queue, Kept.BY_LIMIT, name, count)
