@@ -70,6 +70,14 @@ def test_a_window_keeps_a_key_taken_after_its_job_has_ended(store, clock):
     assert push(store, terms=KEY) > first
 
 
+def test_a_window_begins_anew_with_the_next_job_that_gets_the_key(store, clock):
+    for _ in range(2):
+        job = push(store, terms=KEY, unique_for=SECOND * 10)
+        apply(store, completed(claim_one(store)))
+        assert push(store, terms=KEY) == job
+        clock.advance(SECOND * 10)
+
+
 def test_a_conflict_may_be_an_error_and_then_nothing_of_the_push_is_stored(store):
     first = push(store, terms=KEY)
     with pytest.raises(DuplicateJob, match=f"but job {first} does") as caught:
