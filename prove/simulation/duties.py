@@ -56,7 +56,7 @@ def asking(draw: Random) -> Asking:
         unique_for=draw.choice([0.5, 2, 8]),
         expires=draw.choice([0.5, 2, 8]),
         every=draw.choice([None, None, 1, 2, 5]),
-        catch_up=draw.choice([0, 1, 1000]),
+        catch_up=draw.choice([0, 1, 100]),
     )
 
 
