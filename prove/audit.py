@@ -1,7 +1,7 @@
 """The auditor: what was written down outside the store, against what the store says in the end. All harnesses share it.
 
-Each invariant is one function from the evidence to the sentences it finds broken, under the number by which
-docs/how-we-test.md speaks of it. I13 is about jobs ordered by a key, which do not exist yet.
+Each invariant is one function from the evidence to the sentences it finds broken, under its number. Those about what
+jobs ask for beyond their turn are in asked.py.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import msgspec
 from workqueue.job import Job, JobStatus
 from workqueue.lifecycle import WAITING
 
+from prove.asked import INVARIANTS as OF_TERMS
+from prove.asked import Periodic, Standing
 from prove.journal import AnyEvent, Claimed, Ended, Forgiven, Pushed, Pushing, Settled, Started, Vanished
 
 
@@ -23,7 +25,8 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
 
     complaints: what `check()` and the engine's own integrity check say. effects: rows that transactional handlers
     wrote, by job; None where there are none to look for. quiet: whether all that was due has had its time to run.
-    leaks: what should be flat and is not, as sentences.
+    leaks: what should be flat and is not, as sentences. batches: by id, as the store counts them. periodic: schedules
+    of which no slot may be missing in a time.
     """
 
     jobs: Sequence[Job]
@@ -31,6 +34,8 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     effects: Mapping[int, int] | None = None
     quiet: bool = True
     leaks: Sequence[str] = ()
+    batches: Mapping[int, Standing] = {}
+    periodic: Sequence[Periodic] = ()
 
 
 class Audit(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +50,7 @@ class Evidence:
 
     def __init__(self, events: Sequence[AnyEvent], ending: Ending) -> None:
         self.ending = ending
+        self.events = events
         self.left = {job.id: job for job in ending.jobs}
         self.announced = 0
         self.until = max((event.at for event in events), default=0)
@@ -254,6 +260,7 @@ INVARIANTS: Final[Mapping[str, Judge]] = {
     "I11": complained,
     "I12": out_of_order,
     "I14": leaked,
+    **OF_TERMS,
 }
 
 

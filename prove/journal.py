@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+from workqueue.job import Terms
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
@@ -39,7 +40,7 @@ class Claimed(Event, frozen=True, kw_only=True):
     """The store gave this attempt to the runner.
 
     turn: a number common to the claims of one turn, which are noted in the order given; 0 is none. place: what decides
-    among equal priorities: run_at in a queue by time, 0 in one by turn.
+    among equal priorities: run_at in a queue by time, 0 in one by turn. clock: the store's, as it claimed.
     """
 
     job: int
@@ -48,32 +49,42 @@ class Claimed(Event, frozen=True, kw_only=True):
     turn: int = 0
     priority: int = 0
     place: int = 0
+    clock: int = 0
 
 
 class Started(Event, frozen=True, kw_only=True):
-    """The handler began."""
+    """The handler began. got: the result it was handed of the job that its own follows."""
 
     job: int
     attempt: int
     by: str
+    got: str = ""
 
 
 class Ended(Event, frozen=True, kw_only=True):
-    """The handler came to its end: how is one of "returned", "again" (it will be retried), "failed", "cancelled"."""
+    """The handler came to its end: how is one of "returned", "again" (it will be retried), "failed", "cancelled".
+
+    gave: its result, where one follows that is to get it.
+    """
 
     job: int
     attempt: int
     by: str
     how: str = "returned"
+    gave: str = ""
 
 
 class Settled(Event, frozen=True, kw_only=True):
-    """The store accepted a settlement of this attempt. to: the status by its word; by: whoever settled."""
+    """The store accepted a settlement of this attempt. to: the status by its word; by: whoever settled.
+
+    due: by the store's clock, where it is to run again.
+    """
 
     job: int
     attempt: int
     to: str
     by: str = ""
+    due: int = 0
 
 
 class Refused(Event, frozen=True, kw_only=True):
@@ -92,12 +103,78 @@ class Vanished(Event, frozen=True, kw_only=True):
 
 
 class Forgiven(Event, frozen=True, kw_only=True):
-    """A person took the job out: cleaned, cancelled or restored; it need not end by itself."""
+    """A person took the job out: cleaned, cancelled or restored; it need not end by itself.
+
+    to: the status it has now, if that changed; why: what the store says of it. clock: the store's. Others than persons
+    cancel, too: what has expired, what is replaced, what follows a job that failed.
+    """
 
     job: int
+    to: str = ""
+    why: str = ""
+    clock: int = 0
 
 
-AnyEvent = Pushing | Pushed | Claimed | Started | Ended | Settled | Refused | Vanished | Forgiven
+# What jobs ask for beyond their turn. These must be noted in the order of the commits; only a simulation can do so.
+
+
+class Asked(Event, frozen=True, kw_only=True):
+    """The job was stored. due, clock: its run_at and the time, by the store's clock. unique_until: its key is taken."""
+
+    job: int
+    queue: str
+    name: str
+    terms: Terms
+    due: int = 0
+    clock: int = 0
+    unique_until: int = 0
+
+
+class Paused(Event, frozen=True, kw_only=True):
+    """Jobs of this name (empty: all of the queue) are not to start, or may again."""
+
+    queue: str
+    name: str
+    on: bool
+
+
+class Sealed(Event, frozen=True, kw_only=True):
+    """No more jobs come into the batch."""
+
+    batch: int
+
+
+class Fired(Event, frozen=True, kw_only=True):
+    """The job of a schedule's slot was stored. slot: by the store's clock."""
+
+    job: int
+    queue: str
+    name: str
+    slot: int
+
+
+class SetBack(Event, frozen=True, kw_only=True):
+    """The store's clock was set back: what it counted by time, it may have forgotten."""
+
+
+HANDLER = "its handler"  # as `Settled.by`: the transaction of the job's own handler completed it
+
+AnyEvent = (
+    Pushing
+    | Pushed
+    | Claimed
+    | Started
+    | Ended
+    | Settled
+    | Refused
+    | Vanished
+    | Forgiven
+    | Asked
+    | Paused
+    | Sealed
+    | Fired
+    | SetBack
+)
 _decoder = msgspec.json.Decoder(AnyEvent)
 _encode = msgspec.json.encode
 

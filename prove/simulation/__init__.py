@@ -4,6 +4,7 @@ One seed is one story: some workers, pushers and a person on one file, and fault
 stands (Queue, Runner, Heartbeat, ThreadExecutor, SqliteStore, Database, and SQLite itself); simulated are time, threads
 and locks, the processes and their deaths, the bells, the owners' bytes, and what the disk answers. Whoever acts gives
 way at each statement, so that processes meet, die and freeze in the middle of a verb. What a seed does, it does again.
+Half of the seeds have a queue of tasks (duties.py), which ask for something beyond their turn.
 
 `async def` workers are not simulated: their loop is the standard library's.
 """

@@ -13,11 +13,12 @@ from typing import Any, Final
 from workqueue.store.sqlite import connection as engine
 
 from prove.simulation.host import Host, Process
-from prove.simulation.ledger import Change
+from prove.simulation.ledger import TICK, Beside, Change
 from prove.simulation.scheduler import Death
 
 _LONGEST_WAIT: Final = 31_000_000  # microseconds; the package gives up after 30 s
-_COLUMNS: Final = ("id", "status", "attempt", "runner", "lost", "run_at", "cancel_requested", "lease_until")
+_COLUMNS: Final = ("id", "status", "attempt", "runner", "lost", "run_at", "cancel_requested", "lease_until",
+                   "message", "settled_at", "queue", "name", "pushed_at")  # fmt: skip
 _OLD: Final = ", ".join(f"old.{name}" for name in _COLUMNS)
 _NEW: Final = ", ".join(f"new.{name}" for name in _COLUMNS)
 _NONE: Final = ", ".join("NULL" for _ in _COLUMNS)
@@ -25,6 +26,24 @@ _TRIGGERS: Final = (
     f"CREATE TEMP TRIGGER seen_insert AFTER INSERT ON main.jobs BEGIN SELECT seen({_NONE}, {_NEW}); END",
     f"CREATE TEMP TRIGGER seen_update AFTER UPDATE ON main.jobs BEGIN SELECT seen({_OLD}, {_NEW}); END",
     f"CREATE TEMP TRIGGER seen_delete AFTER DELETE ON main.jobs BEGIN SELECT seen({_OLD}, {_NONE}); END",
+    f"""CREATE TEMP TRIGGER seen_slot AFTER INSERT ON main.jobs WHEN new.name = '{TICK}'
+        BEGIN SELECT beside('slot', new.id, new.data, new.queue); END""",
+    """CREATE TEMP TRIGGER seen_terms AFTER INSERT ON main.terms
+        BEGIN SELECT beside('terms', new.job, new.spec, NULL); END""",
+    """CREATE TEMP TRIGGER seen_key AFTER INSERT ON main.taken_keys
+        BEGIN SELECT beside('key', new.job, new.until, NULL); END""",
+    """CREATE TEMP TRIGGER seen_key_again AFTER UPDATE ON main.taken_keys
+        BEGIN SELECT beside('key', new.job, new.until, NULL); END""",
+    """CREATE TEMP TRIGGER seen_batch AFTER UPDATE OF sealed ON main.batches WHEN new.sealed AND NOT old.sealed
+        BEGIN SELECT beside('sealed', new.id, NULL, NULL); END""",
+    """CREATE TEMP TRIGGER seen_batch_opened AFTER INSERT ON main.batches
+        BEGIN SELECT beside('opened', new.id, NULL, NULL); END""",
+    """CREATE TEMP TRIGGER seen_pause AFTER INSERT ON main.pauses
+        BEGIN SELECT beside('paused', new.queue, new.name, 1); END""",
+    """CREATE TEMP TRIGGER seen_resume AFTER DELETE ON main.pauses
+        BEGIN SELECT beside('paused', old.queue, old.name, 0); END""",
+    """CREATE TEMP TRIGGER seen_schedule AFTER INSERT ON main.schedules
+        BEGIN SELECT beside('schedule', new.next_at, NULL, NULL); END""",
 )
 
 
@@ -34,7 +53,7 @@ class Connection(engine.Connection):
     host: Host
     process: Process
     begun: int
-    changes: list[Change]
+    changes: list[Change | Beside]
     watched: bool
     settling: dict[int, int]  # the attempts, by job, that the statement settles, as its caller believes
 
@@ -72,6 +91,7 @@ class Connection(engine.Connection):
         if not self.watched and super().execute("SELECT 1 FROM sqlite_master WHERE name = 'jobs'").fetchone():
             self.watched = True
             self.create_function("seen", 2 * len(_COLUMNS), self._see)
+            self.create_function("beside", 4, lambda *values: self.changes.append(Beside(*values)))
             for trigger in _TRIGGERS:
                 super().execute(trigger)
         until = host.now + _LONGEST_WAIT

@@ -105,7 +105,9 @@ class Host:
         self.stepped: list[int] = []  # when the time of day was set
         self.processes: list[Process] = []
         self.owners: dict[int, Process] = {}
+        self.enlisted: dict[int, int] = {}  # when each runner was
         self.bells: dict[int, object] = {}
+        self.handling: set[Actor] = set()  # those that are inside a handler
         self.writing: Connection | None = None
         self.turn = Line(self.scheduler)
         self.ledger: Ledger
@@ -120,6 +122,8 @@ class Host:
         return BIRTH + self.scheduler.now + self.furthest
 
     def set_clock(self, step: int) -> None:
+        if step < self.step:
+            self.ledger.was_set_back()
         if step != self.step:
             self.stepped.append(self.scheduler.now)
             self.step = step

@@ -8,13 +8,31 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from workqueue.job import JobStatus
+from workqueue.job import JobStatus, Terms
 from workqueue.lifecycle import MOVES, WAITING
+from workqueue.store.clock import micros
 
-from prove.journal import AnyEvent, Claimed, Ended, Forgiven, Settled, Started, Vanished
+from prove.journal import (
+    HANDLER,
+    AnyEvent,
+    Asked,
+    Claimed,
+    Ended,
+    Fired,
+    Forgiven,
+    Paused,
+    Pushed,
+    Pushing,
+    Sealed,
+    SetBack,
+    Settled,
+    Started,
+    Vanished,
+)
 from prove.simulation.stand_ins import SECOND
 
 if TYPE_CHECKING:
@@ -22,8 +40,23 @@ if TYPE_CHECKING:
     from prove.simulation.host import Host
 
 
+TICK = "tick"  # the periodic task, whose jobs nobody pushes
+
+
+class Beside(msgspec.Struct, frozen=True):
+    """What else a transaction wrote: by its kind, see `Ledger._note_beside`."""
+
+    kind: str
+    what: Any
+    value: Any
+    more: Any
+
+
 class Change(msgspec.Struct, frozen=True):
-    """One job's row before and after: (id, status, attempt, runner, lost, run_at, cancel_requested, lease_until).
+    """One job's row before and after.
+
+    (id, status, attempt, runner, lost, run_at, cancel_requested, lease_until, message, settled_at, queue, name,
+    pushed_at)
 
     attempt: the one that was settled, if any. latest: the latest time of day that it has ever been: what was due once
     stays so when the clock is set back.
@@ -44,6 +77,9 @@ class Ledger:
         self.counts: Counter[str] = Counter()
         self.due: dict[int, int] = {}  # run_at of each job that was pushed
         self.rescues: dict[int, int] = {}  # when each job was last taken from its runner
+        self.batches: dict[int, list[int]] = {}  # their jobs, and what follows them
+        self.opened: set[int] = set()  # batches, by those who did
+        self.first_slot: int | None = None
         self._host = host
         self._lease = int(lease * SECOND)
         self._poll = int(poll_rate * SECOND)
@@ -68,18 +104,65 @@ class Ledger:
     def held_by(self, runner: int) -> set[int]:
         return set(self._holds[runner])
 
-    def committed(self, connection: Connection, changes: Sequence[Change]) -> None:
+    def was_set_back(self) -> None:
+        self.events.append(SetBack(at=self._host.now))
+
+    def committed(self, connection: Connection, changes: Sequence[Change | Beside]) -> None:
         settled: set[int] = set()
+        asked = {
+            beside.what: beside.value for beside in changes if isinstance(beside, Beside) and beside.kind == "terms"
+        }
+        until = {beside.what: beside.value for beside in changes if isinstance(beside, Beside) and beside.kind == "key"}
         for change in changes:
-            self._judge(connection, change, settled)
+            if isinstance(change, Beside):
+                self._note_beside(change)
+            elif change.old is None:
+                self._stored(change, asked, until)
+            else:
+                self._judge(connection, change, settled)
+
+    def _stored(self, change: Change, asked: dict[int, str], until: dict[int, int]) -> None:
+        assert change.new is not None
+        job, queue, name = change.new[0], change.new[10], change.new[11]
+        terms = msgspec.json.decode(asked[job], type=Terms) if job in asked else Terms()
+        self.due[job] = change.new[5]
+        self.counts["jobs stored"] += name != TICK
+        for batch in (terms.batch, terms.follows_batch):
+            if batch is not None:
+                self.batches.setdefault(batch, []).append(job)
+        self.events.append(
+            Asked(
+                job=job,
+                queue=queue,
+                name=name,
+                terms=terms,
+                due=change.new[5],
+                clock=change.new[12],
+                unique_until=until.get(job, 0),
+                at=self._host.now,
+            )
+        )
+
+    def _note_beside(self, beside: Beside) -> None:
+        now = self._host.now
+        match beside.kind:
+            case "sealed":
+                self.events.append(Sealed(batch=beside.what, at=now))
+            case "paused":
+                self.events.append(Paused(queue=beside.what, name=beside.value, on=bool(beside.more), at=now))
+            case "schedule":
+                self.first_slot = beside.what if self.first_slot is None else self.first_slot
+            case "slot":
+                slot = micros(datetime.fromisoformat(msgspec.json.decode(beside.value)["slot"]))
+                self.events += [
+                    Pushing(at=now),
+                    Pushed(job=beside.what, at=now),
+                    Fired(job=beside.what, queue=beside.more, name=TICK, slot=slot, at=now),
+                ]
 
     def _judge(self, connection: Connection, change: Change, settled: set[int]) -> None:
         old, new, now = change.old, change.new, self._host.now
-        if old is None:
-            assert new is not None
-            self.due[new[0]] = new[5]
-            self.counts["jobs stored"] += 1
-            return
+        assert old is not None
         job, was, attempt, holder, lost = old[:5]
         if new is None:
             self._gone(change, settled)
@@ -102,12 +185,14 @@ class Ledger:
                 self._rescue(job, holder, now)
             self._holds[holder].discard(job)
             self._lost[job] = new[4]
-            self.events.append(Settled(job=job, attempt=change.attempt or attempt, to=str(JobStatus(to)), at=now))
+            self.events.append(
+                Settled(job=job, attempt=change.attempt or attempt, to=str(JobStatus(to)), at=now, due=new[5])
+            )
         elif was in WAITING and to == JobStatus.CANCELLED:
-            self.events.append(Forgiven(job=job, at=now))
+            self.events.append(Forgiven(job=job, at=now, to="cancelled", why=new[8], clock=new[9]))
         elif to == JobStatus.PENDING and was in (JobStatus.FAILED, JobStatus.CANCELLED):
             self._lost[job] = 0
-            self.events.append(Forgiven(job=job, at=now))
+            self.events.append(Forgiven(job=job, at=now, to="pending"))
 
     def _gone(self, change: Change, settled: set[int]) -> None:
         assert change.old is not None
@@ -115,7 +200,8 @@ class Ledger:
         now = self._host.now
         if was == JobStatus.RUNNING:
             self._holds[holder].discard(job)
-            self.events.append(Settled(job=job, attempt=change.attempt or attempt, to="completed", at=now))
+            by = HANDLER if self._host.scheduler.current in self._host.handling else ""
+            self.events.append(Settled(job=job, attempt=change.attempt or attempt, to="completed", by=by, at=now))
         elif was in WAITING:
             self.broken.append(f"S1: job {job} was deleted while it waited")
         elif job not in settled:  # else: failed, and not kept
@@ -142,7 +228,8 @@ class Ledger:
         self._holds[runner].add(job)
         self._lost[job] = lost
         self._renewed[job] = connection.begun
-        self.events.append(Claimed(job=job, attempt=attempt, by=str(runner), at=self._host.now))
+        clock = change.new[7] - self._lease
+        self.events.append(Claimed(job=job, attempt=attempt, by=str(runner), at=self._host.now, clock=clock))
 
     def _rescue(self, job: int, holder: int, now: int) -> None:
         self.rescues[job] = now
@@ -150,7 +237,7 @@ class Ledger:
             self.counts["rescued from the dead"] += 1
             return
         elapsed = now - self._renewed[job]
-        if elapsed < self._lease and holder not in self.excused and not self._clock_was_set_twice(now):
+        if elapsed < self._lease and holder not in self.excused and not self._may_mistake_the_clock(job, now):
             self.broken.append(
                 f"S6: job {job} was taken from runner {holder}, which lives and had renewed its lease of "
                 f"{self._lease / SECOND:.0f} s only {elapsed / SECOND:.3f} s before"
@@ -158,9 +245,15 @@ class Ledger:
         self.counts["rescued from the frozen"] += 1
         self.note(Vanished(by=str(holder), at=now, why="frozen"))
 
-    def _clock_was_set_twice(self, now: int) -> bool:
-        """Say whether the time of day may have gone and come back between two looks at it, which nobody can see."""
-        return sum(at > now - 2 * (self._lease + self._poll) for at in self._host.stepped) > 1
+    def _may_mistake_the_clock(self, job: int, now: int) -> bool:
+        """Say whether the rescuer could not see that the time of day was set.
+
+        It may have gone and come back between two looks; or it was set after the lease had been renewed, and before the
+        rescuer was there.
+        """
+        twice = sum(at > now - 2 * (self._lease + self._poll) for at in self._host.stepped) > 1
+        came = max((self._host.enlisted[runner] for runner in self._host.process.runners), default=now)
+        return twice or any(self._renewed[job] < at < came for at in self._host.stepped)
 
     def _begin(self, event: Started) -> None:
         running = self._running[event.by]

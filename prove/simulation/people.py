@@ -8,11 +8,12 @@ from random import Random
 from typing import Any, Final
 
 import msgspec
-from workqueue import Backoff, Context, Job, Queue, RecoverableWorkerError, StoreError
-from workqueue.errors import JobNotFound
+from workqueue import Backoff, Cancel, Context, Job, Queue, RecoverableWorkerError, Snooze, StoreError
+from workqueue.errors import DuplicateJob, JobNotFound
 from workqueue.store.clock import instant
 
 from prove.journal import Ended, Pushed, Pushing, Started, Vanished
+from prove.simulation.duties import TASKS, Asking, Duties, asking
 from prove.simulation.host import Host, Process
 from prove.simulation.scheduler import Actor, Death
 from prove.simulation.stand_ins import SECOND
@@ -40,12 +41,13 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     rate: float  # seconds between pushes of one pusher
     queues: tuple[str, ...]
     jobs: int  # at which pushing ends
+    asking: Asking | None  # where one of the queues is of tasks
 
 
 def drawn(seed: str) -> Setting:
     """Give this seed's setting."""
     draw = Random(f"{seed}:setting")
-    return Setting(
+    setting = Setting(
         seconds=draw.choice([2, 4, 8, 16]),
         workers=draw.choice([1, 1, 2, 3]),
         pushers=draw.choice([1, 1, 2]),
@@ -67,7 +69,14 @@ def drawn(seed: str) -> Setting:
         rate=draw.choice([0.05, 0.2, 0.5]),
         queues=draw.choice([("plain",), ("plain",), ("timed",), ("plain", "timed")]),
         jobs=draw.choice([8, 20, 60]),
+        asking=None,
     )
+    also = Random(f"{seed}:asking")
+    if also.random() < 0.5:
+        return setting
+    tasks = f"timed-{TASKS}" if also.random() < 0.3 else TASKS
+    queues = also.choice([(tasks,), (tasks,), (tasks, setting.queues[0])])
+    return msgspec.structs.replace(setting, queues=queues, asking=asking(also))
 
 
 class Cast:
@@ -81,6 +90,8 @@ class Cast:
         self._seed = seed
         self._draw = Random(f"{seed}:story")
         self._pushers: list[Actor] = []
+        self.righted = setting.asking is None
+        self.watched: tuple[int, int] | None = None  # from when to when each slot of the schedule must have come
 
     def sleep(self, seconds: float) -> None:
         self.host.scheduler.sleep(int(seconds * SECOND))
@@ -89,9 +100,20 @@ class Cast:
 
     def work(self, process: Process, queue_id: str) -> None:
         """Be a worker process, until told to end."""
-        queue = self._opened(queue_id, Hands(self, process))
+        hands = Hands(self, process)
+        queue = self._opened(queue_id, None if queue_id.endswith(TASKS) else hands)
+        if self.setting.asking is not None and queue_id.endswith(TASKS):
+            hands.duties = Duties(queue, hands, self.setting.asking, self._seed)
+            while not self._began(queue):
+                self.sleep(0.5)
         process.queue = queue  # type: ignore[attr-defined]
         process.stop = lambda: self._stop(process, queue)  # type: ignore[attr-defined]
+
+    def _began(self, queue: Queue) -> bool:
+        try:
+            return queue.start()
+        except StoreError:
+            return False
 
     def _stop(self, process: Process, queue: Queue) -> None:
         host = self.host
@@ -118,7 +140,7 @@ class Cast:
                     self.host.path,
                     worker,
                     id=queue_id,
-                    timing=queue_id == "timed",
+                    timing=queue_id.startswith("timed"),
                     archive=setting.archive,
                     backoff=setting.backoff,
                     batch_size=setting.batch_size,
@@ -136,10 +158,15 @@ class Cast:
     def push(self, process: Process) -> None:
         """Be a process that pushes, in two threads perhaps."""
         queues = [self._opened(queue_id, None) for queue_id in self.setting.queues]
+        duties = {
+            queue.id: Duties(queue, Hands(self, process), self.setting.asking, self._seed)
+            for queue in queues
+            if self.setting.asking is not None and queue.id.endswith(TASKS)
+        }
         for number in range(self._draw.choice([1, 2])):
             draw = Random(f"{self._seed}:{process.name}:{number}")
             self._pushers.append(
-                process.begin(f"push-{number}", lambda draw=draw: self._push_on(process, queues, draw))
+                process.begin(f"push-{number}", lambda draw=draw: self._push_on(process, queues, duties, draw))
             )
 
     def are_pushing(self) -> bool:
@@ -147,15 +174,56 @@ class Cast:
 
     def push_drill(self, process: Process, queue_id: str) -> None:
         queue = self._opened(queue_id, None)
-        self.pushing(process, 1, "drill", lambda: [queue.push("drill")])
+        if self.setting.asking is None or not queue_id.endswith(TASKS):
+            self.pushing(process, 1, "drill", lambda: [queue.push("drill")])
+        else:  # one runs, and its death must not keep the other's place
+            task = Duties(queue, Hands(self, process), self.setting.asking, self._seed).tasks["drill"]
+            self.pushing(process, 2, "drill", lambda: task.push_many([("drill", "x")] * 2))
 
-    def _push_on(self, process: Process, queues: list[Queue], draw: Random) -> None:
-        while not self.over and len(self.host.ledger.due) < self.setting.jobs:
-            self.sleep(draw.expovariate(1 / self.setting.rate))
-            if draw.random() < 0.15:
-                self._meddle(draw.choice(queues), draw)
+    def put_right(self, process: Process, wary: float) -> None:
+        """Resume what is paused; and when nobody is wary of the clock any more, watch the schedule, and end it."""
+        setting, host = self.setting, self.host
+        assert setting.asking is not None
+        every = setting.asking.every
+        duties = Duties(self._opened(setting.queues[0], None), Hands(self, process), setting.asking, self._seed)
+        while self.are_pushing():  # and pausing
+            self.sleep(0.5)
+        self._insist(duties.put_right)
+        if every is not None:
+            self.sleep(wary)
+            since, first = host.wall(), host.ledger.first_slot
+            self.sleep(3 * every + setting.poll_rate + 1)
+            until = host.wall() - int((setting.poll_rate + 1) * SECOND)
+            self._insist(duties.end_schedule)
+            is_complete = setting.asking.catch_up > 1 and "clock" not in host.faults.enabled
+            if first is not None:
+                self.watched = first if is_complete else since, until
+        self.righted = True
+
+    def _insist(self, act: Callable[[], object]) -> None:
+        while True:
+            try:
+                act()
+            except StoreError:
+                self.sleep(0.5)
             else:
-                self._push_some(process, draw.choice(queues), draw)
+                return
+
+    def _push_on(self, process: Process, queues: list[Queue], duties: dict[str, Duties], draw: Random) -> None:
+        while not self.over and self.host.ledger.counts["jobs stored"] < self.setting.jobs:
+            self.sleep(draw.expovariate(1 / self.setting.rate))
+            is_meddling = draw.random() < 0.15
+            queue = draw.choice(queues)
+            if queue.id in duties:
+                if is_meddling and draw.random() < 0.5:
+                    duties[queue.id].meddle(draw)
+                elif not is_meddling:
+                    duties[queue.id].push_some(self, process, self._errand(draw), draw)
+                    continue
+            if is_meddling:
+                self._meddle(queue, draw)
+            else:
+                self._push_some(process, queue, draw)
 
     def _errand(self, draw: Random) -> str:
         extra = {kind: 4 for kind in ("poison", "long") if self.host.faults.has(kind)}
@@ -200,7 +268,7 @@ class Cast:
         host.note(Pushing(at=host.now, jobs=count))
         try:
             ids = push()
-        except (StoreError, LookupError):
+        except (StoreError, LookupError, DuplicateJob):
             return
         if process.alive:
             times = 0 if "clock" in host.faults.enabled else not_before
@@ -235,36 +303,58 @@ class Hands:
     def __init__(self, cast: Cast, process: Process) -> None:
         self._cast = cast
         self._process = process
+        self.duties: Duties | None = None  # where it runs tasks
 
     def id(self) -> str:
         return self._process.name
 
     def do_work(self, ctx: Context, job: Job) -> None:
-        cast, process = self._cast, self._process
+        self.attempt(ctx, job.name)
+
+    def attempt(
+        self, ctx: Context, errand: str, *, got: object = None, gives: object = None, retries: bool = False
+    ) -> None:
+        """Run an errand, and write it down. got, gives: results; retries: whatever it raises may be tried again."""
+        cast, process, job = self._cast, self._process, ctx.job
         host, by = cast.host, str(ctx.claim.runner)
-        host.note(Started(job=job.id, attempt=job.attempt, by=by, at=host.now))
+        received = "" if got is None else str(got)
+        host.note(Started(job=job.id, attempt=job.attempt, by=by, at=host.now, got=received))
         cast.running[process] = cast.running.get(process, 0) + 1
+        host.handling.add(host.scheduler.current)
         how = ""
         try:
-            self._act(ctx, job)
+            ctx.set_result(gives)
+            self._act(ctx, errand)
             how = "returned"
-        except (RecoverableWorkerError, StoreError):
+        except (RecoverableWorkerError, StoreError, Snooze):
             how = "again"
             raise
+        except Cancel:
+            how = "cancelled"
+            raise
         except Death:
+            raise
+        except Exception:
+            how = "again" if retries else "cancelled" if ctx.cancel_requested else "failed"
             raise
         except BaseException:
             how = "cancelled" if ctx.cancel_requested else "failed"
             raise
         finally:
             cast.running[process] -= 1
+            host.handling.discard(host.scheduler.current)
             if how and process.alive:
-                host.note(Ended(job=job.id, attempt=job.attempt, by=by, how=how, at=host.now))
+                gave = "" if gives is None or how != "returned" else str(gives)
+                host.note(Ended(job=job.id, attempt=job.attempt, by=by, how=how, at=host.now, gave=gave))
 
-    def _act(self, ctx: Context, job: Job) -> None:
-        cast, faults = self._cast, self._cast.host.faults
+    def _act(self, ctx: Context, errand: str) -> None:
+        cast, faults, job = self._cast, self._cast.host.faults, ctx.job
         draw = Random(f"{job.id}:{job.attempt}")
-        match job.name:
+        match errand:
+            case "snooze" if not faults.calm and job.attempt < 3:
+                raise Snooze(draw.choice([0, 0.2, 2]))
+            case "drop":
+                raise Cancel("not to be done any more")
             case "nap":
                 cast.sleep(draw.uniform(0, draw.choice([0.2, 1, cast.setting.lease])))
             case "retry" if not faults.calm and job.attempt < 4:
@@ -277,7 +367,7 @@ class Hands:
                 if ctx.wait(draw.uniform(0, 2)):
                     raise RuntimeError("cut short")
             case "effect" | "spoilt" | "child":
-                self._transact(ctx, job, draw)
+                self._transact(ctx, errand, draw)
             case "poison" if faults.has("poison") and draw.random() < 0.7:
                 cast.sleep(draw.uniform(0, 0.2))
                 faults.counts["poison"] += 1
@@ -293,19 +383,20 @@ class Hands:
             case _:
                 pass
 
-    def _transact(self, ctx: Context, job: Job, draw: Random) -> None:
+    def _transact(self, ctx: Context, errand: str, draw: Random) -> None:
         ids: list[int] = []
-        if job.name == "child":
+        job = ctx.job
+        if errand == "child":
             queue = self._process.queue  # type: ignore[attr-defined]
             self._cast.host.note(Pushing(jobs=1, at=self._cast.host.now))
         with ctx.transaction() as transaction:
             transaction.execute(EFFECTS)
             transaction.execute("INSERT INTO effects VALUES (?, ?)", (job.id, job.attempt))
-            if job.name == "child":
-                ids.append(queue.push("quick"))
+            if errand == "child":
+                ids.append(queue.push("quick") if self.duties is None else self.duties.push_child())
             if draw.random() < 0.2:
                 self._cast.sleep(0.05)
-            if job.name == "spoilt" and job.attempt < 3:
+            if errand == "spoilt" and job.attempt < 3:
                 raise RecoverableWorkerError("spoilt")
         host = self._cast.host
         if self._process.alive:

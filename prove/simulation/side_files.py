@@ -19,6 +19,7 @@ class Owners:
 
     def hold(self, byte: int) -> None:
         self._host.owners[byte] = self._process
+        self._host.enlisted[byte] = self._host.now
         self._process.runners.add(byte)
 
     def release(self, byte: int) -> None:

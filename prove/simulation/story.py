@@ -16,11 +16,12 @@ from workqueue.store.relational import records
 from workqueue.store.sqlite import inspection
 from workqueue.store.sqlite.connection import connect_bare
 
+from prove.asked import Periodic, Standing
 from prove.audit import Ending, audit
 from prove.journal import AnyEvent, Forgiven, Pushed, Started
 from prove.simulation.faults import Faults
 from prove.simulation.host import Host, Process
-from prove.simulation.ledger import Ledger
+from prove.simulation.ledger import TICK, Ledger
 from prove.simulation.people import Cast, drawn
 from prove.simulation.scheduler import START, Carriers, Stalled
 from prove.simulation.stand_ins import SECOND
@@ -154,10 +155,12 @@ class Story:
         host.faults.calm_down()
         self._cast.over = True
         until = host.now + _PATIENCE * SECOND
+        if not self._cast.righted:
+            host.start("warden", lambda process: self._cast.put_right(process, self._wary()))
         self._wait_until(host.now + 400_000)
         looking = sqlite3.connect(host.path, isolation_level=None)
         host.raw.append(looking)
-        while host.now < until and (self._is_busy(looking) or self._cast.are_pushing()):
+        while host.now < until and (self._is_busy(looking) or self._cast.are_pushing() or not self._cast.righted):
             self._wait_until(host.now + 500_000)
         if host.now < until and self._draw.random() < 0.5:
             self._drill()
@@ -168,9 +171,7 @@ class Story:
         for role in ("worker-0", "worker-8"):  # those of even number work on the first queue
             if role not in self._roles:
                 self._start(role)
-        # nobody is frozen or slow any more, or wary of the clock
-        wary = max(2.5 * setting.lease, setting.lease + setting.poll_rate, 6) + 2
-        self._wait_until(host.now + int(wary * SECOND))
+        self._wait_until(host.now + int(self._wary() * SECOND))
         known = len(host.ledger.events)
         host.start("driller", lambda process: self._cast.push_drill(process, setting.queues[0]))
         until = host.now + int((setting.poll_rate + 1) * SECOND)
@@ -202,6 +203,11 @@ class Story:
             self._wait_until(host.now + SECOND // 2)
         self._wait_until(host.now + SECOND)
 
+    def _wary(self) -> float:
+        """Give after how many seconds nobody is frozen or slow any more, or wary of the clock, or of a schedule."""
+        setting = self._setting
+        return max(2.5 * setting.lease, setting.lease + setting.poll_rate, 10 if setting.asking else 6) + 2
+
     def _is_busy(self, looking: sqlite3.Connection) -> bool:
         if not looking.execute("SELECT 1 FROM sqlite_master WHERE name = 'jobs'").fetchall():
             return True  # nobody has come so far yet
@@ -217,9 +223,24 @@ class Story:
             if looking.execute("SELECT 1 FROM sqlite_master WHERE name = 'effects'").fetchone():
                 effects = dict(looking.execute("SELECT job, count(*) FROM effects GROUP BY job").fetchall())
             jobs = records.find(looking, Find(limit=1_000_000))
-            return Ending(jobs=jobs, complaints=inspection.broken_invariants(looking), effects=effects)
+            counted = looking.execute("SELECT id, total, completed, failed, cancelled FROM batches").fetchall()
+            return Ending(
+                jobs=jobs,
+                complaints=inspection.broken_invariants(looking),
+                effects=effects,
+                batches={batch: Standing(*counts) for batch, *counts in counted},
+                periodic=self._periodic(),
+            )
         finally:
             looking.close()
+
+    def _periodic(self) -> list[Periodic]:
+        setting, watched = self._setting, self._cast.watched
+        if setting.asking is None or setting.asking.every is None or watched is None:
+            return []
+        since, until = watched
+        every = int(setting.asking.every * SECOND)
+        return [Periodic(queue=setting.queues[0], name=TICK, every=every, since=since, until=until)]
 
 
 def told(folder: Path, seed: int, *, without: Collection[str], carriers: Carriers) -> Told:

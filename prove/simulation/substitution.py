@@ -12,9 +12,11 @@ from typing import Any
 from unittest.mock import patch
 
 import workqueue.backoff
+import workqueue.batch
 import workqueue.closing
 import workqueue.context
 import workqueue.executor.deadlines
+import workqueue.executor.mixed
 import workqueue.executor.outcome
 import workqueue.executor.threads
 import workqueue.gathering
@@ -29,7 +31,10 @@ import workqueue.store.sqlite.database
 import workqueue.store.sqlite.engine
 import workqueue.store.sqlite.handles
 import workqueue.store.sqlite.location
+import workqueue.task
+import workqueue.timekeeper
 import workqueue.upkeep
+import workqueue.watch
 from workqueue.job import Claim
 from workqueue.lifecycle import Settlement
 from workqueue.store.clock import micros
@@ -51,6 +56,9 @@ _TIMED = (
     workqueue.executor.deadlines,
     workqueue.executor.outcome,
     workqueue.queue,
+    workqueue.batch,
+    workqueue.task,
+    workqueue.watch,
     workqueue.store.clock,
     workqueue.store.sqlite.connection,
     workqueue.store.sqlite.database,
@@ -63,12 +71,14 @@ _THREADED = (
     workqueue.queue,
     workqueue.executor.threads,
     workqueue.executor.deadlines,
+    workqueue.executor.mixed,
+    workqueue.watch,
     workqueue.store.joining,
     workqueue.store.sqlite.database,
     workqueue.store.sqlite.handles,
     workqueue.store.sqlite.engine,
 )
-_RANDOM = (workqueue.runner, workqueue.backoff, workqueue.store.sqlite.connection)
+_RANDOM = (workqueue.runner, workqueue.backoff, workqueue.timekeeper, workqueue.store.sqlite.connection)
 
 
 @contextmanager
@@ -134,7 +144,7 @@ class WatchedStore(SqliteStore):
         if host.process.alive:
             for claim in turn.refused:
                 host.note(Refused(job=claim.job.id, attempt=claim.job.attempt, at=host.now))
-            given = [_rank(claim, timing=claim.job.queue == "timed") for claim in turn.claims]
+            given = [_rank(claim, timing=claim.job.queue.startswith("timed")) for claim in turn.claims]
             if given != sorted(given):
                 host.ledger.broken.append(f"I12: one turn gave jobs out of order: {given}")
             if want is not None and len(turn.claims) > want.limit:

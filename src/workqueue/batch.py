@@ -49,13 +49,17 @@ class Batch:
             self._flush()
 
     def seal(self) -> None:
-        """Say that no more calls come; the end of the block does. What follows the batch is pushed now, and waits."""
-        self._flush()
+        """Say that no more calls come; the end of the block does. What follows the batch is pushed now, and waits.
+
+        When it raises, the batch is as it was before, and it can be said again.
+        """
+        last = list(self._added)
         if self._then is not None:
             job = self._then.task.new_job(self._then.args, self._then.kwargs)
-            self._pusher.push_together([with_terms(job, follows_batch=self.id)])
-            self._then = None
-        self._store().batches.seal(self.id)
+            last.append(with_terms(job, follows_batch=self.id))
+        self._store().batches.seal(self.id, last)
+        self._added.clear()
+        self._then = None
 
     def standing(self) -> BatchStanding:
         """Say how many of how many are done. Raises BatchNotFound a week after the last."""

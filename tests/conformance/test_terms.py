@@ -70,6 +70,14 @@ def test_a_window_keeps_a_key_taken_after_its_job_has_ended(store, clock):
     assert push(store, terms=KEY) > first
 
 
+def test_a_window_begins_anew_with_the_next_job_that_gets_the_key(store, clock):
+    for _ in range(2):
+        job = push(store, terms=KEY, unique_for=SECOND * 10)
+        apply(store, completed(claim_one(store)))
+        assert push(store, terms=KEY) == job
+        clock.advance(SECOND * 10)
+
+
 def test_a_conflict_may_be_an_error_and_then_nothing_of_the_push_is_stored(store):
     first = push(store, terms=KEY)
     with pytest.raises(DuplicateJob, match=f"but job {first} does") as caught:
@@ -152,6 +160,32 @@ def test_what_a_limit_lets_start_may_be_kept_back_by_an_order_and_then_the_next_
     assert head.job.status is JobStatus.RUNNING
 
 
+def test_the_next_of_a_lane_comes_where_the_one_let_start_is_paused(store):
+    one = Terms(limit=Lane("one", most=1))
+    push(store, terms=one)
+    [claim] = claim_all(store)
+    push(store, terms=one, name="paused")
+    free = push(store, terms=one)
+    assert claim_all(store) == []
+    store.pause(QUEUE, "paused")
+    apply(store, completed(claim))
+    assert ids(claim_all(store)) == [free]
+
+
+def test_in_a_queue_by_time_the_next_of_a_lane_is_the_earliest_as_it_is_by_now(store, clock):
+    one = Terms(limit=Lane("one", most=1))
+    first, second = (push(store, terms=one, timing=True) for _ in range(2))
+    for _ in range(2):
+        [claim] = claim_all(store)
+        apply(store, again(claim, SECOND * (9 if claim.job.id == first else 5)))
+    push(store, terms=one, timing=True, priority=1)
+    [claim] = claim_all(store)
+    clock.advance(SECOND * 10)
+    assert claim_all(store) == []
+    apply(store, completed(claim))
+    assert ids(claim_all(store)) == [second]
+
+
 # rates
 
 
@@ -200,6 +234,21 @@ def test_a_cancelled_head_lets_the_next_of_its_order_come(store):
     apply(store, handed_back(claim))
     assert store.cancel(first)
     assert ids(claim_all(store)) == [second]
+
+
+@pytest.mark.parametrize("settled", [again, handed_back, lost])
+def test_an_earlier_job_of_an_order_comes_when_a_later_one_that_ran_before_it_stops(store, clock, settled):
+    first = push(store, terms=ORDER, delay=SECOND)
+    second = push(store, terms=ORDER)
+    claim = claim_one(store)
+    assert claim.job.id == second
+    clock.advance(SECOND)
+    assert claim_all(store) == []  # kept back, for the later one runs
+    apply(store, settled(claim))
+    [claim] = claim_all(store)
+    assert claim.job.id == first
+    apply(store, completed(claim))
+    assert ids(claim_all(store, alone=settled is lost)) == [second]
 
 
 # expiry, pauses, putting off
@@ -282,6 +331,30 @@ def test_a_batch_counts_its_jobs_and_calls_what_follows_once_all_have_ended(stor
     assert ids(claim_all(store)) == [then]
     with pytest.raises(UsageError, match="sealed"):
         push(store, terms=Terms(batch=batch))
+
+
+def test_a_batch_is_sealed_together_with_its_last_jobs(store):
+    batch = store.batches.open(QUEUE)
+    first = push(store, terms=Terms(batch=batch))
+    last, then = store.batches.seal(
+        batch, [new_job(terms=Terms(batch=batch)), new_job(terms=Terms(follows_batch=batch))]
+    )
+    claims = claim_all(store)
+    assert ids(claims) == [first, last]
+    assert store.batches.get(batch).total == 2
+    apply(store, *map(completed, claims))
+    assert ids(claim_all(store)) == [then]
+
+
+def test_a_batch_stays_open_when_its_last_jobs_cannot_be_stored(store):
+    push(store, terms=KEY)
+    batch = store.batches.open(QUEUE)
+    with pytest.raises(DuplicateJob):
+        store.batches.seal(batch, [new_job(terms=Terms(batch=batch)), new_job(terms=KEY, on_conflict="error")])
+    standing = store.batches.get(batch)
+    assert (standing.sealed, standing.total) == (False, 0)
+    store.batches.seal(batch)
+    assert store.batches.get(batch).is_done
 
 
 def test_cancelling_a_batch_cancels_what_waits_and_asks_what_runs(store):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from prove.clock import START, FakeClock
 from workqueue import Context, Job, JobStatus, Queue, RecoverableWorkerError, StoreUnavailable
-from workqueue.job import NewJob
+from workqueue.job import NewJob, Terms
 from workqueue.schedule import Schedule
 from workqueue.store.contract import Find, Want
 from workqueue.store.sqlite import connection, database
@@ -453,3 +453,47 @@ def test_nobody_judges_leases_after_standing_still(tmp_path: Path, monkeypatch: 
         verdicts = upkeep.step()
     assert [verdict.claim.runner for verdict in verdicts] == [runner]
     store.close()
+
+
+@pytest.mark.parametrize("lasts", [True, False])
+def test_a_batch_of_unknown_fate_is_not_taken_for_that_of_another(disk: Disk, store: SqliteStore, lasts: bool) -> None:
+    theirs: list[int | None] = []
+
+    def open_theirs() -> None:  # another process
+        other = sqlite3.connect(store.path)
+        theirs.append(other.execute("INSERT INTO batches (queue) VALUES ('q')").lastrowid)
+        other.commit()
+        other.close()
+
+    disk.statement, disk.lasts, disk.fails, disk.then = "INTO batches", lasts, True, open_theirs
+    assert store.batches.open("q") not in theirs
+    assert len(theirs) == 1
+
+
+@pytest.mark.parametrize("lasts", [True, False])
+def test_a_seal_of_unknown_fate_pushes_its_jobs_once(disk: Disk, store: SqliteStore, lasts: bool) -> None:
+    batch = store.batches.open("q")
+    disk.statement, disk.lasts, disk.fails = "SET sealed = 1", lasts, True
+    jobs = [
+        NewJob(queue="q", name="n", data=b"1", terms=terms)
+        for terms in (Terms(batch=batch), Terms(follows_batch=batch))
+    ]
+    pushed = store.batches.seal(batch, jobs)
+    assert [job.id for job in store.find(Find())] == pushed
+    assert store.batches.get(batch).total == 1
+
+
+def test_a_batch_that_could_not_be_sealed_can_be_sealed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = Queue(tmp_path / "jobs.db")
+    work = queue.task(name="work")(lambda: None)
+    batch = queue.batch(then=work.s())
+    batch.add(work.s())
+    with monkeypatch.context() as patch:
+        patch.setattr(database.Database, "write", lambda *_: (_ for _ in ()).throw(StoreUnavailable("away", path="")))
+        with pytest.raises(StoreUnavailable):
+            batch.seal()
+    assert queue.size().waiting == 0
+    batch.seal()
+    assert queue.size().waiting == 2
+    assert batch.standing().sealed
+    queue.close()

@@ -182,8 +182,11 @@ class Batches(Protocol):
         """Begin a batch; give its id. Jobs join it by their terms, until it is sealed."""
         ...
 
-    def seal(self, batch: int) -> None:
-        """Let no more jobs come. When all of them have ended, the jobs that follow the batch become due."""
+    def seal(self, batch: int, jobs: Sequence[NewJob] = ()) -> list[int]:
+        """Push the last jobs, as `Store.push` does, and let no more come: both or neither; give the ids of those.
+
+        jobs: of the batch, or to follow it: they become due when all of the batch have ended. Raises BatchNotFound.
+        """
         ...
 
     def get(self, batch: int) -> BatchStanding:

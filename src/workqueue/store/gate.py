@@ -62,11 +62,12 @@ class Gate:
 
     def judge(self, job: int, name: str, terms: Terms | None) -> Kept | None:
         """Say what keeps the job back; None when it starts, which is counted."""
+        if terms is not None:
+            self._meet(terms)  # what its lanes had let start for nothing, others may
         if name in self._paused:
             return Kept.BY_PAUSE
         if terms is None:
             return None
-        self._meet(terms)
         if terms.order is not None and (terms.order in self._orders or self._facts.is_behind(terms.order, job)):
             return Kept.BY_ORDER
         if terms.limit is not None and self.room(terms.limit) < 1:

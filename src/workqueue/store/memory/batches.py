@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 
-from workqueue.job import JobStatus
+from workqueue.job import JobStatus, NewJob
 from workqueue.store.contract import BatchStanding
 from workqueue.store.memory.keeping import Keeping
 from workqueue.store.memory.rows import Row
 
 
 class MemoryBatches:
-    """turn: the store's lock and time; cancel: of one job, with a reason; ring: wakes the runners of queues."""
+    """turn: the store's lock and time; push: the store's.
+
+    cancel: of one job, with a reason; ring: wakes the runners of queues.
+    """
 
     def __init__(
         self,
         keeping: Keeping,
         *,
         turn: Callable[[], AbstractContextManager[int]],
+        push: Callable[[Sequence[NewJob]], list[int]],
         cancel: Callable[[Row, int, str], bool],
         ring: Callable[[Collection[str]], None],
     ) -> None:
         self._keeping = keeping
         self._turn = turn
+        self._push = push
         self._cancel = cancel
         self._ring = ring
 
@@ -31,10 +36,13 @@ class MemoryBatches:
         with self._turn():
             return self._keeping.open_batch(queue)
 
-    def seal(self, batch: int) -> None:
+    def seal(self, batch: int, jobs: Sequence[NewJob] = ()) -> list[int]:
         with self._turn() as now:
+            queue = self._keeping.batch(batch).queue
+            ids = self._push(jobs)
             self._keeping.seal(batch, now)
-            self._ring({self._keeping.batch(batch).queue})
+            self._ring({queue})
+            return ids
 
     def get(self, batch: int) -> BatchStanding:
         with self._turn():

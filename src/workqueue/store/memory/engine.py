@@ -48,7 +48,9 @@ class MemoryStore:
         self._lock = threading.RLock()
         self._rows = Rows()
         self._keeping = Keeping(self._rows)
-        self.batches = MemoryBatches(self._keeping, turn=self._turn, cancel=self._cancel, ring=self._ring)
+        self.batches = MemoryBatches(
+            self._keeping, turn=self._turn, push=self.push, cancel=self._cancel, ring=self._ring
+        )
         self.schedules = MemorySchedules(self._turn, self.push)
         self._open: Opened | None = None
         self._to_ring: set[str] = set()  # by the open transaction

@@ -170,8 +170,10 @@ class Keeping:
     # the end of jobs
 
     def stop(self, row: Row) -> None:
-        """The job does not run any more, and is not over: who waits for its slot may come."""
+        """The job does not run any more, and is not over: who waits for its slot, or its order, may come."""
         terms = row.job.terms
+        if terms is not None and terms.order is not None:  # an earlier one may have become due while it ran
+            self.let_go(row.job.queue, Kept.BY_ORDER, terms.order, 1)
         if terms is not None and terms.limit is not None:
             self.let_go(row.job.queue, Kept.BY_LIMIT, terms.limit.name, 1)
 
@@ -181,8 +183,6 @@ class Keeping:
         if terms is None:
             return
         row.kept, row.following = None, False
-        if terms.order is not None:
-            self.let_go(row.job.queue, Kept.BY_ORDER, terms.order, 1)
         self.stop(row)
         if terms.followed:
             self._call_followers(row, now, status, result)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
 
 from workqueue.errors import BatchNotFound
+from workqueue.job import NewJob
 from workqueue.store.contract import BatchStanding
 from workqueue.store.relational import terms
+from workqueue.store.relational.pushing import Pushing
 from workqueue.store.relational.session import Database, Session
 
 _STEP: Final = 5000  # jobs in one transaction
@@ -17,30 +19,35 @@ _ids = msgspec.json.Decoder(list[int])
 
 
 class StoredBatches:
-    """database: gives the one of this process."""
+    """database: gives the one of this process. pushing: the store's work of a push."""
 
-    def __init__(self, database: Callable[[], Database]) -> None:
+    def __init__(self, database: Callable[[], Database], pushing: Callable[[Sequence[NewJob]], Pushing]) -> None:
         self._database = database
+        self._pushing = pushing
 
     def open(self, queue: str) -> int:
         def work(session: Session, now: int) -> int:
             del now
             return int(session.ask("open_batch", {"queue": queue}).fetchone()[0])
 
-        def landed(session: Session, batch: int) -> bool:
-            return session.ask("batch", {"batch": batch}).fetchone() is not None
+        # After a commit of unknown fate another one: this id may be that of a batch which somebody else opened since.
+        return self._database().write(work, lambda _session, _batch: False)
 
-        return self._database().write(work, landed)
-
-    def seal(self, batch: int) -> None:
+    def seal(self, batch: int, jobs: Sequence[NewJob] = ()) -> list[int]:
         database = self._database()
+        push, pushed = self._pushing(jobs) if jobs else (_push_nothing, _nothing_landed)
 
-        def work(session: Session, now: int) -> None:
+        def work(session: Session, now: int) -> list[int]:
+            ids = push(session, now)
             database.wake({_get(session, batch).queue})
             session.ask("seal_batch", {"batch": batch})
             terms.finish_batch(session, now, batch)
+            return ids
 
-        database.write(work, lambda _session, _none: False)  # twice is once
+        def landed(session: Session, ids: list[int]) -> bool:
+            return _get(session, batch).sealed and pushed(session, ids)
+
+        return database.write(work, landed)
 
     def get(self, batch: int) -> BatchStanding:
         return self._database().read(lambda session: _get(session, batch))
@@ -64,6 +71,14 @@ class StoredBatches:
         while count := database.write(work, lambda _session, _count: False):
             total += count
         return total
+
+
+def _push_nothing(_session: Session, _now: int) -> list[int]:
+    return []
+
+
+def _nothing_landed(_session: Session, _ids: list[int]) -> bool:
+    return True
 
 
 def _get(session: Session, batch: int) -> BatchStanding:

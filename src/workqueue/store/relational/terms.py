@@ -166,9 +166,9 @@ def start(session: Session, jobs: Sequence[int]) -> None:
 
 
 def stop(session: Session, jobs: Sequence[int]) -> None:
-    """These jobs do not run any more, and are not over: who waits for their slots may come."""
+    """These jobs do not run any more, and are not over: who waits for their slots, or their order, may come."""
     session.ask("stop_terms", {"ids": _encode(jobs).decode()})
-    _pass_on(session, of(session, jobs), over=False)
+    _pass_on(session, of(session, jobs))
 
 
 def end(session: Session, now: int, ended: Mapping[int, tuple[JobStatus, bytes | None]]) -> None:
@@ -179,7 +179,7 @@ def end(session: Session, now: int, ended: Mapping[int, tuple[JobStatus, bytes |
         return
     session.ask("end_terms", ids)
     session.ask("drop_terms", ids)
-    _pass_on(session, known, over=True)
+    _pass_on(session, known)
     batches: dict[int, Counter[str]] = {}
     for one in known:
         status, result = ended[one.job]
@@ -193,13 +193,13 @@ def end(session: Session, now: int, ended: Mapping[int, tuple[JobStatus, bytes |
         finish_batch(session, now, batch)
 
 
-def _pass_on(session: Session, known: Iterable[Known], *, over: bool) -> None:
+def _pass_on(session: Session, known: Iterable[Known]) -> None:
     limits: dict[tuple[str, str], tuple[Lane, int]] = {}
     for one in known:
         if one.terms.limit is not None:
             place = one.queue, one.terms.limit.name
             limits[place] = one.terms.limit, limits.get(place, (None, 0))[1] + 1
-        if over and one.terms.order is not None:
+        if one.terms.order is not None:  # though it is not over: an earlier one may have become due while it ran
             let_go(session, one.queue, Kept.BY_ORDER, one.terms.order, 1)
     for (queue, name), (_, count) in limits.items():
         let_go(session, queue, Kept.BY_LIMIT, name, count)

@@ -64,7 +64,7 @@ class SqliteStore:
         self._backoffs: dict[int, Backoff] = {}
         self._backoff_ids: dict[tuple[object, ...], int] = {}
         self._database = self._open()
-        self.batches = StoredBatches(self._db)
+        self.batches = StoredBatches(self._db, self._pushing)
 
     # push
 

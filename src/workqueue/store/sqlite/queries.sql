@@ -371,8 +371,9 @@ DELETE FROM starts WHERE queue = :queue AND lane = :lane AND (at <= :since OR at
 INSERT INTO starts (queue, lane, at) SELECT :queue, value, :now FROM json_each(:lanes);
 
 -- name: keep_back
--- Rows [job, kept_by].
-UPDATE terms SET kept_by = json_extract(r.value, '$[1]') FROM json_each(:rows) AS r
+-- Rows [job, kept_by]. The best of those kept back is found by their place: in a queue by time a retry moves it.
+UPDATE terms SET kept_by = json_extract(r.value, '$[1]'), position = (SELECT position FROM jobs WHERE id = terms.job)
+  FROM json_each(:rows) AS r
  WHERE terms.job = json_extract(r.value, '$[0]');
 
 -- name: kept_back
