@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar, cast, overload
@@ -46,16 +47,26 @@ class Batch:
         """Let the call be one of the batch; stored by the thousand, and at the block's end. Raises as `push` does."""
         self._added.append(with_terms(call.task.new_job(call.args, call.kwargs), batch=self.id))
         if len(self._added) >= _AT_ONCE:
-            self._flush()
+            added, self._added = self._added, []
+            self._pusher.push_together(added)
 
     def seal(self) -> None:
-        """Say that no more calls come; the end of the block does. What follows the batch is pushed now, and waits."""
-        self._flush()
+        """Say that no more calls come; the end of the block does. What follows the batch is pushed now, and waits.
+
+        One transaction stores what is not stored yet, and says so: whoever dies here leaves no `then` that waits for
+        ever. A batch of 1,000 or more has some jobs stored before, which then run without it.
+        """
+        jobs = list(self._added)
         if self._then is not None:
             job = self._then.task.new_job(self._then.args, self._then.kwargs)
-            self._pusher.push_together([with_terms(job, follows_batch=self.id)])
-            self._then = None
-        self._store().batches.seal(self.id)
+            jobs.append(with_terms(job, follows_batch=self.id))
+        store = self._store()
+        with nullcontext() if store.is_joined() else store.transaction():
+            if jobs:
+                self._pusher.push_together(jobs)
+            store.batches.seal(self.id)
+        self._added.clear()
+        self._then = None
 
     def standing(self) -> BatchStanding:
         """Say how many of how many are done. Raises BatchNotFound a week after the last."""
@@ -88,11 +99,6 @@ class Batch:
             self.seal()
         else:
             self.cancel()
-
-    def _flush(self) -> None:
-        added, self._added = self._added, []
-        if added:
-            self._pusher.push_together(added)
 
 
 class Chain(Generic[R]):

@@ -990,6 +990,43 @@ def test_a_batch_whose_block_raises_is_cancelled(queue):
     assert queue.jobs(status="pending") == []
 
 
+def test_a_batch_that_is_cut_short_at_its_end_is_not_there_and_can_be_ended_again(queue, monkeypatch):
+    part = queue.task(name="part")(lambda number: None)
+    batch = queue.batch(then=part.s(0))
+    for number in range(5):
+        batch.add(part.s(number))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(queue._store.batches, "seal", raises(KeyboardInterrupt))
+        batch.seal()
+    assert queue.jobs() == []  # nobody waits for what will not come
+    batch.seal()
+    assert [job.decode()["number"] for job in queue.jobs()] == [0, 1, 2, 3, 4, 0]
+    queue.start()
+    assert batch.wait(10)
+    assert queue.wait_idle(10)
+
+
+def test_a_batch_joins_the_transaction_it_is_made_in(queue):
+    part = queue.task(name="part")(lambda number: None)
+    with pytest.raises(ZeroDivisionError), queue.transaction():
+        with queue.batch(then=part.s(0)) as batch:
+            batch.add(part.s(1))
+        raise ZeroDivisionError
+    assert queue.jobs() == []
+    with queue.transaction(), queue.batch(then=part.s(0)) as batch:
+        batch.add(part.s(1))
+    queue.start()
+    assert batch.wait(10)
+    assert queue.wait_idle(10)
+
+
+def raises(error: type[BaseException]) -> Callable[..., None]:
+    def call(*_: object) -> None:
+        raise error
+
+    return call
+
+
 def test_a_batch_is_cancelled_by_its_id(queue):
     part = queue.task(name="part")(lambda number: None)
     with queue.batch() as batch:
