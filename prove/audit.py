@@ -1,7 +1,7 @@
 """The auditor: what was written down outside the store, against what the store says in the end. All harnesses share it.
 
 Each invariant is one function from the evidence to the sentences it finds broken, under the number by which
-docs/how-we-test.md speaks of it. I13 is about jobs ordered by a key, which do not exist yet.
+docs/how-we-test.md speaks of it. Those of what tasks ask for, I13 and from I15 on, stand in `crash/tasks/judge.py`.
 """
 
 from __future__ import annotations

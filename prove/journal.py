@@ -51,11 +51,17 @@ class Claimed(Event, frozen=True, kw_only=True):
 
 
 class Started(Event, frozen=True, kw_only=True):
-    """The handler began."""
+    """The handler began.
+
+    Of a task, its name; about: the argument that its terms depend on; got: what the job before it in a chain gave.
+    """
 
     job: int
     attempt: int
     by: str
+    task: str = ""
+    about: str = ""
+    got: str = ""
 
 
 class Ended(Event, frozen=True, kw_only=True):
@@ -91,13 +97,20 @@ class Vanished(Event, frozen=True, kw_only=True):
     why: str = "killed"
 
 
+class Sealed(Event, frozen=True, kw_only=True):
+    """A batch of so many jobs was stored, with one that follows it."""
+
+    batch: str
+    jobs: int
+
+
 class Forgiven(Event, frozen=True, kw_only=True):
     """A person took the job out: cleaned, cancelled or restored; it need not end by itself."""
 
     job: int
 
 
-AnyEvent = Pushing | Pushed | Claimed | Started | Ended | Settled | Refused | Vanished | Forgiven
+AnyEvent = Pushing | Pushed | Claimed | Started | Ended | Settled | Refused | Vanished | Sealed | Forgiven
 _decoder = msgspec.json.Decoder(AnyEvent)
 _encode = msgspec.json.encode
 
