@@ -296,7 +296,10 @@ class Unit:
 
     def _possessions(self) -> Possessions | None:
         elder = self._stage.actors.get("elder-1")
-        return None if elder is None or elder.status is not None or not elder.is_up else self._stage.possessions(elder)
+        if elder is None or elder.status is not None or not elder.is_up:
+            return None
+        found = self._stage.possessions(elder)
+        return found if found.threads >= _OWN_THREADS else None  # it waits to begin still
 
     def _wal_bytes(self) -> int:
         try:
