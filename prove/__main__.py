@@ -14,17 +14,19 @@ import click
 from workqueue.duration import parse_duration
 
 from prove import crash, handlers, model, planted, powercut, reliability, simulation, time_faults
+from prove.crash import tasks
 from prove.powercut import HARNESSES as DISKS
 from prove.verdict import Verdict
 
 Harness = Callable[[float, int], Verdict]
 
 HARNESSES: Final[dict[str, tuple[Harness, float]]] = {  # and its share of the time
-    "model": (model.run, 0.14),
-    "simulation": (simulation.run, 0.23),
-    "powercut": (powercut.run, 0.23),
+    "model": (model.run, 0.13),
+    "simulation": (simulation.run, 0.21),
+    "powercut": (powercut.run, 0.21),
     "time_faults": (time_faults.run, 0.08),
-    "crash": (crash.run, 0.23),
+    "crash": (crash.run, 0.18),
+    "tasks": (tasks.run, 0.10),
     "handlers": (handlers.run, 0.09),  # takes as long as its table needs, once
 }
 _REPEAT: Final[dict[str, Callable[[list[str]], Verdict]]] = {
@@ -32,6 +34,7 @@ _REPEAT: Final[dict[str, Callable[[list[str]], Verdict]]] = {
     "simulation": simulation.repeat,
     "time_faults": time_faults.repeat,
     "crash": crash.repeat,
+    "tasks": tasks.repeat,
     "handlers": handlers.repeat,
     "planted": planted.repeat,
 } | {name: lambda words, name=name: powercut.repeat([name, *words]) for name in DISKS}  # type: ignore[misc]

@@ -1,7 +1,8 @@
 """The auditor: what was written down outside the store, against what the store says in the end. All harnesses share it.
 
 Each invariant is one function from the evidence to the sentences it finds broken, under its number. Those about what
-jobs ask for beyond their turn are in asked.py.
+jobs ask for beyond their turn are in asked.py; those of the crash loop, which knows no order of commits, are in
+crash/tasks/judge.py.
 """
 
 from __future__ import annotations

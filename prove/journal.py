@@ -53,11 +53,16 @@ class Claimed(Event, frozen=True, kw_only=True):
 
 
 class Started(Event, frozen=True, kw_only=True):
-    """The handler began. got: the result it was handed of the job that its own follows."""
+    """The handler began.
+
+    Of a task, its name; about: the argument that its terms depend on; got: what the job before it in a chain gave.
+    """
 
     job: int
     attempt: int
     by: str
+    task: str = ""
+    about: str = ""
     got: str = ""
 
 
@@ -100,6 +105,13 @@ class Vanished(Event, frozen=True, kw_only=True):
 
     by: str
     why: str = "killed"
+
+
+class Batched(Event, frozen=True, kw_only=True):
+    """A batch of so many jobs was stored, with one that follows it."""
+
+    batch: str
+    jobs: int
 
 
 class Forgiven(Event, frozen=True, kw_only=True):
@@ -172,6 +184,7 @@ AnyEvent = (
     | Asked
     | Paused
     | Sealed
+    | Batched
     | Fired
     | SetBack
 )

@@ -2,7 +2,8 @@
 
 `loop.py` plays a unit: one file from its making to the audit; `programs.py` and `handlers.py` are what gets killed,
 forked by `nursery.py`, seen and hurt through `stage.py`; `witness.py` notes what a store did, `injection.py` has the
-deaths at system calls, `judge.py` what is judged beside the invariants. `peers/` are other queues in a plainer loop.
+deaths at system calls, `judge.py` what is judged beside the invariants. `tasks/` is the loop on a registry of tasks,
+`peers/` are other queues in a plainer one.
 
 The programs wait 0.2 s and not 10 s after a job's second loss. Instants are not the same each time a seed is repeated:
 what is drawn is, and the machine does the rest.
@@ -44,7 +45,8 @@ def repeat(words: list[str]) -> Verdict:
         case _:
             raise ValueError(f"expected: SEED UNIT, or {'|'.join(PEERS)} SEED SECONDS, got: {' '.join(words)}")
     began = time.monotonic()
-    return _verdict(seed, time.monotonic() - began, [(number, play(seed, number))])
+    told = [(number, play(seed, number))]
+    return _verdict(seed, time.monotonic() - began, told)
 
 
 def play(seed: int, number: int) -> Told:

@@ -59,7 +59,7 @@ def all_of(
     traced = {name for actor in actors if actor.part.tracer for _, name in actor.runners}
     return [
         *(f"P1: {text}" for text in _acknowledged_twice(events)),
-        *(f"P8: {text}" for text in _blamed(events, jobs, histories)),
+        *(f"P8: {text}" for text in blamed(events, jobs, histories)),
         *(f"P2: {text}" for text in _torn(jobs, effects)),
         *(f"P6: {text}" for text in _children(orders)),
         *(f"I7: {text}" for text in unexplained(events, traced)),
@@ -73,7 +73,7 @@ def _acknowledged_twice(events: Sequence[AnyEvent]) -> Iterator[str]:
             yield f"job {job} was acknowledged {times} times"
 
 
-def _blamed(
+def blamed(
     events: Sequence[AnyEvent], jobs: Sequence[Job], histories: Mapping[int, Sequence[Attempt]]
 ) -> Iterator[str]:
     """A job fails by three losses, each with a death to explain it; and is blamed for a neighbour's once at most."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, get_args
 
 import msgspec
-from workqueue import Queue, WorkqueueError
+from workqueue import Attempt, Job, Queue, WorkqueueError
 from workqueue.lifecycle import WAITING
 from workqueue.store.contract import Durability
 
@@ -50,8 +50,10 @@ class Unit:
 
     plant: a bug to be caught, "module:function", and paths: where that is found. cast: who plays, or else it is drawn.
     hurts: how likely each way to hurt a process is. calm: no more than those, on a file that is there. pace: seconds
-    that a round is let run, at least and at most.
+    that a round is let run, at least and at most. beside: the files that may be there in the end.
     """
+
+    beside = frozenset({"jobs.db", "jobs.db-owners", "jobs.db-reserve", "jobs.db.log", "journal", "nursery.log"})
 
     def __init__(
         self,
@@ -137,6 +139,9 @@ class Unit:
         return cast
 
     def _start(self, role: str, *, traced: bool = False) -> Actor:
+        return self._stage.start(role, self._part(role, traced=traced))
+
+    def _part(self, role: str, *, traced: bool) -> Part:
         kind = role.split("-")[0]
         self._started[role] += 1
         tracer: list[str] = []
@@ -145,7 +150,7 @@ class Unit:
             self._points += 1
             tracer = injection.command(call, nth)
         concurrency = {"push": [1, 1, 3], "async": [20]}.get(kind, [1, 2, 3, 4])
-        part = Part(
+        return Part(
             slot=f"{role}.{self._started[role]}",
             kind="work" if kind == "elder" else kind,
             path=str(self._path),
@@ -158,7 +163,6 @@ class Unit:
             plant=self._plant,
             tracer=tracer,
         )
-        return self._stage.start(role, part)
 
     # the rounds
 
@@ -292,7 +296,10 @@ class Unit:
 
     def _possessions(self) -> Possessions | None:
         elder = self._stage.actors.get("elder-1")
-        return None if elder is None or elder.status is not None or not elder.is_up else self._stage.possessions(elder)
+        if elder is None or elder.status is not None or not elder.is_up:
+            return None
+        found = self._stage.possessions(elder)
+        return found if found.threads >= _OWN_THREADS else None  # it waits to begin still
 
     def _wal_bytes(self) -> int:
         try:
@@ -306,8 +313,7 @@ class Unit:
             if any(_is_open(queue)):
                 return []  # it is said already
             queue._store.retire(queue._store.enlist("idle", "prove"))
-        allowed = {"jobs.db", "jobs.db-owners", "jobs.db-reserve", "jobs.db.log", "journal", "nursery.log"}
-        left = sorted(file.name for file in self._folder.iterdir() if file.name not in allowed)
+        left = sorted(file.name for file in self._folder.iterdir() if file.name not in self.beside)
         # From Python 3.12 on, the last one to close leaves the log where it is, empty.
         left = [name for name in left if name not in {"jobs.db-wal", "jobs.db-shm"} or self._wal_bytes()]
         return [f"{name} was left beside the database" for name in left]
@@ -321,17 +327,19 @@ class Unit:
             leaks += [f"a dead runner is enlisted still: {runner}" for runner in runners]
         with closing(sqlite3.connect(self._path)) as connection:
             complaints += [line for (line,) in connection.execute("PRAGMA integrity_check") if line != "ok"]
-            rows = connection.execute("SELECT job, batch FROM effects").fetchall()
+            effects = connection.execute("SELECT job, batch FROM effects").fetchall()
             orders = connection.execute("SELECT job, parent FROM orders").fetchall()
+            leaks += self._left_terms(connection)
         events: list[AnyEvent] = list(read(self._folder / "journal"))
+        events += self._implied(events)
         complaints += judge.programs(self._stage.all, events, (self._folder / "jobs.db.log").read_text())
         # An order is there exactly when its job is: its row acknowledges it, whoever died before saying so.
         known = {event.job for event in events if isinstance(event, Pushed)}
         events += [Pushed(at=now(), job=job) for job, _ in orders if job not in known]
         events.sort(key=lambda event: event.at)  # the order of the commits; see Witness
-        ending = Ending(jobs=jobs, complaints=complaints, effects=Counter(job for job, _ in rows), leaks=leaks)
+        ending = Ending(jobs=jobs, complaints=complaints, effects=Counter(job for job, _ in effects), leaks=leaks)
         found = audit(events, ending)
-        broken = found.broken + judge.all_of(events, jobs, histories, rows, orders, self._stage.all)
+        broken, more = self._judge(events, jobs, histories, effects, orders)
         at_calls = judge.died_at_calls(self._stage.all, events)
         counts = Counter(
             {
@@ -342,15 +350,37 @@ class Unit:
                 "past their lease": judge.frozen_past_lease(events),
                 "stopped": self._killed["stopped"],
                 **found.counts,
+                **more,
             }
         )
         return Told(
             counts=counts,
-            broken=broken,
+            broken=found.broken + broken,
             rescues=judge.rescues(events, self._stage.all),
             largest_wal=self._wal,
             calls=at_calls,
         )
+
+    def _left_terms(self, connection: sqlite3.Connection) -> list[str]:
+        """Say what holds a place in a lane, a key or an order though no job is open any more."""
+        [(left,)] = connection.execute("SELECT count(*) FROM terms WHERE is_open OR runs OR kept_by IS NOT NULL")
+        return [f"the terms of {left} jobs are open still"] if left else []
+
+    def _implied(self, events: Sequence[AnyEvent]) -> list[AnyEvent]:
+        """Give what nobody could note, but follows from what was."""
+        del events
+        return []
+
+    def _judge(
+        self,
+        events: Sequence[AnyEvent],
+        jobs: Sequence[Job],
+        histories: Mapping[int, Sequence[Attempt]],
+        effects: Sequence[tuple[int, str]],
+        orders: Sequence[tuple[int, int | None]],
+    ) -> tuple[list[str], dict[str, int]]:
+        """Give what is broken beside the invariants, and figures of it."""
+        return judge.all_of(events, jobs, histories, effects, orders, self._stage.all), {}
 
 
 def _is_open(queue: Queue) -> Iterator[str]:

@@ -73,7 +73,7 @@ def _bear(part: Part, pipes: tuple[int, int]) -> None:
         if part.kind == "pair":
             os.environ[SERVICE] = part.encode()
             command = [sys.executable, "-m", "workqueue", "run", "--processes", "2", "--grace", "1s",
-                       "prove.crash.service:queue"]  # fmt: skip
+                       part.service]  # fmt: skip
             os.execvp(command[0], command)
         if part.tracer:
             _wait_for_tracer()

@@ -14,7 +14,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     """slot: a name of its own, such as `worker.7`. kind: what it does there, as `by` knows: "module:function".
 
     seed: what is drawn from. plant: "module:function", called with the open queue before anything is done; a bug to be
-    caught. tracer: the command that is to trace it from its first step on, but for the process's id.
+    caught. service: what `workqueue run` runs, where that is its kind. tracer: the command that is to trace it from its
+    first step on, but for the process's id.
     """
 
     slot: str
@@ -23,6 +24,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     journal: str
     seed: str
     by: str = "prove.crash.programs:play"
+    service: str = "prove.crash.service:queue"
     lease: float = 60.0
     durability: Durability = "full"
     timing: bool = False

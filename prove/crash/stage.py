@@ -125,6 +125,19 @@ class Stage:
         self._send(actor.pid, signal.SIGKILL)
         self.bury(actor)
 
+    def children(self, pid: int) -> list[int]:
+        """Give the processes that a program has started."""
+        found: list[int] = []
+        with suppress(OSError):  # it ends meanwhile
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                found += map(int, (thread / "children").read_text().split())
+        return sorted(found)
+
+    def kill_child(self, name: str, pid: int) -> None:
+        """Kill a process that a program has started, and that the journal knows by this name."""
+        self.journal.note(Vanished(at=now(), by=name))
+        self._send(pid, signal.SIGKILL)
+
     def bury(self, actor: Actor) -> bool:
         """Wait until it is dead; False when it does not die."""
         return self._until(lambda: actor.status is not None)

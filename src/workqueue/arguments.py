@@ -60,6 +60,18 @@ def at_least(value: object, lowest: timedelta, name: str) -> timedelta:
     return duration
 
 
+def positive(value: object, name: str) -> timedelta:
+    """Give `value` as a timedelta if it is longer than 0. Raises InvalidOption."""
+    duration = as_duration(value, name)
+    if not duration:
+        raise InvalidOption(
+            f"expected {name} to be more than 0, got: {value}; leave it out, or say None, where none is meant",
+            name=name,
+            value=value,
+        )
+    return duration
+
+
 def aware(value: object, name: str) -> datetime:
     """Give `value` in UTC if it is a datetime that says its time zone. Raises InvalidOption."""
     if not isinstance(value, datetime):

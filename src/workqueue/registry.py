@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Final, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, cast, overload
 
-from workqueue.arguments import checked_name, one_of
+from workqueue.arguments import checked_name, one_of, positive
 from workqueue.backoff import Backoff
 from workqueue.context import Context
 from workqueue.control import Snooze
@@ -15,6 +15,7 @@ from workqueue.duration import as_duration
 from workqueue.errors import InvalidOption, UsageError
 from workqueue.job import Job, NewJob, OnConflict
 from workqueue.lanes import checked_limits
+from workqueue.logs import Log
 from workqueue.policy import Decide, Errors, Policy
 from workqueue.schedule import Schedule
 from workqueue.signature import Signature
@@ -23,6 +24,8 @@ from workqueue.worker import Handling, Worker
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+log = Log("workqueue.tasks")
 
 _FIRST_WAIT: Final = 5.0  # seconds that a job of an unknown name is put off; doubled each time
 _LONGEST_WAIT: Final = 300.0
@@ -141,6 +144,12 @@ class Registry:
             expires=options.get("expires"),
         )
         self._tasks[called] = task
+        if name is None and function.__module__ == "__main__" and (plan.isolated or plan.schedule is not None):
+            log.warning(
+                "task %r is named after the script it stands in, which is called otherwise where it is imported, as by "
+                "`workqueue run`: there its jobs and its schedule are those of another task; give it a name=",
+                called,
+            )
         return task
 
     def names(self) -> list[str]:
@@ -213,8 +222,8 @@ def _plan(function: Callable[..., object], signature: Signature, options: Option
             ordered_by=options.get("ordered_by"),
             key_by=options.get("key_by"),
         ),
-        timeout=None if timeout is None else as_duration(timeout, "timeout"),
-        keep_results=None if keep is None else as_duration(keep, "keep_results"),
+        timeout=None if timeout is None else positive(timeout, "timeout"),
+        keep_results=None if keep is None else positive(keep, "keep_results"),
         isolated=isolated,
         schedule=schedule,
     )

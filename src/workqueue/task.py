@@ -12,7 +12,7 @@ from typing import Final, Generic, ParamSpec, TypeVar, cast
 
 import msgspec
 
-from workqueue.arguments import aware, one_of
+from workqueue.arguments import aware, one_of, positive
 from workqueue.context import Context
 from workqueue.context import Policy as Judge
 from workqueue.control import Retry
@@ -144,7 +144,7 @@ class BaseTask(Generic[P, R]):
             "on_conflict": None
             if on_conflict is None
             else one_of(on_conflict, ("keep", "replace", "error"), "on_conflict"),
-            "expires": None if expires is None else as_duration(expires, "expires"),
+            "expires": None if expires is None else positive(expires, "expires"),
         }
         if key is not None and (not isinstance(key, str) or not key):  # pyright: ignore[reportUnnecessaryIsInstance] - from callers without types
             raise InvalidOption(f"expected key to be text, got: {key!r}", name="key", value=key)

@@ -186,6 +186,12 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"no_retry_on": ValueError}, "expected retry or retry_on beside no_retry_on, got: no_retry_on=<class 'ValueErr"),
     ({"timeout": "5s"}, "expected timeout to be a timedelta or a number of seconds, got: '5s'"),
     ({"timeout": -1}, "expected timeout to be finite, zero or more, got: -1"),
+    ({"timeout": 0}, "expected timeout to be more than 0, got: 0; leave it out, or say None, where none is meant"),
+    (
+        {"keep_results": timedelta(0)},
+        "expected keep_results to be more than 0, got: 0:00:00; leave it out, or say None",
+    ),
+    ({"expires": 0.0}, "expected expires to be more than 0, got: 0.0; leave it out, or say None, where none is meant"),
     ({"keep_results": "1h"}, "expected keep_results to be a timedelta or a number of seconds, got: '1h'"),
     ({"priority": "high"}, "expected priority to be a whole number from -2147483648 to 2147483648, got: 'high'"),
     ({"expires": -1}, "expected expires to be finite, zero or more, got: -1"),
@@ -222,6 +228,44 @@ def test_a_bad_option_says_what_was_expected(options, message):
         queue.task(name="fetch")(fetch)  # nothing is left of the try
 
 
+OF_A_SCRIPT = """
+from workqueue import Queue
+
+queue = Queue(":memory:")
+
+
+@queue.task(every="@daily")
+def report() -> None: ...
+
+
+@queue.task(isolated=True)
+def apart() -> None: ...
+
+
+@queue.task(isolated=True, every="@daily", name="of its own")
+def named() -> None: ...
+
+
+@queue.task
+def plain() -> None: ...
+
+
+print(queue.task.names())
+"""
+
+
+def test_a_task_that_a_script_names_for_itself_alone_is_warned_of(tmp_path):
+    (tmp_path / "script.py").write_text(OF_A_SCRIPT)
+    done = subprocess.run([sys.executable, tmp_path / "script.py"], capture_output=True, text=True, check=True)
+    assert [line.partition(" is named after the script")[0] for line in done.stderr.splitlines()] == [
+        "task '__main__.report'",
+        "task '__main__.apart'",
+    ]
+    code = "import script"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
 BAD_MANNERS: list[tuple[dict[str, Any], str]] = [
     ({"after": "5s"}, "expected after to be a timedelta or a number of seconds, got: '5s'"),
     ({"at": "tomorrow"}, "expected at to be a datetime, got: 'tomorrow'"),
@@ -232,6 +276,7 @@ BAD_MANNERS: list[tuple[dict[str, Any], str]] = [
     ({"key": 5}, "expected key to be text, got: 5"),
     ({"unique_for": -1}, "expected unique_for to be finite, zero or more, got: -1"),
     ({"on_conflict": "drop"}, "expected on_conflict to be one of 'keep', 'replace', 'error', got: 'drop'"),
+    ({"expires": 0}, "expected expires to be more than 0, got: 0; leave it out, or say None, where none is meant"),
     ({"expires": "1h"}, "expected expires to be a timedelta or a number of seconds, got: '1h'"),
 ]
 
@@ -990,6 +1035,43 @@ def test_a_batch_whose_block_raises_is_cancelled(queue):
     assert queue.jobs(status="pending") == []
 
 
+def test_a_batch_that_is_cut_short_at_its_end_is_not_there_and_can_be_ended_again(queue, monkeypatch):
+    part = queue.task(name="part")(lambda number: None)
+    batch = queue.batch(then=part.s(0))
+    for number in range(5):
+        batch.add(part.s(number))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(queue._store.batches, "seal", raises(KeyboardInterrupt))
+        batch.seal()
+    assert queue.jobs() == []  # nobody waits for what will not come
+    batch.seal()
+    assert [job.decode()["number"] for job in queue.jobs()] == [0, 1, 2, 3, 4, 0]
+    queue.start()
+    assert batch.wait(10)
+    assert queue.wait_idle(10)
+
+
+def test_a_batch_joins_the_transaction_it_is_made_in(queue):
+    part = queue.task(name="part")(lambda number: None)
+    with pytest.raises(ZeroDivisionError), queue.transaction():
+        with queue.batch(then=part.s(0)) as batch:
+            batch.add(part.s(1))
+        raise ZeroDivisionError
+    assert queue.jobs() == []
+    with queue.transaction(), queue.batch(then=part.s(0)) as batch:
+        batch.add(part.s(1))
+    queue.start()
+    assert batch.wait(10)
+    assert queue.wait_idle(10)
+
+
+def raises(error: type[BaseException]) -> Callable[..., None]:
+    def call(*_: object) -> None:
+        raise error
+
+    return call
+
+
 def test_a_batch_is_cancelled_by_its_id(queue):
     part = queue.task(name="part")(lambda number: None)
     with queue.batch() as batch:
@@ -1188,7 +1270,7 @@ def test_higher_priorities_run_first(open_queue):
 def test_a_job_that_expired_is_not_run(queue):
     ran: list[str] = []
 
-    @queue.task(expires=0, keep_results=HOUR)
+    @queue.task(expires=1e-6, keep_results=HOUR)
     def note(word: str) -> None:
         ran.append(word)
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
 from prove.crash.handlers import Task
 from prove.crash.part import now
 from prove.crash.peers import Handler
 from prove.crash.peers.ours import open_queue as open_ours
 from prove.crash.witness import Witness
 from prove.journal import Pushed
-from workqueue import Context, Job, Queue
+from workqueue import Context, Job, Queue, payload
 from workqueue.job import NewJob
 from workqueue.store.sqlite.schema import SQL
 
@@ -76,6 +78,31 @@ def _slowly(queue: Queue) -> None:
         return begun
 
     queue.worker.begin = slow
+
+
+def minds_no_terms(queue: Queue, witness: Witness) -> None:
+    """Everything that tasks ask for is stored, and none of it is kept."""
+    for name in ("limit_runs", "count_starts", "is_behind"):
+        SQL[name] = "SELECT 0"
+    SQL["batch_done"] = SQL["batch_done"].replace("AND completed + failed + cancelled = total", "")
+    with_member = payload.with_member
+    payload.with_member = lambda data, name, value: with_member(data, name, b'"another"')
+    push, number = queue._store.push, itertools.count()
+
+    def push_apart(jobs: Sequence[NewJob]) -> list[int]:
+        return push([_of_its_own(job, next(number)) for job in jobs])
+
+    queue._store.push = push_apart
+
+
+def _of_its_own(job: NewJob, number: int) -> NewJob:
+    if job.terms is None or job.terms.key is None:
+        return job
+    return replace(job, terms=replace(job.terms, key=f"{os.getpid()} {number}"))
+
+
+def keeps_the_slots_of_who_was_killed(queue: Queue, witness: Witness) -> None:
+    SQL["stop_terms"] += " AND FALSE"
 
 
 TITLE = "a queue that forgets every tenth job"
