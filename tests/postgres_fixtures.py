@@ -16,6 +16,7 @@ from prove.postgres import PostgresServer, versions
 
 if TYPE_CHECKING:
     from prove.postgres.databases import Databases
+    from prove.postgres.pgbouncer import PgBouncer
 
 GIVEN = os.environ.get("WORKQUEUE_TEST_POSTGRES")
 NOT_TESTED = "NOT TESTED: "
@@ -94,6 +95,17 @@ def postgres(request: pytest.FixtureRequest, postgres_servers: Servers, postgres
     version = postgres_version if GIVEN is None or "postgres_server" in request.fixturenames else GIVEN
     with postgres_servers.database(version) as url:
         yield url
+
+
+@pytest.fixture
+def pgbouncer(postgres: str) -> Iterator[PgBouncer]:
+    """PgBouncer in transaction mode before the database of `postgres`."""
+    from prove.postgres.pgbouncer import PgBouncer, found
+
+    if found() is None:
+        missing("PgBouncer: apt-get install pgbouncer, or `make programs` as root")
+    with PgBouncer(postgres) as pooler:
+        yield pooler
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
