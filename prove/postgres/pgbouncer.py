@@ -75,9 +75,6 @@ class PgBouncer:
         assert self._process is not None, "it was not started"
         self._process.kill()
         self._process.wait(_PATIENCE)
-        # It refuses to start beside what looks like another.
-        for left in ("pgbouncer.pid", f".s.PGSQL.{_PORT}"):
-            (self._folder / left).unlink(missing_ok=True)
 
     def close(self) -> None:
         self._place.remove()

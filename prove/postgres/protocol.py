@@ -42,7 +42,7 @@ class Dialogue:
         self._encryption_asked = 0
         self._prepared: dict[bytes, str] = {}
         self._portals: dict[bytes, str] = {}
-        self._asked: deque[_Asked] = deque()
+        self._asked: deque[str | None] = deque()  # statements whose answer is to come; None: a Sync
         self._answered = ""
 
     def hear(self, side: Side, data: bytes) -> Iterator[Message]:
@@ -71,7 +71,7 @@ class Dialogue:
         match kind:
             case "Q":
                 statement = _text(body)
-                self._asked += [_Asked(statement, simple=True), _SYNC]
+                self._asked += [statement, None]
             case "P":
                 name, text, _ = body.split(b"\0", 2)
                 statement = self._prepared[name] = _text(text)
@@ -80,9 +80,9 @@ class Dialogue:
                 statement = self._portals[portal] = self._prepared.get(name, "")
             case "E":
                 statement = self._portals.get(body.split(b"\0", 1)[0], "")
-                self._asked.append(_Asked(statement))
+                self._asked.append(statement)
             case "S":
-                self._asked.append(_SYNC)
+                self._asked.append(None)
         return Message(Side.FRONTEND, kind, whole, statement)
 
     def _start(self, whole: bytes) -> Message:
@@ -98,23 +98,15 @@ class Dialogue:
             self._encryption_asked -= 1
             return Message(Side.BACKEND, "answer", whole)
         kind = chr(whole[0])
-        if self._asked and self._asked[0] is not _SYNC:
-            self._answered = self._asked[0].statement
-        if kind in "CIs" and self._asked and not self._asked[0].simple:
-            self._asked.popleft()
-        elif kind == "Z":  # all up to a Sync is answered, or left out after an error
-            while self._asked and self._asked.popleft() is not _SYNC:
+        asked = self._asked[0] if self._asked else None
+        if asked is not None:
+            self._answered = asked
+            if kind in "CIs":
+                self._asked.popleft()
+        if kind == "Z":  # all up to a Sync is answered, or left out after an error
+            while self._asked and self._asked.popleft() is not None:
                 pass
         return Message(Side.BACKEND, kind, whole, self._answered)
-
-
-@dataclass(frozen=True)
-class _Asked:
-    statement: str
-    simple: bool = False  # one Query may be several statements, each with a CommandComplete
-
-
-_SYNC: Final = _Asked("", simple=True)
 
 
 def _text(data: bytes) -> str:

@@ -11,7 +11,7 @@ from contextlib import closing
 
 import psycopg
 import pytest
-from prove.postgres.protocol import Side
+from prove.postgres.protocol import Message, Side
 from prove.postgres.proxy import Deed, Fault, Proxy
 
 FRONTEND, BACKEND = Side.FRONTEND, Side.BACKEND
@@ -55,6 +55,12 @@ def insert_and_commit(url: str) -> None:
             session.commit()
 
 
+def by_statement(heard: list[Message]) -> list[tuple[str, str]]:
+    """Say of which statement which kinds of message were heard, in their order."""
+    groups = itertools.groupby(heard, lambda message: message.statement)
+    return [(statement, " ".join(message.kind for message in said)) for statement, said in groups if statement]
+
+
 def until(condition, seconds: float = 30) -> None:
     """Wait for what another process does."""
     deadline = time.monotonic() + seconds
@@ -93,11 +99,7 @@ def test_each_message_is_known_with_its_statement(proxy):
         session.execute("SELECT %s::int", [2])
         session.execute("COMMIT")
         heard = proxy.heard()
-    by_statement = [
-        (statement, " ".join(message.kind for message in messages))
-        for statement, messages in itertools.groupby(heard, lambda message: message.statement)
-    ]
-    assert [(statement, kinds) for statement, kinds in by_statement if statement] == [
+    assert by_statement(heard) == [
         ("SELECT 1; SELECT 2", "Q T D C T D C Z"),
         ("SELECT $1::int", "P B"),
         ("SELECT $1::int", "E"),
@@ -113,6 +115,24 @@ def test_each_message_is_known_with_its_statement(proxy):
         ("SELECT $1::int", "2 T D C Z"),
         ("COMMIT", "Q C Z"),
     ]
+
+
+def test_answers_in_a_pipeline_are_told_apart(proxy):
+    with connect(proxy.url, prepare_threshold=None) as session:
+        proxy.heard()
+        with session.pipeline():
+            session.execute("SELECT %s::int", [1])
+            session.execute("SELECT %s::text", ["a"])
+        answers = [message for message in proxy.heard() if message.side is BACKEND]
+    assert by_statement(answers) == [("SELECT $1::int", "1 2 T D C"), ("SELECT $1::text", "1 2 T D C Z")]
+
+
+def test_what_was_armed_before_the_line_was_healed_does_not_strike(proxy):
+    fault = proxy.arm(Fault(BACKEND, Deed.CLOSE, kind="C"))
+    proxy.heal()
+    with connect(proxy.url) as session:
+        session.execute("SELECT 1")
+    assert not fault.struck
 
 
 @pytest.mark.parametrize("encryption", ["sslmode=prefer", "sslmode=prefer&gssencmode=prefer"])

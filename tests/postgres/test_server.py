@@ -65,6 +65,7 @@ def test_what_was_committed_survives_the_end_of_the_server(postgres, postgres_se
         else:
             postgres_server.kill() if end == "kill" else postgres_server.stop(end)
             assert not postgres_server.running
+            assert ("database system is shut down" in last_line(postgres_server)) == (end != "kill")
             with pytest.raises(psycopg.OperationalError):
                 psycopg.connect(postgres)
             postgres_server.start()
@@ -158,6 +159,10 @@ def test_the_summary_says_what_was_not_tested(tmp_path):
     assert "PostgreSQL" in line
     assert line.endswith("(2 tests)")
     assert outcome(CI="true") == (1, [])
+
+
+def last_line(server: PostgresServer) -> str:
+    return server.log().splitlines()[-1]
 
 
 NO_SERVER = """
