@@ -12,11 +12,23 @@ run: $(VENV)/run ## the main job: a fixity manifest of Python's own library, the
 	$(BIN)/python examples/manifest.py "$(STDLIB)" --skip site-packages --skip __pycache__ --out $(MANIFEST)
 	cd "$(STDLIB)" && sha256sum --check --quiet "$(CURDIR)/$(MANIFEST)/SHA256SUMS" && echo "sha256sum -c: every file is as the manifest says"
 
-test: check ## lint, types, layers, every test, and the proof at its smallest size
+test: programs check ## lint, types, layers, every test, and the proof at its smallest size
 	@echo "== tests"
 	$(BIN)/python -m pytest -n 2
 	@echo "== proof, at its smallest size"
 	$(BIN)/python -m prove run quick
+
+# Debian packages named as their programs.
+PROGRAMS = pgbouncer
+programs: ## install what some tests need and pip does not have, where we are root on Debian
+	@missing=; for program in $(PROGRAMS); do \
+	  PATH="$$PATH:/usr/sbin" command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	echo "== programs:$$missing"; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get update -qq && apt-get install -qq -y --no-install-recommends $$missing; \
+	else false; fi || echo "could not be installed:$$missing; tests that need it are skipped, and fail in CI"
 
 check: $(VENV)/test ## lint, types and layers
 	@echo "== lint"
@@ -61,4 +73,4 @@ $(VENV)/run $(VENV)/test: $(VENV)/%: requirements/%.txt pyproject.toml | $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.PHONY: help run test check prove planted bench lock clean
+.PHONY: help run test programs check prove planted bench lock clean

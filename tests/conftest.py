@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+pytest_plugins = ["postgres_fixtures"]
+
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     figures = [

@@ -1,0 +1,115 @@
+"""Fixtures for tests that need PostgreSQL, and the line that says so when there is none.
+
+One server for each version and pytest process, started by the first test that asks. `WORKQUEUE_TEST_POSTGRES` names
+another, by the URL of a database and of a role that may create databases; a test that ends its server starts ours.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+from prove.postgres import PostgresServer, versions
+
+if TYPE_CHECKING:
+    from prove.postgres.databases import Databases
+    from prove.postgres.pgbouncer import PgBouncer
+
+GIVEN = os.environ.get("WORKQUEUE_TEST_POSTGRES")
+NOT_TESTED = "NOT TESTED: "
+
+# What to parametrise `postgres_version` with, to run a test on each.
+VERSIONS = versions() or ("none",)
+
+
+def missing(what: str) -> NoReturn:
+    """Skip a test for want of a program, in a way that the summary repeats; in CI, fail it."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(what)
+    pytest.skip(NOT_TESTED + what)
+
+
+class Servers:
+    """The servers of a pytest process by version, and the databases of each."""
+
+    def __init__(self) -> None:
+        self._servers: dict[str, PostgresServer] = {}
+        self._databases: dict[str, Databases] = {}
+
+    def server(self, version: str) -> PostgresServer:
+        """Give our server of that version, running whatever the last test did to it."""
+        if version == "none":
+            missing("PostgreSQL: install requirements/test.txt, or postgresql, or set WORKQUEUE_TEST_POSTGRES to a URL")
+        if version not in self._servers:
+            self._servers[version] = PostgresServer(version)
+        server = self._servers[version]
+        if not server.running:
+            server.start()
+        return server
+
+    @contextmanager
+    def database(self, version: str) -> Iterator[str]:
+        """Lend the URL of an empty database of our server, or of that one with the URL `version`."""
+        from prove.postgres.databases import Databases
+
+        ours = "://" not in version
+        url = self.server(version).dsn() if ours else version
+        databases = self._databases.setdefault(version, Databases(url))
+        with databases.lend() as lent:
+            yield lent
+            if ours:
+                self.server(version)
+
+    def close(self) -> None:
+        for version, databases in self._databases.items():
+            if version not in self._servers:
+                databases.close()
+        for server in self._servers.values():
+            server.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_servers() -> Iterator[Servers]:
+    servers = Servers()
+    yield servers
+    servers.close()
+
+
+@pytest.fixture
+def postgres_version() -> str:
+    return VERSIONS[-1]
+
+
+@pytest.fixture
+def postgres_server(postgres_servers: Servers, postgres_version: str) -> PostgresServer:
+    """A server that the test may stop, restart and kill."""
+    return postgres_servers.server(postgres_version)
+
+
+@pytest.fixture
+def postgres(request: pytest.FixtureRequest, postgres_servers: Servers, postgres_version: str) -> Iterator[str]:
+    """The URL of an empty database: of `postgres_server` where a test asks for that too."""
+    version = postgres_version if GIVEN is None or "postgres_server" in request.fixturenames else GIVEN
+    with postgres_servers.database(version) as url:
+        yield url
+
+
+@pytest.fixture
+def pgbouncer(postgres: str) -> Iterator[PgBouncer]:
+    """PgBouncer in transaction mode before the database of `postgres`."""
+    from prove.postgres.pgbouncer import PgBouncer, found
+
+    if found() is None:
+        missing("PgBouncer: apt-get install pgbouncer, or `make programs` as root")
+    with PgBouncer(postgres) as pooler:
+        yield pooler
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    reports = [report.longrepr for report in terminalreporter.stats.get("skipped", ())]
+    reasons = [report[2].removeprefix("Skipped: ") for report in reports if isinstance(report, tuple)]
+    for what in sorted({reason for reason in reasons if reason.startswith(NOT_TESTED)}):
+        terminalreporter.write_line(f"{what} ({reasons.count(what)} tests)", red=True, bold=True)
