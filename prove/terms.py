@@ -20,7 +20,7 @@ SUITES: Final = (
     "tests/sql",  # last: a plan that changes is a weaker sign than an answer that does
 )
 _TOKEN: Final = re.compile(r"--[^\n]*|'[^']*'|\w+|\S")
-_ENDS: Final = {"ORDER", "GROUP", "LIMIT", "UNION", "RETURNING", ";"}
+_ENDS: Final = {"ORDER", "GROUP", "LIMIT", "UNION", "ON", "RETURNING", ";"}
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,8 @@ def _split(tokens: list[_Token]) -> Iterator[tuple[int, int, str]]:
 
 def _inside(part: list[_Token]) -> Iterator[tuple[int, int, str]]:
     """Give the terms of a group in parentheses; a query in them has a WHERE of its own, found by that."""
-    if part[0].text == "(" and part[-1].text == ")" and part[-1].depth == part[0].depth and len(part) > 2:
+    is_group = part[0].text == "(" and part[-1].text == ")" and all(token.depth > part[0].depth for token in part[1:-1])
+    if is_group and len(part) > 2:
         words = {token.text.upper() for token in part[1:-1] if token.depth == part[0].depth + 1}
         if "SELECT" not in words and words & {"AND", "OR"}:
             yield from _split(part[1:-1])
