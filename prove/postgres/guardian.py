@@ -34,17 +34,19 @@ def end(pid_file: Path) -> None:
     """End a server at once, its children and its shared memory with it."""
     lines = pid_file.read_text().splitlines()
     pid = int(lines[0])
+    postgres = pid_file.name == "postmaster.pid"
     try:
         handle = os.pidfd_open(pid)
         ours = Path(os.readlink(f"/proc/{pid}/cwd")).is_relative_to(pid_file.parent)
     except OSError:
         ours = False
     if ours:
-        signal.pidfd_send_signal(handle, signal.SIGQUIT)  # PostgreSQL's immediate shutdown
+        # PostgreSQL's immediate shutdown. Others have nothing to take along, and may have been told to ignore it.
+        signal.pidfd_send_signal(handle, signal.SIGQUIT if postgres else signal.SIGKILL)
         signal.pidfd_send_signal(handle, signal.SIGCONT)
         if not select.select([handle], [], [], PATIENCE)[0]:
             signal.pidfd_send_signal(handle, signal.SIGKILL)
-    elif pid_file.name == "postmaster.pid":
+    elif postgres:
         # It was killed, and could not give back its segment.
         ctypes.CDLL(None).shmctl(int(lines[6].split()[1]), IPC_RMID, None)
 
