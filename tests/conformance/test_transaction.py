@@ -32,6 +32,11 @@ from support import (
 )
 
 
+@pytest.fixture(params=["memory", "sqlite"])
+def engine(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
 class Oops(Exception):
     pass
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,18 +9,18 @@ import pytest
 from prove.crash import tasks
 from prove.crash.loop import Told
 from prove.crash.tasks import judge
-from prove.crash.tasks.unit import TaskUnit
+from prove.crash.tasks.unit import PACE, TaskUnit
 from prove.journal import AnyEvent, Batched, Claimed, Ended, Pushed, Settled, Started, Vanished
 from workqueue import Job, JobStatus
 
 HERE = Path(__file__).parent
-TURNS = 4
+TURNS = 6
 
 
-def play(folder: Path, *, plant: str = "", rounds: int = 8, hurts: Mapping[str, float] = {"kill": 1.0}) -> Told:
+def play(folder: Path, *, plant: str = "", rounds: int = 8, pace: tuple[float, float] = PACE) -> Told:
     cast = ["push-1", "work-1", "work-2"]
     planted = f"crash_plants:{plant}" if plant else ""
-    return TaskUnit(folder, 1, 0, rounds=rounds, plant=planted, paths=[HERE], cast=cast, hurts=hurts).play()
+    return TaskUnit(folder, 1, 0, rounds=rounds, plant=planted, paths=[HERE], cast=cast, pace=pace).play()
 
 
 def test_a_small_loop_passes(tmp_path: Path) -> None:
@@ -32,18 +31,26 @@ def test_a_small_loop_passes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("plant", "seen"),
+    ("plant", "seen", "rounds", "pace"),
     [
-        ("minds_no_terms", ["I13: ", "I15: ", "I16: ", "I17: ", "I18: ", "I19: "]),
-        ("keeps_the_slots_of_who_was_killed", ["I11: "]),
+        ("minds_no_terms", ["I13: ", "I15: ", "I16: ", "I17: ", "I18: ", "I19: "], 4, (0.5, 1.0)),
+        ("keeps_the_slots_of_who_was_killed", ["I11: "], 20, PACE),  # many kills: two places of one lane must go
     ],
 )
-def test_planted_bugs_are_seen(tmp_path: Path, plant: str, seen: list[str]) -> None:
+def test_planted_bugs_are_seen(
+    tmp_path: Path,
+    plant: str,
+    seen: list[str],
+    rounds: int,
+    pace: tuple[float, float],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("prove.crash.loop._QUIET", 3)  # what is stuck stays so
     broken: list[str] = []
     for turn in range(TURNS):  # whether all of them show is chance; that one never does is not to be expected
         folder = tmp_path / str(turn)
         folder.mkdir()
-        broken += play(folder, plant=plant, rounds=4).broken
+        broken += play(folder, plant=plant, rounds=rounds, pace=pace).broken
         if all(any(text.startswith(number) for text in broken) for number in seen):
             return
     raise AssertionError(f"expected {seen} within {TURNS} turns, got: {broken}")

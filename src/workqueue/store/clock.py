@@ -12,7 +12,7 @@ Clock: TypeAlias = Callable[[], int]
 """Gives the time of day in microseconds since 1970, UTC."""
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_END: Final = (datetime.max.replace(tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
+END: Final = (datetime.max.replace(tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
@@ -35,7 +35,7 @@ def span(micros: int) -> timedelta:
 
 def later(now: int, delay: timedelta) -> int:
     """Give the instant `delay` after `now`; where the calendar ends before that, its end."""
-    return min(now + micros(delay), _END)
+    return min(now + micros(delay), END)
 
 
 def micros(value: datetime | timedelta) -> int:

@@ -28,6 +28,10 @@ _LET_GO: Final = {Kept.BY_LIMIT: "let_go_limited", Kept.BY_RATE: "let_go_rated",
 _COUNTS: Final = {JobStatus.COMPLETED: "completed", JobStatus.FAILED: "failed", JobStatus.CANCELLED: "cancelled"}
 
 
+class MetAnotherError(Exception):
+    """Another transaction took the key since this one looked; done again, this one sees it."""
+
+
 class Known(msgspec.Struct, frozen=True):
     """The terms of a stored job."""
 
@@ -95,7 +99,8 @@ def add(session: Session, head: NewJob, now: int, jobs: Mapping[int, tuple[NewJo
     for job, (new, terms) in jobs.items():
         if new.unique_for is not None and terms.key is not None:
             row = {"queue": new.queue, "name": new.name, "key": terms.key, "job": job}
-            session.ask("take_key", row | {"until": later(now, new.unique_for)})
+            if not session.ask("take_key", row | {"until": later(now, new.unique_for), "now": now}).rowcount:
+                raise MetAnotherError
     for batch, count in Counter(terms.batch for _, terms in jobs.values() if terms.batch is not None).items():
         if not session.ask("count_in", {"batch": batch, "count": count}).rowcount:
             raise UsageError(f"expected a batch that is open, but batch {batch} is sealed or there is none")

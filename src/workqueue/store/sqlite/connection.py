@@ -40,7 +40,10 @@ class Asking:
     """What a connection needs beside SQLite's own to be a `relational.session.Session`."""
 
     execute: Callable[..., sqlite3.Cursor]
-    in_transaction: bool
+
+    @property
+    def in_transaction(self) -> bool:
+        raise NotImplementedError  # SQLite's own connection has one
 
     def ask(self, statement: str, row: Row = _NO_ROW, /) -> sqlite3.Cursor:
         return self.execute(SQL[statement], row)
@@ -62,7 +65,7 @@ class Asking:
         return self.in_transaction
 
 
-class Connection(Asking, sqlite3.Connection):
+class Connection(sqlite3.Connection, Asking):
     """A connection that knows the statements by name."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,19 +13,18 @@ from typing import Final, cast
 import msgspec
 
 from workqueue.backoff import Backoff
-from workqueue.errors import JobNotFound, LeaseLost, QueueClosed, UsageError
-from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Size
+from workqueue.errors import LeaseLost, QueueClosed, UsageError
+from workqueue.job import Claim, JobStatus, NewJob
 from workqueue.lifecycle import WAITING, Returned, Settlement
 from workqueue.logs import Log
 from workqueue.store.clock import Clock, instant, micros, system_clock
-from workqueue.store.contract import Beat, Bell, Durability, Find, Outlook, Overview, Transaction, Turn, Want
+from workqueue.store.contract import Beat, Bell, Durability, Overview, Transaction, Turn, Want
 from workqueue.store.guest import GuestTransaction
-from workqueue.store.relational import changing, outlook, records
-from workqueue.store.relational.batches import StoredBatches
+from workqueue.store.relational import records
 from workqueue.store.relational.pushing import Pushing, Stored, alike, store
-from workqueue.store.relational.schedules import StoredSchedules
 from workqueue.store.relational.session import Session
 from workqueue.store.relational.settling import SomeRefusedError, complete, settle_all, settle_each
+from workqueue.store.relational.verbs import Verbs
 from workqueue.store.sqlite import inspection
 from workqueue.store.sqlite.bell import SocketBell
 from workqueue.store.sqlite.claiming import claim
@@ -43,7 +42,7 @@ _ids = msgspec.json.Decoder(list[int])
 _held_rows = msgspec.json.Decoder(list[tuple[int, int, int]])
 
 
-class SqliteStore:
+class SqliteStore(Verbs):
     """The store in one SQLite file; see `store.contract.Store` for what each verb promises."""
 
     def __init__(
@@ -64,7 +63,6 @@ class SqliteStore:
         self._backoffs: dict[int, Backoff] = {}
         self._backoff_ids: dict[tuple[object, ...], int] = {}
         self._database = self._open()
-        self.batches = StoredBatches(self._db, self._pushing)
 
     # push
 
@@ -267,72 +265,6 @@ class SqliteStore:
         return database.read(work)
 
     # people
-
-    @property
-    def schedules(self) -> StoredSchedules:
-        return StoredSchedules(self._db, self._pushing)
-
-    def get(self, job_id: int) -> Job:
-        job = self._db().read(lambda connection: records.get(connection, job_id))
-        if job is None:
-            raise JobNotFound(job_id)
-        return job
-
-    def find(self, which: Find) -> list[Job]:
-        return self._db().read(lambda connection: records.find(connection, which))
-
-    def history(self, job_id: int) -> list[Attempt]:
-        return self._db().read(lambda connection: records.history(connection, job_id))
-
-    def size(self, queue: str) -> Size:
-        row = self._db().read(lambda connection: connection.execute(SQL["size"], {"queue": queue}).fetchone())
-        return Size(waiting=row[0], failed=row[1])
-
-    def idle(self, queue: str) -> bool:
-        row = {"queue": queue, "now": self._clock()}
-        return bool(self._db().read(lambda connection: connection.execute(SQL["idle"], row).fetchone()[0]))
-
-    def cancel(self, job_id: int) -> bool:
-        return changing.cancel(self._db(), self.get(job_id).queue, job_id)
-
-    def restore(self, queue: str, job_ids: Collection[int] | None) -> int:
-        return changing.restore(self._db(), queue, job_ids)
-
-    def clean(self, queue: str, status: JobStatus) -> int:
-        return changing.clean(self._db(), queue, status)
-
-    def edit(self, job_id: int, data: bytes) -> bool:
-        return changing.edit(self._db(), job_id, data)
-
-    def pause(self, queue: str, name: str | None) -> None:
-        changing.pause(self._db(), queue, name or "")
-
-    def resume(self, queue: str, name: str | None) -> None:
-        changing.resume(self._db(), queue, name or "")
-
-    def paused(self, queue: str) -> list[str | None]:
-        answer = self._db().read(lambda connection: connection.execute(SQL["pauses"], {"queue": queue}).fetchone()[0])
-        return [name or None for name in msgspec.json.decode(answer, type=list[str])]
-
-    def outlook(self, job_ids: Collection[int]) -> dict[int, Outlook]:
-        return self._db().read(lambda connection: outlook.look(connection, job_ids))
-
-    def note_progress(self, runner: int, progress: Mapping[int, bytes]) -> None:
-        self._db().write(
-            lambda connection, _now: outlook.note_progress(connection, runner, progress),
-            lambda _connection, _none: False,
-        )
-
-    def sweep(self, queue: str, limit: int) -> int:
-        database = self._db()
-        if not database.read(lambda connection: outlook.wants_sweeping(connection, database.clock(), queue)):
-            return 0
-
-        def work(connection: Connection, now: int) -> int:
-            database.wake({queue})
-            return outlook.sweep(connection, now, queue, limit)
-
-        return database.write(work, lambda _connection, _count: False)
 
     def overview(self) -> Overview:
         database = self._db()

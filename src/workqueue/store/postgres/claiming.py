@@ -1,0 +1,201 @@
+"""Claiming: most turns are one statement; what is due, special or paused in the way takes a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from workqueue.backoff import Backoff
+from workqueue.job import Claim, Job, JobStatus, Terms
+from workqueue.store.clock import instant, micros, span
+from workqueue.store.contract import Turn, Want
+from workqueue.store.postgres.connection import Connection
+from workqueue.store.relational import terms
+from workqueue.store.relational.gating import MOST_MOVED, Gating
+
+_CLAIM_BYTES: Final = 32 * 1024 * 1024  # of data in one claim, so that a batch of big jobs fits into memory
+_rules = msgspec.json.Decoder(list[tuple[int, Backoff]])
+_names = msgspec.json.Decoder(list[str])
+
+
+class Row(NamedTuple):
+    """A row of the statements that claim; `nothing` is of others."""
+
+    id: int
+    run_at: int
+    priority: int
+    position: int
+    special: bool
+    nothing: bool | None
+    nothing_either: bool | None
+    backoff: int
+    attempt: int
+    retry_count: int
+    lost: int
+    pushed_at: int
+    name: str
+    data: bytes
+
+
+class Beside(NamedTuple):
+    """The first row of `turn`: what there is beside the claims. accepted: None where all were."""
+
+    now: int
+    run_at: int | None
+    opens_at: int | None
+    suspects: bool
+    paused: bool
+    special: bool
+    completed: int
+    accepted: list[int] | None
+
+    def is_in_the_way(self) -> bool:
+        """Say whether what is due, special or paused kept the statement from claiming."""
+        return self.paused or self.special or self.is_due()
+
+    def is_due(self) -> bool:
+        return any(at is not None and at <= self.now for at in (self.run_at, self.opens_at))
+
+    def turn(self, claims: list[Claim], refused: list[Claim]) -> Turn:
+        return Turn(claims, refused, self.suspects, _until(self.now, self.run_at, self.opens_at))
+
+
+def read_turn(rows: Sequence[tuple[Any, ...]]) -> tuple[Beside, list[Row]]:
+    """Take the answer of `turn` apart; the jobs in their order."""
+    beside: Beside | None = None
+    found: list[Row] = []
+    for row in rows:
+        if row[0] is None:
+            beside = Beside._make((*row[1:8], row[14]))
+        else:
+            found.append(Row(*row[:14]))
+    if beside is None:
+        raise LookupError("expected the row of a turn that stands beside its claims, got none")
+    found.sort(key=_place)
+    return beside, found
+
+
+def _place(row: Row) -> tuple[int, int, int]:
+    return -row.priority, row.position, row.id
+
+
+class Claims:
+    """Builds claims of rows. Knows the stored retry rules by id, and learns those it meets."""
+
+    def __init__(self) -> None:
+        self._rules: dict[int, Backoff] = {}
+
+    def build(
+        self,
+        connection: Connection,
+        want: Want,
+        now: int,
+        rows: Sequence[Row],
+        *,
+        lease_until: int,
+        asked: Mapping[int, Terms] | None = None,
+    ) -> list[Claim]:
+        """Give the claims of rows as they are now: running."""
+        rules: dict[int, Backoff] = {}  # a handler that changes its job's rule shall not spoil those of later claims
+        claims: list[Claim] = []
+        for row in rows:
+            rule = rules.get(row.backoff)
+            if rule is None:
+                rule = rules[row.backoff] = self._rule(connection, row.backoff).copy()
+            job = Job(
+                id=row.id,
+                queue=want.queue,
+                name=row.name,
+                data=row.data,
+                status=JobStatus.RUNNING,
+                priority=row.priority,
+                run_at=instant(row.run_at),
+                pushed_at=instant(row.pushed_at),
+                attempt=row.attempt,
+                retry_count=row.retry_count,
+                lost=row.lost,
+                backoff=rule,
+                terms=asked.get(row.id) if row.special and asked is not None else None,
+            )
+            claims.append(Claim(job, want.runner, span(now - row.pushed_at), lease_until))
+        return claims
+
+    def _rule(self, connection: Connection, backoff: int) -> Backoff:
+        found = self._rules.get(backoff)
+        if found is None:
+            answer = connection.one("backoff_rules")
+            self._rules.update(_rules.decode(answer[0]))
+            found = self._rules[backoff]
+        return found
+
+
+class Line(NamedTuple):
+    """See `relational.gating.Line`."""
+
+    rows: list[Row]
+
+
+class Front:
+    """See `relational.gating.Front`: the front of a queue, whose rows are locked for the transaction."""
+
+    def __init__(self, connection: Connection, now: int, want: Want, token: int, claims: Claims) -> None:
+        self._connection = connection
+        self._now = now
+        self._want = want
+        self._token = token
+        self._claims = claims
+
+    def look(self, limit: int) -> Line:
+        statement = "line_alone" if self._want.alone else "line"
+        rows = self._connection.ask(statement, {"queue": self._want.queue, "limit": limit}).fetchall()
+        return Line([Row(*row) for row in rows])
+
+    def lease(self, line: Line, asked: Mapping[int, Terms], kept: Collection[int]) -> list[Claim]:
+        rows = fitting([row for row in line.rows if row.id not in kept])
+        if not rows:
+            return []
+        lease_until = self._now + micros(self._want.lease)
+        row = {"runner": self._want.runner, "token": self._token, "lease_until": lease_until}
+        self._connection.ask("claim", row | {"ids": [found.id for found in rows]})
+        return self._claims.build(self._connection, self._want, self._now, rows, lease_until=lease_until, asked=asked)
+
+
+def fitting(rows: list[Row]) -> list[Row]:
+    """Give as many as fit into one claim, at least one."""
+    total = 0
+    for index, row in enumerate(rows):
+        total += len(row.data)
+        if total > _CLAIM_BYTES and index:
+            return rows[:index]
+    return rows
+
+
+def claim_gated(connection: Connection, now: int, want: Want, token: int, claims: Claims) -> Turn:
+    """Claim inside a gated transaction, with all that is due let into line before."""
+    pauses = connection.ask("pauses", {"queue": want.queue}).fetchone()
+    paused = _names.decode(pauses[0]) if pauses else []
+    if "" in paused:
+        return Turn([], [], suspects=False, next_due=None)
+    row = {"queue": want.queue, "now": now, "limit": MOST_MOVED}
+    while connection.ask("promote", row).rowcount == MOST_MOVED:
+        pass
+    terms.open_lanes(connection, now, want.queue, MOST_MOVED)
+    front = Front(connection, now, want, token, claims)
+    limit = 1 if want.alone else want.limit
+    found = Gating(connection, now, want.queue, paused).claim(front, front.look(limit), limit)
+    return horizon(connection, now, want.queue, found)
+
+
+def horizon(connection: Connection, now: int, queue: str, claims: list[Claim]) -> Turn:
+    """Give the turn of these claims, with what is to come after it."""
+    ahead = connection.one("horizon", {"queue": queue})
+    return Turn(claims, [], bool(ahead[0]), _until(now, ahead[1], ahead[2]))
+
+
+def _until(now: int, *instants: int | None) -> timedelta | None:
+    """Give the time until the first of them; None where there is none."""
+    known = [at for at in instants if at is not None]
+    return timedelta(microseconds=max(0, min(known) - now)) if known else None

@@ -1,0 +1,235 @@
+"""One connection to a PostgreSQL server: its settings, its statements by name, and the server's errors in our words."""
+
+from __future__ import annotations
+
+import random
+import threading
+import zlib
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, cast
+
+import psycopg
+from psycopg import errors, pq
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.types.numeric import Int8Dumper
+
+from workqueue.errors import QueueFull, StoreUnavailable, UnsuitableFile
+from workqueue.store.postgres.address import Address
+from workqueue.store.postgres.statements import statements
+from workqueue.store.relational.session import Row
+
+_NO_ROW: Final[Row] = {}
+_OUR_WORDS: Final = frozenset({"rows", "message"})  # what a handler raised may hold what text cannot
+SETTINGS: Final[Mapping[str, str]] = {
+    "application_name": "workqueue",
+    "connect_timeout": "5",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+    "client_encoding": "utf8",
+    "target_session_attrs": "read-write",
+}
+
+_AGAIN: Final = ("40001", "40P01", "55P03")
+_AWAY: Final = ("08", "57P", "25006", "53300", "53400")
+_FULL: Final = ("53100",)
+
+
+class Connection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection of the pool, in autocommit: each statement is a transaction, but between `begin` and `commit`.
+
+    pooled: a pooler stands between, so that nothing of a session lasts. to_wake: the queues that the open transaction
+    gave work to.
+    """
+
+    texts: Mapping[str, bytes]
+    pooled: bool
+    space: int
+    to_wake: set[str]
+
+    def ask(self, statement: str, row: Row = _NO_ROW, /) -> psycopg.Cursor[tuple[Any, ...]]:
+        if not _OUR_WORDS.isdisjoint(row):
+            row = {name: _storable(value) if name in _OUR_WORDS else value for name, value in row.items()}
+        cursor = self.cursor(binary=True)
+        return cursor.execute(self.texts[statement], row)
+
+    def one(self, statement: str, row: Row = _NO_ROW, /) -> tuple[Any, ...]:
+        """Give the row of a statement that always has one. Raises LookupError."""
+        found = self.ask(statement, row).fetchone()
+        if found is None:
+            raise LookupError(f"expected a row of {statement!r}, got none")
+        return found
+
+    def insert(self, columns: Row, batch: Sequence[bytes], /) -> list[int]:
+        return sorted(job for (job,) in self.ask("insert", {**columns, "data": list(batch)}).fetchall())
+
+    def set_data(self, job: int, data: bytes, /) -> bool:
+        return bool(self.ask("set_data", {"job": job, "data": data}).rowcount)
+
+    def is_whole(self) -> bool:
+        return self.info.transaction_status in {pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR}
+
+    def begin(self, now: int | None, *, gated: bool) -> tuple[int, str]:
+        """Begin a transaction; give the store's time (`now`, if given), and the name by which the server knows it."""
+        self.to_wake = set()
+        with self.pipeline():
+            self.ask("begin")
+            if gated:
+                self.gate()
+            begun = self.ask("begun", {"now": now})
+        [found] = begun.fetchall()
+        return cast("int", found[0]), cast("str", found[1])
+
+    def gate(self) -> None:
+        """Wait until no other transaction judges, starts or ends jobs with terms; hold the others off until it ends."""
+        self.ask("gate", {"space": self.space})
+
+    def roll_back(self) -> None:
+        """End what is open, if anything is; a connection that cannot is closed."""
+        if self.closed or self.info.transaction_status is pq.TransactionStatus.IDLE:
+            return
+        try:
+            self.ask("rollback")
+        except psycopg.Error:
+            self.close()
+
+
+def connect(address: Address) -> Connection:
+    """Open a connection. Raises psycopg's own errors."""
+    connection = Connection.connect(address.url, autocommit=True, **cast("dict[str, Any]", _settings(address)))
+    connection.texts = statements(address.schema)
+    connection.space = _space(address.schema)
+    connection.to_wake = set()
+    connection.adapters.register_dumper(int, Int8Dumper)
+    # A pooler answers for the server, and gives a number of its own.
+    row = connection.one("backend")
+    connection.pooled = row[0] != connection.info.backend_pid
+    if connection.pooled:
+        connection.prepare_threshold = None
+    return connection
+
+
+def _settings(address: Address) -> dict[str, str]:
+    given = conninfo_to_dict(address.url)
+    return {name: value for name, value in SETTINGS.items() if name not in given}
+
+
+def _space(schema: str) -> int:
+    """Give the number under which this schema's locks stand beside those of others in the database."""
+    return zlib.crc32(b"workqueue " + schema.encode()) - 2**31
+
+
+def _storable(value: object) -> object:
+    """Give text that PostgreSQL takes: it has no place for NUL."""
+    if isinstance(value, str) and ("\0" in value or "\\u0000" in value):
+        return value.replace("\0", "\ufffd").replace("\\u0000", "\\ufffd")
+    return value
+
+
+def jitter(tries: int) -> float:
+    """Give the seconds to wait before another try."""
+    return random.uniform(0.005, min(1.0, 0.02 * 2**tries))  # noqa: S311 - jitter, guards no secret
+
+
+def is_lost(error: BaseException) -> bool:
+    """Say whether the connection broke, or the server cannot serve us just now."""
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | errors.ReadOnlySqlTransaction):
+        return error.sqlstate is None or error.sqlstate.startswith(_AWAY)
+    return False
+
+
+def is_worth_another_try(error: BaseException) -> bool:
+    """Say whether the same transaction may do better: it met another, and was rolled back."""
+    if isinstance(error, errors.UniqueViolation):
+        return error.diag.constraint_name == "terms_key"  # whoever had the key first is seen by the next try
+    return isinstance(error, psycopg.Error) and error.sqlstate in _AGAIN
+
+
+def in_our_words(error: psycopg.Error, shown: str) -> Exception:
+    """Give the error of ours that says what to do about the server's; the error itself where it is our own mistake."""
+    said = f"{str(error).strip()} ({error.sqlstate or type(error).__name__})"
+    state = error.sqlstate or ""
+    if state.startswith(_FULL):
+        return QueueFull(f"expected room to write {shown}, but the server's disk is full: {said}", path=shown)
+    if isinstance(error, errors.UndefinedTable | errors.InvalidSchemaName | errors.UndefinedColumn):
+        return UnsuitableFile(f"expected the tables of workqueue in {shown}, got: {said}", path=shown)
+    if isinstance(error, errors.InsufficientPrivilege):
+        return StoreUnavailable(
+            f"expected the role to have rights on the tables of {shown}, got: {said}; docs/postgres.md says which",
+            path=shown,
+        )
+    if is_lost(error) or state.startswith(("57", "53", "55", "40", "58", "XX")):
+        return StoreUnavailable(f"expected an answer from {shown}, got: {said}; is the server up?", path=shown)
+    return error
+
+
+@contextmanager
+def translated(shown: str) -> Generator[None]:
+    """Turn what the server raises inside the block into our errors, its own words in `__cause__`."""
+    try:
+        yield
+    except psycopg.Error as error:
+        ours = in_our_words(error, shown)
+        if ours is error:
+            raise
+        raise ours from error
+
+
+class Pool:
+    """The connections of a process that nobody uses just now; one more is opened when there is none. Thread-safe.
+
+    A library's pool keeps threads of its own to open them beforehand; here whoever wants one waits for it anyway, and
+    must see the error.
+    """
+
+    def __init__(self, address: Address, most: int = 20) -> None:
+        self.address = address
+        self._idle: list[Connection] = []
+        self._lock = threading.Lock()
+        self._free = threading.BoundedSemaphore(most)
+        self._closed = False
+
+    @contextmanager
+    def lend(self) -> Generator[Connection]:
+        """Lend a connection; what it is given back with open is rolled back. Raises StoreUnavailable."""
+        if not self._free.acquire(timeout=30):
+            raise StoreUnavailable(
+                f"expected a connection to {self.address.shown} to be free within 30 s, but transactions hold them all",
+                path=self.address.shown,
+            )
+        try:
+            with self._lock:
+                connection = self._idle.pop() if self._idle else None
+            if connection is None:
+                connection = connect(self.address)
+            try:
+                yield connection
+            except psycopg.Error as error:
+                if is_lost(error):  # the driver does not always notice
+                    connection.close()
+                raise
+            finally:
+                connection.roll_back()
+                self._take_back(connection)
+        finally:
+            self._free.release()
+
+    def _take_back(self, connection: Connection) -> None:
+        with self._lock:
+            if not (connection.closed or connection.broken or self._closed):
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def forget(self) -> None:
+        """Close those that nobody uses: one that broke tells that the others may have, too."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def close(self) -> None:
+        self._closed = True
+        self.forget()

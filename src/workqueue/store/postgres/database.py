@@ -1,0 +1,270 @@
+"""Database: the one handle a process has on a store: its connections, transactions, and what it does when one breaks.
+
+All of a process's stores at one address share one Database. A transaction that the server may or may not have committed
+when its connection broke is asked after by its id; so nothing is done twice, and nothing is thought done that is not.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Collection, Generator
+from contextlib import contextmanager
+from typing import Final, TypeVar, cast
+
+import psycopg
+
+from workqueue.errors import StoreUnavailable, UsageError
+from workqueue.store import joining
+from workqueue.store.clock import Clock, system_clock
+from workqueue.store.postgres import schema
+from workqueue.store.postgres.address import Address
+from workqueue.store.postgres.connection import (
+    Connection,
+    Pool,
+    in_our_words,
+    is_lost,
+    is_worth_another_try,
+    jitter,
+    translated,
+)
+from workqueue.store.postgres.listener import Listener
+from workqueue.store.relational.terms import MetAnotherError
+
+T = TypeVar("T")
+
+PATIENCE: Final = 8.0  # seconds that a verb waits for a server which is restarting
+_FATE_PATIENCE: Final = 30.0
+_TRIES: Final = 12
+
+
+class Database:
+    """See the module. Safe from any thread; `pid` tells whether it is this process's own."""
+
+    def __init__(self, address: Address, clock: Clock) -> None:
+        self.address = address
+        self.pid = os.getpid()
+        self._clock = clock
+        self.pool = Pool(address)
+        self._here = threading.local()
+        with translated(address.shown), self.pool.lend() as connection:
+            schema.prepare(connection, address.schema, address.shown)
+            self.pooled = connection.pooled
+        self.listener = Listener(address, self.pool)
+
+    # time
+
+    def given_now(self) -> int | None:
+        """Give the time where the store's clock is not the server's: in tests."""
+        return None if self._clock is system_clock else self._clock()
+
+    def clock(self) -> int:
+        given = self.given_now()
+        if given is not None:
+            return given
+        return int(self.read(_ask_now))
+
+    # reading and writing
+
+    def read(self, work: Callable[[Connection], T], /) -> T:
+        """Run `work(connection)`, which only reads; again, when the connection breaks."""
+        joined = self._joined()
+        if joined is not None:
+            with translated(self.address.shown):
+                return work(joined[0])
+
+        def attempt(_again: bool) -> T:
+            with self.pool.lend() as connection:
+                return work(connection)
+
+        return self.patiently(attempt)
+
+    def write(
+        self,
+        work: Callable[[Connection, int], T],
+        landed: Callable[[Connection, T], bool] | None = None,
+        /,
+        *,
+        gated: bool = True,
+    ) -> T:
+        """Run `work(connection, now)` in a transaction, or in the one this context has open already.
+
+        landed: is not asked; the server knows the fate of each transaction. gated: no other gated one is beside it.
+        """
+        del landed
+        joined = self._joined()
+        if joined is not None:
+            with translated(self.address.shown):
+                if gated:
+                    joined[0].gate()
+                return work(*joined)
+        return self.patiently(lambda _again: self._attempt(work, gated=gated))
+
+    def _attempt(self, work: Callable[[Connection, int], T], *, gated: bool) -> T:
+        with self.pool.lend() as connection:
+            now, xid = connection.begin(self.given_now(), gated=gated)
+            self._here.connection = connection
+            try:
+                result = work(connection, now)
+            finally:
+                self._here.connection = None
+            self.commit(connection, xid)
+            queues = connection.to_wake
+        self.ring(queues)
+        return result
+
+    def commit(self, connection: Connection, xid: str) -> None:
+        """Commit; where the answer is lost, ask what came of it. Raises the error of the loss when nothing did."""
+        try:
+            connection.ask("commit")
+        except psycopg.Error as error:
+            if not is_lost(error):
+                raise
+            connection.close()
+            if not self._lasted(xid):
+                raise
+
+    def _lasted(self, xid: str) -> bool:
+        until = time.monotonic() + _FATE_PATIENCE
+        tries = 0
+        while True:
+            try:
+                with self.pool.lend() as connection:
+                    row = connection.one("fate", {"xid": xid})
+                fate = None if row is None else row[0]
+                if fate in {"committed", "aborted"}:
+                    return bool(fate == "committed")
+            except psycopg.Error as error:
+                if not is_lost(error):
+                    raise in_our_words(error, self.address.shown) from error
+                self.pool.forget()
+            if time.monotonic() > until:
+                raise StoreUnavailable(
+                    f"expected {self.address.shown} to say within {_FATE_PATIENCE:.0f} s whether a transaction lasts, "
+                    "but it cannot be reached; look what is stored before you do it again",
+                    path=self.address.shown,
+                )
+            tries += 1
+            time.sleep(jitter(tries))
+
+    def patiently(self, attempt: Callable[[bool], T]) -> T:
+        """Run `attempt(again)` until it meets no other transaction and no broken connection, for as long as is fit.
+
+        again: an earlier try may have been done, its answer lost.
+        """
+        until = time.monotonic() + PATIENCE
+        tries = 0
+        again = False
+        while True:
+            try:
+                return attempt(again)
+            except MetAnotherError:
+                tries += 1
+            except psycopg.Error as error:
+                lost = is_lost(error)
+                again = again or lost
+                tries += 1
+                if lost:
+                    self.pool.forget()
+                if (
+                    not (lost or is_worth_another_try(error))
+                    or time.monotonic() > until
+                    or (not lost and tries > _TRIES)
+                ):
+                    ours = in_our_words(error, self.address.shown)
+                    if ours is error:
+                        raise
+                    raise ours from error
+            time.sleep(jitter(tries))
+
+    @contextmanager
+    def guest(self, *, last: Callable[[Connection, int], None]) -> Generator[Connection]:
+        """Lend a connection to code that is not ours, inside a transaction; `last` runs before COMMIT."""
+        if self._joined() is not None:
+            raise UsageError("expected one transaction at a time, but this code is inside a transaction of this queue")
+        with translated(self.address.shown), self.pool.lend() as connection:
+            now, xid = connection.begin(self.given_now(), gated=False)
+            opened = joining.Opened(self, connection, now)
+            token = opened.join()
+            try:
+                yield connection
+                last(connection, now)
+                self.commit(connection, xid)
+                queues = connection.to_wake
+            finally:
+                opened.leave(token)
+        self.ring(queues)
+
+    def _joined(self) -> tuple[Connection, int] | None:
+        opened = joining.opened_by_us(self)
+        return None if opened is None else (cast("Connection", opened.connection), opened.now)
+
+    def is_joined(self) -> bool:
+        """Say whether this context has a transaction open, which `write` would join."""
+        return self._joined() is not None
+
+    # waking
+
+    def wake(self, queues: Collection[str], /) -> None:
+        """Let the runners of these queues, in every process, be woken by the commit of the transaction that is open."""
+        joined = self._joined()
+        connection = getattr(self._here, "connection", None) if joined is None else joined[0]
+        if connection is not None:
+            connection.to_wake.update(queues)
+
+    def ring(self, queues: Collection[str]) -> None:
+        """Wake the runners of these queues now."""
+        for queue in queues:
+            self.listener.ring(queue)
+
+    def close(self) -> None:
+        self.listener.close()
+        self.pool.close()
+
+
+def _ask_now(connection: Connection) -> int:
+    row = connection.one("now", {"now": None})
+    return int(row[0])
+
+
+_open: dict[tuple[Address, Clock], Database] = {}
+_users: dict[Database, int] = {}
+_inherited: list[Database] = []  # a forked child's: kept so that nothing closes them, which would end the parent's
+_lock = threading.Lock()
+
+
+def open_database(address: Address, clock: Clock) -> Database:
+    """Give this process's Database of the address; each must be given up once."""
+    with _lock:
+        database = _open.get((address, clock))
+        if database is None:
+            _open[address, clock] = database = Database(address, clock)
+        _users[database] = _users.get(database, 0) + 1
+        return database
+
+
+def give_up(database: Database) -> None:
+    """End one use; the last one closes the connections."""
+    with _lock:
+        if database not in _users:  # the parent's
+            return
+        _users[database] -= 1
+        if _users[database]:
+            return
+        del _users[database]
+        for place in [place for place, known in _open.items() if known is database]:
+            del _open[place]
+    database.close()
+
+
+def _forget_inherited() -> None:
+    global _lock  # noqa: PLW0603 - whoever waited for the parent's does not exist here
+    _lock = threading.Lock()
+    _inherited.extend(_open.values())
+    _open.clear()
+    _users.clear()
+    joining.forget()
+
+
+os.register_at_fork(after_in_child=_forget_inherited)

@@ -1,0 +1,371 @@
+"""PostgresStore: the verbs of the contract, on a PostgreSQL server."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
+from functools import partial
+
+import msgspec
+from psycopg import errors
+
+from workqueue.backoff import Backoff
+from workqueue.errors import LeaseLost, QueueClosed, StoreUnavailable, UsageError
+from workqueue.job import Claim, Job, JobStatus, NewJob
+from workqueue.lifecycle import WAITING, HandedBack, Returned, Settlement, settle
+from workqueue.store.clock import END, Clock, instant, micros, system_clock
+from workqueue.store.contract import Beat, Bell, Overview, Transaction, Turn, Want
+from workqueue.store.postgres import address, inspection
+from workqueue.store.postgres.claiming import Claims, Row, claim_gated, horizon, read_turn
+from workqueue.store.postgres.connection import Connection
+from workqueue.store.postgres.database import Database, give_up, open_database
+from workqueue.store.postgres.guest import PostgresTransaction
+from workqueue.store.postgres.runners import Runners
+from workqueue.store.relational import records
+from workqueue.store.relational.pushing import Pushing, alike, is_special, store
+from workqueue.store.relational.session import Session
+from workqueue.store.relational.settling import SomeRefusedError, complete, settle_all, settle_each
+from workqueue.store.relational.verbs import Verbs
+
+_encode = msgspec.json.encode
+_ids = msgspec.json.Decoder(list[int])
+
+
+class PostgresStore(Verbs):
+    """The store in one schema of a PostgreSQL database; see `store.contract.Store` for what each verb promises."""
+
+    def __init__(self, url: str, *, clock: Clock = system_clock) -> None:
+        self._address = address.parse(url)
+        self.path = self._address.shown
+        self._clock = clock
+        self._closed = False
+        self._transacting: int | None = None  # the thread that has a transaction of this store open
+        self._backoff_ids: dict[tuple[object, ...], int] = {}
+        self._claims = Claims()
+        self._doubtful: dict[int, list[tuple[int, frozenset[int]]]] = {}  # by runner: the tokens of turns cut off
+        self._database = self._open()
+        self._runners = Runners(self._db)
+
+    # push
+
+    def push(self, jobs: Sequence[NewJob]) -> list[int]:
+        database = self._db()
+        _refuse_nul(jobs)
+        batches = list(alike(jobs))
+        if len(batches) == 1 and not is_special(jobs[0]) and not database.is_joined():
+            return self._push_at_once(database, batches[0])
+        work, landed = self._pushing(jobs)
+        gated = any(job.on_conflict == "replace" and job.terms is not None for job in jobs)
+        return database.write(work, landed, gated=gated)
+
+    def _push_at_once(self, database: Database, batch: Sequence[NewJob]) -> list[int]:
+        head = batch[0]
+        row = {
+            "now": database.given_now(),
+            "queue": head.queue,
+            "name": head.name,
+            "priority": head.priority,
+            "timing": head.timing,
+            "run_at": None if head.run_at is None else micros(head.run_at),
+            "delay": 0 if head.delay is None else min(micros(head.delay), END),
+            "end": END,
+            "backoff": self._backoff_id(head.backoff),
+            "token": secrets.randbits(63),
+            "data": [job.data for job in batch],
+        }
+
+        def attempt(again: bool) -> list[int]:
+            del again
+            with database.pool.lend() as connection:
+                try:
+                    found = connection.one("push", row)
+                except errors.UniqueViolation:  # of the token: the first try was done, and its answer lost
+                    found = connection.one("pushed", {"token": row["token"]})
+            return list(found[0])
+
+        ids = database.patiently(attempt)
+        database.ring({head.queue})
+        return ids
+
+    def _pushing(self, jobs: Sequence[NewJob]) -> Pushing:
+        database = self._db()
+        _refuse_nul(jobs)
+        batches = [(self._backoff_id(batch[0].backoff), batch) for batch in alike(jobs)]
+
+        def work(session: Session, now: int) -> list[int]:
+            stored = store(session, now, batches)
+            database.wake({head.queue for _, (head, *_) in batches})
+            return stored.ids
+
+        return work, lambda _session, _ids: False
+
+    def _backoff_id(self, backoff: Backoff) -> int:
+        rule = (backoff.factor, backoff.jitter, backoff.min, backoff.max, backoff.expiration, backoff.limit)
+        found = self._backoff_ids.get(rule)
+        if found is None:
+            text = {"rule": _encode(backoff.copy()).decode()}
+
+            def attempt(again: bool) -> int:
+                del again
+                # Never in a caller's transaction, which may be rolled back.
+                with self._db().pool.lend() as connection:
+                    connection.ask("add_backoff", text)
+                    row = connection.one("backoff_id", text)
+                return int(row[0])
+
+            found = self._backoff_ids[rule] = self._db().patiently(attempt)
+        return found
+
+    # claim and settle
+
+    def turn(self, settlements: Sequence[Settlement], want: Want | None) -> Turn:
+        database = self._db()
+        if all(_is_plain(settlement) for settlement in settlements):
+            if want is None:
+                return Turn([], self._complete(database, settlements), suspects=False, next_due=None)
+            if not want.alone:
+                return self._turn(database, settlements, want)
+        refused = self._settle(database, settlements) if settlements else []
+        if want is None:
+            return Turn([], refused, suspects=False, next_due=None)
+        try:
+            later = self._claim_gated(database, want) if want.alone else self._turn(database, [], want)
+        except StoreUnavailable:
+            if not settlements:
+                raise
+            return Turn([], refused, suspects=False, next_due=timedelta(0))  # what was settled is to be told
+        return Turn(later.claims, refused, later.suspects, later.next_due)
+
+    def _turn(self, database: Database, settlements: Sequence[Settlement], want: Want) -> Turn:
+        """Settle what is complete and claim what is wanted, in one statement where that will do."""
+        token = secrets.randbits(63)
+        row: dict[str, object] = {
+            "now": database.given_now(),
+            "ids": [settlement.claim.job.id for settlement in settlements],
+            "attempts": [settlement.claim.job.attempt for settlement in settlements],
+            "count": len(settlements),
+            "queue": want.queue,
+            "limit": want.limit,
+            "runner": want.runner,
+            "token": token,
+            "lease": micros(want.lease),
+        }
+
+        def attempt(again: bool) -> tuple[Turn, bool]:
+            with database.pool.lend() as connection:
+                if again:
+                    return self._turn_again(connection, row, settlements, want), False
+                beside, rows = read_turn(connection.ask("turn", row).fetchall())
+                lease_until = beside.now + micros(want.lease)
+                claims = self._claims.build(connection, want, beside.now, rows, lease_until=lease_until)
+            accepted = None if beside.accepted is None and beside.completed else beside.accepted or []
+            refused = (
+                [s.claim for s in settlements if s.claim.job.id not in accepted]
+                if accepted is not None and beside.completed < len(settlements)
+                else []
+            )
+            return beside.turn(claims, refused), beside.is_in_the_way()
+
+        found, in_the_way = database.patiently(attempt)
+        if not in_the_way:
+            return found
+        later = self._claim_gated(database, want)
+        return Turn(later.claims, found.refused, later.suspects, later.next_due)
+
+    def _turn_again(
+        self, connection: Connection, row: dict[str, object], settlements: Sequence[Settlement], want: Want
+    ) -> Turn:
+        """Find out what came of a turn whose answer was lost, and do what did not come of it.
+
+        Its claims are those with its token. What it settled is gone; so is what another settled before, which no one
+        can tell from it. A server that is still at it when we look may claim more later: `beat` hands those back.
+        """
+        refused: list[Claim] = []
+        if settlements:
+            connection.ask("completed", {"ids": row["ids"], "attempts": row["attempts"]})
+            left = {job for (job,) in connection.ask("present", {"ids": row["ids"]}).fetchall()}
+            refused = [s.claim for s in settlements if s.claim.job.id in left]
+        found = connection.ask("claimed_by", {"runner": want.runner, "token": row["token"]}).fetchall()
+        now = connection.one("now", {"now": row["now"]})
+        claims: list[Claim] = []
+        for line in found:
+            claims += self._claims.build(connection, want, now[0], [Row(*line[:14])], lease_until=line[14])
+        known = frozenset(claim.job.id for claim in claims)
+        self._doubtful.setdefault(want.runner, []).append((int(str(row["token"])), known))
+        turn = horizon(connection, now[0], want.queue, claims)
+        return Turn(claims, refused, turn.suspects, turn.next_due if claims else timedelta(0))
+
+    def _claim_gated(self, database: Database, want: Want) -> Turn:
+        token = secrets.randbits(63)
+
+        def work(connection: Connection, now: int) -> Turn:
+            return claim_gated(connection, now, want, token, self._claims)
+
+        return database.write(work)
+
+    def _complete(self, database: Database, settlements: Sequence[Settlement]) -> list[Claim]:
+        """Let these jobs leave; give the claims that were refused."""
+        if not settlements:
+            return []
+        ids = [settlement.claim.job.id for settlement in settlements]
+        row = {"ids": ids, "attempts": [settlement.claim.job.attempt for settlement in settlements]}
+
+        def attempt(again: bool) -> list[Claim]:
+            with database.pool.lend() as connection:
+                accepted = {job for (job,) in connection.ask("completed", row).fetchall()}
+                if again:
+                    accepted = set(ids) - {job for (job,) in connection.ask("present", {"ids": ids}).fetchall()}
+            return [s.claim for s in settlements if s.claim.job.id not in accepted]
+
+        return database.patiently(attempt)
+
+    def _settle(self, database: Database, settlements: Sequence[Settlement]) -> list[Claim]:
+        """Settle whatever they are, in a transaction; give the claims that were refused."""
+        in_order = sorted(settlements, key=lambda settlement: settlement.claim.job.id)
+        gated = any(settlement.claim.job.terms is not None for settlement in settlements)
+
+        def work(connection: Connection, now: int, *, one_by_one: bool) -> list[Claim]:
+            refused: list[Claim] = []
+            if one_by_one:
+                refused = settle_each(connection, now, in_order)
+            else:
+                settle_all(connection, now, in_order)
+            database.wake({settlement.claim.job.queue for settlement in settlements if settlement.to in WAITING})
+            return refused
+
+        try:
+            return database.write(lambda c, now: work(c, now, one_by_one=False), gated=gated)
+        except SomeRefusedError:
+            return database.write(lambda c, now: work(c, now, one_by_one=True), gated=gated)
+
+    @contextmanager
+    def transaction(
+        self, claim: Claim | None = None, *, returned: Callable[[], Returned] = Returned
+    ) -> Generator[Transaction]:
+        database = self._db()
+
+        def last(connection: Connection, now: int) -> None:
+            guest.check()
+            if claim is None:
+                return
+            if claim.job.terms is not None:
+                connection.gate()
+            try:
+                done = returned()
+                to = JobStatus.COMPLETED
+                complete(connection, now, [Settlement(claim=claim, to=to, result=done.result, keep_result=done.keep)])
+            except SomeRefusedError:
+                raise LeaseLost(claim.job.id, claim.job.attempt) from None
+
+        with ExitStack() as after, database.guest(last=last) as connection:
+            guest = PostgresTransaction(connection)
+            after.callback(guest.end)
+            self._transacting = threading.get_ident()
+            try:
+                yield guest
+            finally:
+                self._transacting = None
+
+    def is_joined(self) -> bool:
+        return self._db().is_joined()
+
+    # runners
+
+    def enlist(self, queue: str, label: str) -> int:
+        return self._runners.enlist(queue, label)
+
+    def retire(self, runner: int) -> None:
+        self._doubtful.pop(runner, None)
+        self._runners.retire(runner)
+
+    def bell(self, runner: int) -> Bell:
+        return self._db().listener.bell(runner)
+
+    def beat(self, runner: int, lease: timedelta) -> Beat:
+        self._hand_back_doubtful(runner)
+        return self._runners.beat(runner, lease)
+
+    def held(self, runner: int) -> Beat:
+        return self._runners.held(runner)
+
+    def orphans(self, *, expired: bool, limit: int) -> list[Claim]:
+        return self._runners.orphans(expired=expired, limit=limit)
+
+    def _hand_back_doubtful(self, runner: int) -> None:
+        """Give back what a turn claimed after its answer was lost and we had looked: nobody here knows of it."""
+        database = self._db()
+        for token, known in self._doubtful.pop(runner, []):
+            strays = database.read(partial(_strays, runner=runner, token=token, known=known))
+            claims = [Claim(job, runner, timedelta(0), 0) for job in strays]
+            if claims:
+                self._settle(database, [settle(claim, HandedBack(), age=timedelta(0)) for claim in claims])
+
+    # people
+
+    def overview(self) -> Overview:
+        database = self._db()
+        now = database.clock()
+        answer = database.read(lambda connection: connection.one("runners"))
+        dead = frozenset(self._runners.dead(_ids.decode(answer[0])))
+
+        def work(connection: Connection) -> Overview:
+            return records.overview(connection, now, inspection.engine(connection), is_dead=dead.__contains__)
+
+        return database.read(work)
+
+    # itself
+
+    def now(self) -> datetime:
+        return instant(self._clock() if self._closed else self._db().clock())
+
+    def check(self) -> list[str]:
+        return self._db().read(lambda connection: records.broken_invariants(connection, inspection.SENTENCES))
+
+    def close(self) -> None:
+        if self._transacting == threading.get_ident():
+            raise UsageError("expected close() after the transaction's block, but it was called inside")
+        if not self._closed:
+            if self._database.pid == os.getpid():  # else they are the parent's
+                self._runners.leave()
+            self._closed = True
+            give_up(self._database)
+
+    def _db(self) -> Database:
+        if self._closed:
+            raise QueueClosed(self.path)
+        if self._database.pid != os.getpid():  # a forked child: the parent's connections are not ours to use
+            self._database = self._open()
+        return self._database
+
+    def _open(self) -> Database:
+        return open_database(self._address, self._clock)
+
+
+def _is_plain(settlement: Settlement) -> bool:
+    """Say whether the job just leaves: nobody waits for it, and no result is kept."""
+    return (
+        settlement.to is JobStatus.COMPLETED
+        and settlement.claim.job.terms is None
+        and (settlement.result is None or not settlement.keep_result)
+    )
+
+
+def _strays(connection: Connection, *, runner: int, token: int, known: frozenset[int]) -> list[Job]:
+    """Give the jobs that a claim took beside those that are known of."""
+    found = connection.ask("claimed_by", {"runner": runner, "token": token}).fetchall()
+    jobs = [records.get(connection, line[0]) for line in found if line[0] not in known]
+    return [job for job in jobs if job is not None and job.status is JobStatus.RUNNING]
+
+
+def _refuse_nul(jobs: Sequence[NewJob]) -> None:
+    for job in jobs:
+        key = "" if job.terms is None or job.terms.key is None else job.terms.key
+        if "\0" in job.name or "\0" in job.queue or "\0" in key:
+            raise UsageError(
+                f"expected names and keys without NUL, which PostgreSQL's text has no place for, got: {job.name!r}, "
+                f"key {key!r}"
+            )

@@ -1,0 +1,728 @@
+-- Every statement of the PostgreSQL engine; `workqueue.` stands for the schema that the queue was opened with. Those that
+-- `relational` names have the names, parameters and answers of the SQLite engine's: arrays go in as JSON text, lists
+-- come out as one. The hot ones take arrays. Statuses: 0 pending, 2 retrying, 3 failed, 4 running, 5 cancelled.
+
+-- name: now
+-- The server's time: all clients of a store agree on it, whatever their own clocks say.
+SELECT coalesce(:now::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint);
+
+-- name: begin
+BEGIN;
+
+-- name: commit
+COMMIT;
+
+-- name: rollback
+ROLLBACK;
+
+-- name: gate
+-- One at a time for what judges, starts or ends jobs with terms: else one could keep a job back while another, who ended
+-- the last job before it, finds nobody to let go. Ends with the transaction, so it holds behind a pooler too.
+SELECT pg_advisory_xact_lock(:space::int, 0);
+
+-- name: begun
+-- After `gate`, in a statement of its own: the time is that of having got it. The id tells later whether all of it lasts.
+SELECT coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint),
+       pg_current_xact_id()::text;
+
+-- name: fate
+SELECT pg_xact_status(:xid::text::xid8);
+
+-- name: push
+-- One statement, so that one trip is a whole transaction. The ids rise in the order of :data. `pushes` lets whoever lost
+-- the answer find it; a second try meets the first one's token and stores nothing.
+WITH clock AS MATERIALIZED (
+    SELECT coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint) AS now
+), place AS MATERIALIZED (
+    SELECT now, least(coalesce(:run_at::bigint, now + :delay::bigint), :end::bigint) AS run_at FROM clock
+), new AS (
+    INSERT INTO workqueue.jobs (queue, name, priority, position, run_at, pushed_at, ready, backoff, data)
+    SELECT :queue, :name, :priority, CASE WHEN :timing THEN p.run_at ELSE 0 END, p.run_at, p.now,
+           (p.run_at <= p.now)::int, :backoff, d.data
+      FROM place AS p, unnest(:data::bytea[]) WITH ORDINALITY AS d (data, nth)
+     ORDER BY d.nth
+    RETURNING id
+), marked AS (
+    INSERT INTO workqueue.pushes (token, at, ids)
+    SELECT :token, (SELECT now FROM clock), array_agg(id ORDER BY id) FROM new
+    RETURNING ids
+)
+SELECT ids FROM marked;
+
+-- name: pushed
+SELECT ids FROM workqueue.pushes WHERE token = :token;
+
+-- name: forget_pushes
+DELETE FROM workqueue.pushes WHERE at < :before;
+
+-- name: insert
+-- The same inside a transaction.
+INSERT INTO workqueue.jobs (queue, name, priority, position, run_at, pushed_at, ready, special, backoff, data)
+SELECT :queue, :name, :priority, :position, :run_at, :now, :ready, :special::int = 1, :backoff, d.data
+  FROM unnest(:data::bytea[]) WITH ORDINALITY AS d (data, nth)
+ ORDER BY d.nth
+RETURNING id;
+
+-- name: add_backoff
+INSERT INTO workqueue.backoffs (rule) VALUES (:rule) ON CONFLICT DO NOTHING;
+
+-- name: backoff_id
+SELECT id FROM workqueue.backoffs WHERE rule = :rule;
+
+-- name: backoff_rules
+SELECT coalesce(json_agg(json_build_array(id, rule::json)), '[]')::text FROM workqueue.backoffs;
+
+-- name: promote
+WITH due AS MATERIALIZED (
+    SELECT id FROM workqueue.jobs WHERE queue = :queue AND ready = 0 AND run_at <= :now
+     ORDER BY run_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE workqueue.jobs AS j SET ready = 1 FROM due WHERE j.id = due.id AND j.ready = 0;
+
+-- name: turn
+-- Settle what is complete and claim what is wanted: one trip. The first row says what there is beside the claims: those
+-- completed (as a list only where some were refused), whether the rest stands in the way (due, special, paused), and
+-- what comes. The conditions stand in the UPDATE once more: a row may have changed before it was locked.
+WITH clock AS MATERIALIZED (
+    SELECT coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint) AS now
+), done AS (
+    DELETE FROM workqueue.jobs AS j USING unnest(:ids::bigint[], :attempts::int[]) AS s (id, attempt)
+     WHERE j.id = s.id AND j.status = 4 AND j.attempt = s.attempt
+    RETURNING j.id
+), front AS MATERIALIZED (
+    SELECT id, special FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost = 0
+     ORDER BY priority DESC, position, id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
+), beside AS MATERIALIZED (
+    SELECT (SELECT min(run_at) FROM workqueue.jobs WHERE queue = :queue AND ready = 0) AS run_at,
+           (SELECT min(opens_at) FROM workqueue.closed_lanes WHERE queue = :queue) AS opens_at,
+           EXISTS (SELECT 1 FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost > 0) AS suspects,
+           EXISTS (SELECT 1 FROM workqueue.pauses WHERE queue = :queue) AS paused,
+           EXISTS (SELECT 1 FROM front WHERE special) AS special
+), taken AS (
+    UPDATE workqueue.jobs AS j
+       SET status = 4, ready = NULL, attempt = j.attempt + 1, runner = :runner, token = :token,
+           lease_until = (SELECT now FROM clock) + :lease
+      FROM front
+     WHERE j.id = front.id AND j.ready = 1 AND j.lost = 0
+       AND NOT (SELECT paused OR special OR coalesce(run_at <= (SELECT now FROM clock), false) FROM beside)
+    RETURNING j.id, j.name, j.attempt, j.retry_count, j.lost, j.priority, j.position, j.run_at, j.pushed_at, j.backoff, j.data
+)
+SELECT NULL::bigint, (SELECT now FROM clock), b.run_at, b.opens_at, b.suspects, b.paused, b.special,
+       (SELECT count(*) FROM done), 0, 0, 0, 0::bigint, NULL::text, NULL::bytea,
+       CASE WHEN (SELECT count(*) FROM done) < :count THEN (SELECT array_agg(id) FROM done) END
+  FROM beside AS b
+UNION ALL
+SELECT id, run_at, priority, position, false, NULL, NULL, backoff, attempt, retry_count, lost, pushed_at, name, data, NULL
+  FROM taken;
+
+-- name: claimed_by
+-- What a claim took whose answer was lost.
+SELECT id, run_at, priority, position, special, NULL::bool, NULL::bool, backoff, attempt, retry_count, lost, pushed_at,
+       name, data, lease_until
+  FROM workqueue.jobs WHERE status = 4 AND runner = :runner AND token = :token;
+
+-- name: completed
+DELETE FROM workqueue.jobs AS j USING unnest(:ids::bigint[], :attempts::int[]) AS s (id, attempt)
+ WHERE j.id = s.id AND j.status = 4 AND j.attempt = s.attempt
+RETURNING j.id;
+
+-- name: line
+-- The front of a queue, locked: who claims beside us looks past it.
+SELECT id, run_at, priority, position, special, NULL::bool, NULL::bool, backoff, attempt + 1, retry_count, lost,
+       pushed_at, name, data
+  FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost = 0
+ ORDER BY priority DESC, position, id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED;
+
+-- name: line_alone
+SELECT id, run_at, priority, position, special, NULL::bool, NULL::bool, backoff, attempt + 1, retry_count, lost,
+       pushed_at, name, data
+  FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost > 0
+ ORDER BY priority DESC, position, id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED;
+
+-- name: claim
+UPDATE workqueue.jobs
+   SET status = 4, ready = NULL, attempt = attempt + 1, runner = :runner, token = :token, lease_until = :lease_until
+ WHERE id = ANY (:ids::bigint[]) AND ready = 1;
+
+-- name: horizon
+SELECT EXISTS (SELECT 1 FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost > 0),
+       (SELECT min(run_at) FROM workqueue.jobs WHERE queue = :queue AND ready = 0),
+       (SELECT min(opens_at) FROM workqueue.closed_lanes WHERE queue = :queue);
+
+-- name: complete
+-- Sorted, so that two who settle the same jobs meet in one order.
+DELETE FROM workqueue.jobs
+ WHERE id IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)) AND status = 4 AND attempt = :attempt;
+
+-- name: settle
+-- Rows [id, attempt, lease or null, status, run_at or null, failures, losses, message]. A verdict by a rescuer names the
+-- lease it saw; a null run_at leaves the old one (handed back: it was due before).
+UPDATE workqueue.jobs AS j
+   SET status = CASE WHEN s.status IN (0, 2) AND j.cancel_requested THEN 5 ELSE s.status END,
+       ready = CASE WHEN s.status IN (0, 2) AND NOT j.cancel_requested
+                    THEN CASE WHEN s.run_at > :now THEN 0 ELSE 1 END END,
+       settled_at = CASE WHEN s.status NOT IN (0, 2) OR j.cancel_requested THEN :now::bigint END,
+       run_at = coalesce(s.run_at, j.run_at),
+       position = CASE WHEN j.position <> 0 THEN coalesce(s.run_at, j.position) ELSE 0 END,
+       retry_count = j.retry_count + s.failures,
+       lost = j.lost + s.losses,
+       message = CASE WHEN s.message <> '' THEN s.message ELSE j.message END,
+       cancel_requested = false, runner = NULL, lease_until = NULL, token = NULL
+  FROM (SELECT (r ->> 0)::bigint AS id, (r ->> 1)::int AS attempt, (r ->> 2)::bigint AS lease, (r ->> 3)::smallint AS status,
+               (r ->> 4)::bigint AS run_at, (r ->> 5)::int AS failures, (r ->> 6)::int AS losses, r ->> 7 AS message
+          FROM json_array_elements(:rows::json) AS r ORDER BY 1) AS s
+ WHERE j.id = s.id AND j.status = 4 AND j.attempt = s.attempt AND (s.lease IS NULL OR j.lease_until = s.lease);
+
+-- name: drop_failed
+DELETE FROM workqueue.jobs
+ WHERE status = 3 AND id IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id));
+
+-- name: add_history
+INSERT INTO workqueue.attempts (job, attempt, runner, started_at, duration, outcome, error, traceback)
+SELECT (r ->> 0)::bigint, (r ->> 1)::int,
+       coalesce((SELECT label FROM workqueue.runners WHERE id = (r ->> 2)::bigint), ''),
+       (r ->> 3)::bigint, (r ->> 4)::bigint, r ->> 5, r ->> 6, r ->> 7
+  FROM json_array_elements(:rows::json) AS r;
+
+-- name: cap_history
+DELETE FROM workqueue.attempts WHERE job = :job AND attempt NOT IN (
+    SELECT attempt FROM workqueue.attempts WHERE job = :job ORDER BY attempt DESC LIMIT :keep);
+
+-- name: holds
+SELECT EXISTS (SELECT 1 FROM workqueue.jobs WHERE id = :id AND attempt = :attempt AND runner = :runner);
+
+-- name: cancellable
+SELECT EXISTS (SELECT 1 FROM workqueue.jobs WHERE id = :id AND status IN (0, 2, 4));
+
+-- name: settled
+SELECT EXISTS (SELECT 1 FROM workqueue.jobs WHERE id = :id AND settled_at IS NOT NULL);
+
+-- name: enlist
+INSERT INTO workqueue.runners (queue, label, started_at, session_pid, session_start)
+VALUES (:queue, :label, :now, :pid, :start) RETURNING id;
+
+-- name: retire
+DELETE FROM workqueue.runners
+ WHERE id = :id AND NOT EXISTS (SELECT 1 FROM workqueue.jobs WHERE status = 4 AND runner = :id);
+
+-- name: runners
+SELECT coalesce(json_agg(id), '[]')::text FROM workqueue.runners;
+
+-- name: session
+-- The server's process that serves this connection, where it can be told from others that had its number.
+SELECT pg_backend_pid(), (extract(epoch FROM backend_start) * 1000000)::bigint
+  FROM pg_stat_activity WHERE pid = pg_backend_pid();
+
+-- name: move_runners
+UPDATE workqueue.runners SET session_pid = :pid, session_start = :start WHERE id = ANY (:ids::bigint[]);
+
+-- name: present
+-- Which of these jobs are there still.
+SELECT id FROM workqueue.jobs WHERE id = ANY (:ids::bigint[]);
+
+-- name: sessions
+-- Of these runners: the session each is tied to, and whether it has ended. One that began before the server did is no
+-- proof: a restart ends the sessions of the living too. A runner that is not on the list any more has no row here.
+SELECT r.id, r.session_pid, r.session_start,
+       r.session_start > (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint
+       AND NOT EXISTS (SELECT 1 FROM pg_stat_activity AS a WHERE a.pid = r.session_pid
+                       AND (a.backend_start IS NULL
+                            OR (extract(epoch FROM a.backend_start) * 1000000)::bigint = r.session_start))
+  FROM workqueue.runners AS r WHERE r.id = ANY (:ids::bigint[]);
+
+-- name: beat
+-- Past rows that somebody settles at this moment: a beat waits for nobody.
+UPDATE workqueue.jobs AS j SET lease_until = coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint) + :lease
+  FROM (SELECT id FROM workqueue.jobs WHERE status = 4 AND runner = :runner FOR NO KEY UPDATE SKIP LOCKED) AS mine
+ WHERE j.id = mine.id AND j.status = 4 AND j.runner = :runner;
+
+-- name: held
+SELECT coalesce(json_agg(json_build_array(id, attempt, cancel_requested::int)), '[]')::text
+  FROM workqueue.jobs WHERE status = 4 AND runner = :runner;
+
+-- name: holders
+SELECT coalesce(json_agg(runner), '[]')::text FROM (SELECT DISTINCT runner FROM workqueue.jobs WHERE status = 4) AS held;
+
+-- name: orphans
+SELECT id, runner, lease_until FROM workqueue.jobs
+ WHERE status = 4 AND (runner = ANY (:dead::bigint[]) OR lease_until < :expired_before)
+ ORDER BY id LIMIT :limit;
+
+-- name: get
+SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.settled_at, j.attempt, j.retry_count,
+       j.lost, j.cancel_requested::int, j.message, j.data, b.rule, t.spec
+  FROM workqueue.jobs AS j JOIN workqueue.backoffs AS b ON b.id = j.backoff
+       LEFT JOIN workqueue.terms AS t ON t.job = j.id
+ WHERE j.id = :id;
+
+-- name: find
+SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.settled_at, j.attempt, j.retry_count,
+       j.lost, j.cancel_requested::int, j.message, j.data, b.rule, t.spec
+  FROM workqueue.jobs AS j JOIN workqueue.backoffs AS b ON b.id = j.backoff
+       LEFT JOIN workqueue.terms AS t ON t.job = j.id
+ WHERE j.id > :after AND (:queue::text IS NULL OR j.queue = :queue) AND (:status::int IS NULL OR j.status = :status)
+   AND (:name::text IS NULL OR j.name = :name)
+ ORDER BY j.id LIMIT :limit;
+
+-- name: history
+SELECT attempt, runner, started_at, duration, outcome, error, traceback
+  FROM workqueue.attempts WHERE job = :id ORDER BY attempt;
+
+-- name: cancel_running
+UPDATE workqueue.jobs SET cancel_requested = true WHERE id = :id AND status = 4;
+
+-- name: restore_failed
+UPDATE workqueue.jobs SET status = 0, ready = 1, retry_count = 0, lost = 0, settled_at = NULL, message = '', run_at = :now,
+       position = CASE WHEN position <> 0 THEN :now::bigint ELSE 0 END
+ WHERE queue = :queue AND status = 3 AND settled_at IS NOT NULL AND NOT special
+RETURNING id;
+
+-- name: restore
+UPDATE workqueue.jobs SET status = 0, ready = 1, retry_count = 0, lost = 0, settled_at = NULL, message = '', run_at = :now,
+       position = CASE WHEN position <> 0 THEN :now::bigint ELSE 0 END
+ WHERE queue = :queue AND status IN (3, 5)
+   AND id IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id))
+RETURNING id;
+
+-- name: special_failed
+SELECT coalesce(json_agg(id), '[]')::text FROM workqueue.jobs
+ WHERE queue = :queue AND status = 3 AND settled_at IS NOT NULL AND special;
+
+-- name: special_restorable
+SELECT coalesce(json_agg(id), '[]')::text FROM workqueue.jobs
+ WHERE queue = :queue AND status IN (3, 5) AND special
+   AND id IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id));
+
+-- name: reopen_terms
+-- Not where another job has the key by now. A job that followed others follows nobody any more.
+UPDATE workqueue.terms AS t SET is_open = true, follows = NULL, follows_batch = NULL
+ WHERE t.job = :job AND NOT t.is_open
+   AND NOT EXISTS (SELECT 1 FROM workqueue.terms AS o
+                    WHERE o.queue = t.queue AND o.name = t.name AND o.key = t.key AND o.key IS NOT NULL AND o.is_open);
+
+-- name: uncount
+-- A restored job of a batch is under way again.
+UPDATE workqueue.batches
+   SET failed = failed - (:status::int = 3)::int, cancelled = cancelled - (:status::int = 5)::int, done_at = NULL
+ WHERE id = (SELECT batch FROM workqueue.terms WHERE job = :job);
+
+-- name: clean
+DELETE FROM workqueue.jobs WHERE id IN (
+    SELECT id FROM workqueue.jobs WHERE queue = :queue AND status = :status AND settled_at IS NOT NULL
+     ORDER BY id LIMIT :limit FOR UPDATE)
+RETURNING id;
+
+-- name: size
+SELECT (SELECT count(*) FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost = 0)
+     + (SELECT count(*) FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost > 0)
+     + (SELECT count(*) FROM workqueue.jobs WHERE queue = :queue AND ready = 0)
+     + (SELECT count(*) FROM workqueue.jobs WHERE queue = :queue AND ready > 1)
+     + (SELECT count(*) FROM workqueue.jobs WHERE queue = :queue AND status = 4),
+       (SELECT count(*) FROM workqueue.jobs WHERE queue = :queue AND status = 3 AND settled_at IS NOT NULL);
+
+-- name: idle
+SELECT NOT EXISTS (SELECT 1 FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost = 0)
+   AND NOT EXISTS (SELECT 1 FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost > 0)
+   AND NOT EXISTS (SELECT 1 FROM workqueue.jobs WHERE queue = :queue AND ready > 1 AND ready = 2)
+   AND NOT EXISTS (SELECT 1 FROM workqueue.jobs WHERE queue = :queue AND status = 4)
+   AND NOT EXISTS (SELECT 1 FROM workqueue.jobs WHERE queue = :queue AND ready = 0 AND run_at <= :now)
+   AND NOT EXISTS (SELECT 1 FROM workqueue.jobs WHERE queue = :queue AND ready = 0 AND status = 2);
+
+-- name: standings
+-- For people. Kinds: 1 due, 0 later, 2 retrying (counted above already), 3 failed, 4 running, 5 cancelled.
+SELECT coalesce(json_agg(json_build_array(queue, kind, jobs, oldest,
+                                          (SELECT j.run_at FROM workqueue.jobs AS j WHERE j.id = oldest))), '[]')::text
+  FROM (
+    SELECT queue, 1 AS kind, count(*) AS jobs, min(id) AS oldest
+      FROM workqueue.jobs WHERE ready = 1 AND lost = 0 GROUP BY queue
+    UNION ALL SELECT queue, 1, count(*), min(id) FROM workqueue.jobs WHERE ready = 1 AND lost > 0 GROUP BY queue
+    UNION ALL SELECT queue, 1, count(*), min(id) FROM workqueue.jobs WHERE ready = 0 AND run_at <= :now GROUP BY queue
+    UNION ALL SELECT queue, 1, count(*), min(id) FROM workqueue.jobs WHERE ready > 1 AND ready = 2 GROUP BY queue
+    UNION ALL SELECT queue, 0, count(*), NULL FROM workqueue.jobs WHERE ready > 1 AND ready = 3 GROUP BY queue
+    UNION ALL SELECT queue, 0, count(*), NULL FROM workqueue.jobs WHERE ready = 0 AND run_at > :now GROUP BY queue
+    UNION ALL SELECT queue, 2, count(*), NULL FROM workqueue.jobs WHERE status = 2 GROUP BY queue
+    UNION ALL SELECT queue, 4, count(*), NULL FROM workqueue.jobs WHERE status = 4 GROUP BY queue
+    UNION ALL SELECT queue, status, count(*), NULL FROM workqueue.jobs WHERE settled_at IS NOT NULL GROUP BY queue, status
+  ) AS counted;
+
+-- name: enlisted
+SELECT coalesce(json_agg(json_build_array(id, queue, label, started_at, (
+           SELECT count(*) FROM workqueue.jobs AS j WHERE j.status = 4 AND j.runner = r.id)) ORDER BY id), '[]')::text
+  FROM workqueue.runners AS r;
+
+-- name: put_schedule
+-- The same again changes nothing; another of this name takes its place, and stays paused if it was.
+INSERT INTO workqueue.schedules AS s (queue, name, spec, next_at) VALUES (:queue, :name, :spec, :first)
+    ON CONFLICT (queue, name) DO UPDATE SET spec = excluded.spec, next_at = excluded.next_at WHERE s.spec <> excluded.spec;
+
+-- name: due_schedules
+SELECT name, next_at, spec FROM workqueue.schedules
+ WHERE queue = :queue AND NOT paused AND next_at <= :now ORDER BY next_at, name;
+
+-- name: next_slots
+SELECT name, next_at FROM workqueue.schedules WHERE queue = :queue AND NOT paused ORDER BY next_at;
+
+-- name: fire
+-- Of all who saw the slot, the first finds it still there. Its jobs are pushed in the same transaction.
+UPDATE workqueue.schedules SET next_at = :then WHERE queue = :queue AND name = :name AND next_at = :seen AND NOT paused;
+
+-- name: fired
+UPDATE workqueue.schedules SET last_at = :slot, last_job = :job WHERE queue = :queue AND name = :name;
+
+-- name: slot_stands
+SELECT EXISTS (SELECT 1 FROM workqueue.schedules WHERE queue = :queue AND name = :name AND next_at = :seen);
+
+-- name: schedules
+SELECT queue, name, spec, next_at, last_at, last_job, paused FROM workqueue.schedules WHERE queue = :queue ORDER BY name;
+
+-- name: schedule
+SELECT spec, paused FROM workqueue.schedules WHERE queue = :queue AND name = :name;
+
+-- name: pause_schedule
+UPDATE workqueue.schedules SET paused = true WHERE queue = :queue AND name = :name;
+
+-- name: resume_schedule
+UPDATE workqueue.schedules SET paused = false, next_at = :then WHERE queue = :queue AND name = :name;
+
+-- name: forget_schedule
+DELETE FROM workqueue.schedules WHERE queue = :queue AND name = :name;
+
+-- name: check_jobs
+SELECT (SELECT count(*) FROM workqueue.attempts AS a WHERE NOT EXISTS (SELECT 1 FROM workqueue.jobs AS j WHERE j.id = a.job)),
+       (SELECT count(*) FROM workqueue.jobs AS j
+         WHERE NOT EXISTS (SELECT 1 FROM workqueue.backoffs AS b WHERE b.id = j.backoff)),
+       (SELECT count(*) FROM workqueue.attempts AS a JOIN workqueue.jobs AS j ON j.id = a.job WHERE a.attempt > j.attempt);
+
+-- name: check_rows
+SELECT count(*) FROM workqueue.jobs
+ WHERE status NOT IN (0, 2, 3, 4, 5) OR (status IN (0, 2)) <> (ready IS NOT NULL) OR (status = 4) <> (runner IS NOT NULL)
+    OR (status = 4) <> (lease_until IS NOT NULL) OR (status IN (3, 5)) <> (settled_at IS NOT NULL)
+    OR (status = 4 AND attempt < 1) OR (status = 2 AND retry_count + lost < 1) OR (ready > 1 AND NOT special);
+
+-- name: check_terms
+SELECT (SELECT count(*) FROM workqueue.jobs WHERE special AND id NOT IN (SELECT job FROM workqueue.terms)),
+       (SELECT count(*) FROM workqueue.terms WHERE job NOT IN (SELECT id FROM workqueue.jobs WHERE special)),
+       (SELECT count(*) FROM workqueue.terms AS t JOIN workqueue.jobs AS j ON j.id = t.job WHERE t.runs <> (j.status = 4)),
+       (SELECT count(*) FROM workqueue.terms AS t JOIN workqueue.jobs AS j ON j.id = t.job
+         WHERE t.is_open <> (j.settled_at IS NULL)),
+       (SELECT count(*) FROM workqueue.terms AS t JOIN workqueue.jobs AS j ON j.id = t.job
+         WHERE (t.kept_by IS NOT NULL) <> (j.ready IS NOT NULL AND j.ready = 2)),
+       (SELECT count(*) FROM workqueue.terms AS t JOIN workqueue.jobs AS j ON j.id = t.job
+         WHERE (j.ready IS NOT NULL AND j.ready = 3) AND t.follows IS NULL AND t.follows_batch IS NULL);
+
+-- name: add_terms
+-- Rows [job, spec, key, expires_at, limit lane, rate lane, order lane, batch, follows, follows_batch].
+INSERT INTO workqueue.terms (job, queue, name, priority, position, spec, key, expires_at, limit_lane, rate_lane,
+                             order_lane, batch, follows, follows_batch)
+SELECT (r ->> 0)::bigint, :queue, :name, :priority, :position, r ->> 1, r ->> 2, (r ->> 3)::bigint, r ->> 4, r ->> 5,
+       r ->> 6, (r ->> 7)::bigint, (r ->> 8)::bigint, (r ->> 9)::bigint
+  FROM json_array_elements(:rows::json) AS r;
+
+-- name: key_holder
+SELECT job FROM workqueue.terms WHERE queue = :queue AND name = :name AND key = :key AND key IS NOT NULL AND is_open;
+
+-- name: key_taken
+SELECT job FROM workqueue.taken_keys WHERE queue = :queue AND name = :name AND key = :key AND until > :now;
+
+-- name: take_key
+-- Not from whoever took it since we looked.
+INSERT INTO workqueue.taken_keys AS t (queue, name, key, job, until) VALUES (:queue, :name, :key, :job, :until)
+    ON CONFLICT (queue, name, key) DO UPDATE SET job = excluded.job, until = excluded.until WHERE t.until <= :now;
+
+-- name: free_key
+DELETE FROM workqueue.taken_keys WHERE queue = :queue AND name = :name AND key = :key;
+
+-- name: terms_of
+SELECT coalesce(json_agg(json_build_array(job, queue, spec)), '[]')::text FROM workqueue.terms
+ WHERE job IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id));
+
+-- name: limit_runs
+SELECT count(*) FROM workqueue.terms WHERE queue = :queue AND limit_lane = :lane AND limit_lane IS NOT NULL AND runs;
+
+-- name: is_behind
+-- Whether an earlier job for the same order runs, waits for another try, or is due; or any of them runs.
+SELECT EXISTS (SELECT 1 FROM workqueue.terms AS t JOIN workqueue.jobs AS j ON j.id = t.job
+                WHERE t.queue = :queue AND t.order_lane = :lane AND t.order_lane IS NOT NULL AND t.is_open
+                  AND t.job < :job AND (j.status IN (2, 4) OR j.ready IN (1, 2)))
+    OR EXISTS (SELECT 1 FROM workqueue.terms
+                WHERE queue = :queue AND order_lane = :lane AND order_lane IS NOT NULL AND is_open
+                  AND job > :job AND runs);
+
+-- name: count_starts
+SELECT count(*) FROM workqueue.starts WHERE queue = :queue AND lane = :lane AND at > :since;
+
+-- name: nth_start
+-- The start before which :before others came later: when it is out of sight, there is room for one.
+SELECT at FROM workqueue.starts
+ WHERE queue = :queue AND lane = :lane AND at > :since ORDER BY at DESC LIMIT 1 OFFSET :before;
+
+-- name: forget_starts
+-- Those of long ago, and those of a clock that was set back since.
+DELETE FROM workqueue.starts WHERE queue = :queue AND lane = :lane AND (at <= :since OR at > :now);
+
+-- name: add_starts
+INSERT INTO workqueue.starts (queue, lane, at)
+SELECT :queue, l.lane, :now FROM json_array_elements_text(:lanes::json) AS l (lane);
+
+-- name: keep_back
+-- Rows [job, kept_by]. The best of those kept back is found by their place: in a queue by time a retry moves it.
+UPDATE workqueue.terms AS t
+   SET kept_by = (r ->> 1)::smallint, position = (SELECT j.position FROM workqueue.jobs AS j WHERE j.id = t.job)
+  FROM json_array_elements(:rows::json) AS r
+ WHERE t.job = (r ->> 0)::bigint;
+
+-- name: kept_back
+UPDATE workqueue.jobs SET ready = 2
+ WHERE ready = 1 AND id IN (SELECT (r ->> 0)::bigint FROM json_array_elements(:rows::json) AS r);
+
+-- name: pause_terms
+-- Plain jobs get terms when a pause keeps them back.
+INSERT INTO workqueue.terms (job, queue, name, priority, position, spec)
+SELECT id, queue, name, priority, position, '{}' FROM workqueue.jobs
+ WHERE id IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id))
+    ON CONFLICT DO NOTHING;
+
+-- name: make_special
+UPDATE workqueue.jobs SET special = true
+ WHERE NOT special AND id IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id));
+
+-- name: let_go_limited
+-- The best that a lane keeps back: ids.
+SELECT coalesce(json_agg(job), '[]')::text FROM (
+    SELECT job FROM workqueue.terms WHERE queue = :queue AND limit_lane = :lane AND kept_by = 1
+     ORDER BY priority DESC, position, job LIMIT :limit) AS best;
+
+-- name: let_go_rated
+SELECT coalesce(json_agg(job), '[]')::text FROM (
+    SELECT job FROM workqueue.terms WHERE queue = :queue AND rate_lane = :lane AND kept_by = 3
+     ORDER BY priority DESC, position, job LIMIT :limit) AS best;
+
+-- name: let_go_ordered
+SELECT coalesce(json_agg(job), '[]')::text FROM (
+    SELECT job FROM workqueue.terms
+     WHERE queue = :queue AND order_lane = :lane AND order_lane IS NOT NULL AND is_open AND kept_by = 2
+     ORDER BY job LIMIT :limit) AS first;
+
+-- name: let_go_paused
+SELECT coalesce(json_agg(job), '[]')::text FROM (
+    SELECT job FROM workqueue.terms WHERE queue = :queue AND name = :name AND kept_by = 4 ORDER BY job LIMIT :limit) AS kept;
+
+-- name: paused_names
+SELECT coalesce(json_agg(DISTINCT name), '[]')::text FROM workqueue.terms WHERE queue = :queue AND kept_by = 4;
+
+-- name: free_terms
+UPDATE workqueue.terms SET kept_by = NULL
+ WHERE job IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id));
+
+-- name: free_jobs
+UPDATE workqueue.jobs SET ready = 1
+ WHERE ready = 2 AND id IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id));
+
+-- name: in_order
+SELECT coalesce(json_agg(id ORDER BY priority DESC, position, id), '[]')::text FROM workqueue.jobs
+ WHERE id IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id));
+
+-- name: start_terms
+UPDATE workqueue.terms SET runs = true
+ WHERE job IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id));
+
+-- name: stop_terms
+UPDATE workqueue.terms SET runs = false
+ WHERE job IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id));
+
+-- name: end_terms
+UPDATE workqueue.terms SET runs = false, is_open = false, kept_by = NULL
+ WHERE job IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id));
+
+-- name: drop_terms
+DELETE FROM workqueue.terms AS t
+ WHERE t.job IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id))
+   AND NOT EXISTS (SELECT 1 FROM workqueue.jobs AS j WHERE j.id = t.job);
+
+-- name: opening_lanes
+SELECT coalesce(json_agg(json_build_array(lane, most)), '[]')::text FROM (
+    SELECT lane, most FROM workqueue.closed_lanes
+     WHERE queue = :queue AND opens_at <= :now ORDER BY opens_at LIMIT :limit) AS opening;
+
+-- name: close_lane
+INSERT INTO workqueue.closed_lanes (queue, lane, most, opens_at)
+SELECT :queue, :lane, :most, :opens_at
+ WHERE EXISTS (SELECT 1 FROM workqueue.terms WHERE queue = :queue AND rate_lane = :lane AND kept_by = 3)
+    ON CONFLICT (queue, lane) DO UPDATE SET most = excluded.most, opens_at = excluded.opens_at;
+
+-- name: open_lane
+DELETE FROM workqueue.closed_lanes WHERE queue = :queue AND lane = :lane
+   AND NOT EXISTS (SELECT 1 FROM workqueue.terms WHERE queue = :queue AND rate_lane = :lane AND kept_by = 3);
+
+-- name: delay_lane
+UPDATE workqueue.closed_lanes SET opens_at = :opens_at WHERE queue = :queue AND lane = :lane;
+
+-- name: cancel_job
+-- One that waits, for a reason of ours.
+UPDATE workqueue.jobs SET status = 5, ready = NULL, settled_at = :now, message = :message
+ WHERE id = :id AND status IN (0, 2);
+
+-- name: followers
+SELECT coalesce(json_agg(job), '[]')::text FROM workqueue.terms WHERE follows = :job AND follows IS NOT NULL AND is_open;
+
+-- name: batch_followers
+SELECT coalesce(json_agg(job), '[]')::text FROM workqueue.terms
+ WHERE follows_batch = :batch AND follows_batch IS NOT NULL AND is_open;
+
+-- name: unfollow
+UPDATE workqueue.terms SET follows = NULL, follows_batch = NULL WHERE job = :job;
+
+-- name: call_follower
+UPDATE workqueue.jobs SET ready = (run_at <= :now)::int WHERE id = :job AND ready = 3;
+
+-- name: data_of
+SELECT data FROM workqueue.jobs WHERE id = :job;
+
+-- name: set_data
+UPDATE workqueue.jobs SET data = :data WHERE id = :job AND status <> 4;
+
+-- name: open_batch
+INSERT INTO workqueue.batches (queue) VALUES (:queue) RETURNING id;
+
+-- name: seal_batch
+UPDATE workqueue.batches SET sealed = true WHERE id = :batch;
+
+-- name: batch
+SELECT id, queue, sealed, total, completed, failed, cancelled FROM workqueue.batches WHERE id = :batch;
+
+-- name: count_in
+UPDATE workqueue.batches SET total = total + :count WHERE id = :batch AND NOT sealed;
+
+-- name: count_out
+UPDATE workqueue.batches
+   SET completed = completed + :completed, failed = failed + :failed, cancelled = cancelled + :cancelled
+ WHERE id = :batch;
+
+-- name: batch_done
+UPDATE workqueue.batches SET done_at = :now
+ WHERE id = :batch AND sealed AND done_at IS NULL AND completed + failed + cancelled = total;
+
+-- name: batch_waiting
+SELECT coalesce(json_agg(job), '[]')::text FROM (
+    SELECT t.job FROM workqueue.terms AS t JOIN workqueue.jobs AS j ON j.id = t.job
+     WHERE t.batch = :batch AND t.batch IS NOT NULL AND j.status IN (0, 2) LIMIT :limit) AS waiting;
+
+-- name: cancel_running_of_batch
+UPDATE workqueue.jobs SET cancel_requested = true
+ WHERE status = 4 AND NOT cancel_requested
+   AND id IN (SELECT job FROM workqueue.terms WHERE batch = :batch AND batch IS NOT NULL);
+
+-- name: expiring
+SELECT coalesce(json_agg(job), '[]')::text FROM (
+    SELECT job FROM workqueue.terms
+     WHERE queue = :queue AND expires_at <= :now AND expires_at IS NOT NULL AND is_open AND NOT runs LIMIT :limit) AS late;
+
+-- name: keep_result
+INSERT INTO workqueue.results (job, result, until) VALUES (:job, :result, :until)
+    ON CONFLICT (job) DO UPDATE SET result = excluded.result, until = excluded.until;
+
+-- name: forget_results
+DELETE FROM workqueue.results WHERE job IN (SELECT job FROM workqueue.results WHERE until <= :now ORDER BY until LIMIT :limit);
+
+-- name: forget_keys
+DELETE FROM workqueue.taken_keys AS t
+ USING (SELECT queue, name, key FROM workqueue.taken_keys WHERE until <= :now ORDER BY until LIMIT :limit) AS old
+ WHERE t.queue = old.queue AND t.name = old.name AND t.key = old.key AND t.until <= :now;
+
+-- name: forget_batches
+DELETE FROM workqueue.batches
+ WHERE id IN (SELECT id FROM workqueue.batches WHERE done_at <= :before LIMIT :limit) AND done_at <= :before;
+
+-- name: forget_progress
+DELETE FROM workqueue.progress WHERE job IN (
+    SELECT p.job FROM workqueue.progress AS p
+     WHERE NOT EXISTS (SELECT 1 FROM workqueue.jobs AS j WHERE j.id = p.job) LIMIT :limit);
+
+-- name: note_progress
+INSERT INTO workqueue.progress (job, data)
+SELECT id, :data FROM workqueue.jobs WHERE id = :job AND status = 4 AND runner = :runner
+    ON CONFLICT (job) DO UPDATE SET data = excluded.data;
+
+-- name: outlook_jobs
+SELECT coalesce(json_agg(json_build_array(id, status, message)), '[]')::text FROM workqueue.jobs
+ WHERE id IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id));
+
+-- name: outlook_results
+SELECT job, result FROM workqueue.results
+ WHERE job IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id));
+
+-- name: outlook_progress
+SELECT job, data FROM workqueue.progress
+ WHERE job IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id));
+
+-- name: last_id
+SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM workqueue.jobs_id_seq;
+
+-- name: pause
+INSERT INTO workqueue.pauses (queue, name) VALUES (:queue, :name) ON CONFLICT DO NOTHING;
+
+-- name: resume
+DELETE FROM workqueue.pauses WHERE queue = :queue AND name = :name;
+
+-- name: pauses
+SELECT coalesce(json_agg(name ORDER BY name), '[]')::text FROM workqueue.pauses WHERE queue = :queue;
+
+-- name: position_of
+SELECT position FROM workqueue.jobs WHERE id = :job;
+
+-- name: status_of
+SELECT status FROM workqueue.jobs WHERE id = :job;
+
+-- name: wants_sweeping
+SELECT EXISTS (SELECT 1 FROM workqueue.terms
+                WHERE queue = :queue AND expires_at <= :now AND expires_at IS NOT NULL AND is_open AND NOT runs)
+    OR EXISTS (SELECT 1 FROM workqueue.results WHERE until <= :now)
+    OR EXISTS (SELECT 1 FROM workqueue.taken_keys WHERE until <= :now)
+    OR EXISTS (SELECT 1 FROM workqueue.batches WHERE done_at <= :before AND done_at IS NOT NULL)
+    OR EXISTS (SELECT 1 FROM workqueue.progress AS p
+                WHERE NOT EXISTS (SELECT 1 FROM workqueue.jobs AS j WHERE j.id = p.job))
+    OR EXISTS (SELECT 1 FROM workqueue.terms AS t WHERE t.queue = :queue AND t.kept_by = 4
+                  AND NOT EXISTS (SELECT 1 FROM workqueue.pauses AS p WHERE p.queue = t.queue AND p.name = t.name));
+
+-- name: begin_push
+SAVEPOINT workqueue_push;
+
+-- name: undo_push
+ROLLBACK TO SAVEPOINT workqueue_push;
+
+-- name: end_push
+RELEASE SAVEPOINT workqueue_push;
+
+-- name: notify
+SELECT pg_notify(:channel, :queue);
+
+-- name: listen
+LISTEN workqueue;
+
+-- name: backend
+SELECT pg_backend_pid();
+
+-- name: setting
+SELECT current_setting(:name);
+
+-- name: has_place
+SELECT to_regnamespace(:place) IS NOT NULL;
+
+-- name: make_place
+CREATE SCHEMA workqueue;
+
+-- name: schema_version
+SELECT version FROM workqueue.meta;
+
+-- name: has_schema
+SELECT to_regclass(:meta) IS NOT NULL;
+
+-- name: lock_schema
+SELECT pg_advisory_xact_lock(:space::int, 1);
+
+-- name: add_meta
+INSERT INTO workqueue.meta (store_id, version, made_by, made_at)
+VALUES (gen_random_uuid()::text, :version, :made_by, (extract(epoch FROM now()) * 1000000)::bigint);
+
+-- name: set_version
+UPDATE workqueue.meta SET version = :version;

@@ -1,0 +1,156 @@
+"""Who claims: enlisted with the session that ends with its process, by which the others see its death."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from typing import Final
+
+import msgspec
+
+from workqueue.errors import StoreUnavailable
+from workqueue.job import Claim, JobStatus
+from workqueue.store.clock import micros
+from workqueue.store.contract import Beat
+from workqueue.store.postgres.connection import Connection
+from workqueue.store.postgres.database import Database
+from workqueue.store.postgres.listener import Session
+from workqueue.store.relational import records
+
+_GRACE: Final = 1.5  # seconds that a process has for telling of its new session, when the old one broke
+_ENDED: Final = 0  # as the session of a runner that has left
+_ids = msgspec.json.Decoder(list[int])
+_held_rows = msgspec.json.Decoder(list[tuple[int, int, int]])
+
+
+class Runners:
+    """The runners of a store: those enlisted here, and what can be told of the others.
+
+    A session that ended is no proof by itself: a process whose connection broke begins another, and says so. So it
+    counts when it has been gone for a while. A restart of the server ends all sessions at once, and proves nothing.
+    """
+
+    def __init__(self, database: Callable[[], Database]) -> None:
+        self._database = database
+        self._enlisted: set[int] = set()
+        self._missing: dict[int, tuple[int | None, float]] = {}  # whose session is gone: which, and since when
+
+    def enlist(self, queue: str, label: str) -> int:
+        database = self._database()
+        session = database.listener.session(lambda moved: self._move(database, moved))
+        row = {
+            "queue": queue,
+            "label": label,
+            "now": database.clock(),
+            "pid": None if session is None else session.pid,
+            "start": None if session is None else session.start,
+        }
+
+        def attempt(again: bool) -> int:
+            del again  # one that was enlisted and never heard of is struck off by the next
+            with database.pool.lend() as connection:
+                found = connection.one("enlist", row)
+            return int(found[0])
+
+        runner = database.patiently(attempt)
+        database.listener.add(runner, queue)
+        self._enlisted.add(runner)
+        self._remove_dead_runners(database)
+        return runner
+
+    def _move(self, database: Database, session: Session) -> None:
+        runners = database.listener.runners()
+        if runners:
+            row = {"ids": runners, "pid": session.pid, "start": session.start}
+            database.read(lambda connection: connection.ask("move_runners", row))
+
+    def retire(self, runner: int) -> None:
+        database = self._database()
+        self._enlisted.discard(runner)
+        database.listener.remove(runner)
+        self._leave(database, [runner])
+        self._strike_off(database, runner)
+
+    def _strike_off(self, database: Database, runner: int) -> None:
+        database.read(lambda connection: connection.ask("retire", {"id": runner}))
+
+    def _leave(self, database: Database, runners: Sequence[int]) -> None:
+        """Say of these runners that what they still hold is orphaned."""
+        row = {"ids": list(runners), "pid": _ENDED, "start": _ENDED}
+        database.read(lambda connection: connection.ask("move_runners", row))
+
+    def _remove_dead_runners(self, database: Database) -> None:
+        answer = database.read(lambda connection: connection.one("runners"))
+        for runner in self.dead(_ids.decode(answer[0])):
+            self._strike_off(database, runner)
+
+    def dead(self, runners: Sequence[int]) -> list[int]:
+        """Give those whose process has certainly ended: they said so, or the server lost their session for a while."""
+        if not runners:
+            return []
+        rows = self._database().read(lambda connection: connection.ask("sessions", {"ids": list(runners)}).fetchall())
+        known = {runner for runner, *_ in rows}
+        dead = [runner for runner in runners if runner not in known]
+        missing: dict[int, tuple[int | None, float]] = {}
+        for runner, pid, start, is_gone in rows:
+            if pid == _ENDED:
+                dead.append(runner)
+            elif is_gone:
+                before = self._missing.get(runner)
+                since = before[1] if before is not None and before[0] == start else time.monotonic()
+                missing[runner] = (start, since)
+                if time.monotonic() - since >= _GRACE:
+                    dead.append(runner)
+        self._missing = missing
+        return dead
+
+    def beat(self, runner: int, lease: timedelta) -> Beat:
+        database = self._database()
+        row = {"runner": runner, "now": database.given_now(), "lease": micros(lease)}
+
+        def attempt(again: bool) -> Beat:
+            del again
+            with database.pool.lend() as connection:
+                connection.ask("beat", row)
+                return _beat(connection, runner)
+
+        return database.patiently(attempt)
+
+    def held(self, runner: int) -> Beat:
+        return self._database().read(lambda connection: _beat(connection, runner))
+
+    def orphans(self, *, expired: bool, limit: int) -> list[Claim]:
+        database = self._database()
+        answer = database.read(lambda connection: connection.one("holders"))
+        dead = self.dead(_ids.decode(answer[0]))
+        if not dead and not expired:
+            return []
+        now = database.clock()
+        row = {"dead": dead, "expired_before": now if expired else -1, "limit": limit}
+
+        def work(connection: Connection) -> list[Claim]:
+            claims: list[Claim] = []
+            for job_id, runner, lease_until in connection.ask("orphans", row).fetchall():
+                job = records.get(connection, job_id)
+                if job is not None and job.status is JobStatus.RUNNING:
+                    claims.append(Claim(job, runner, timedelta(microseconds=now - micros(job.pushed_at)), lease_until))
+            return claims
+
+        return database.read(work)
+
+    def leave(self) -> None:
+        """Let go of those enlisted here, as far as the server can be told: what they hold is orphaned at once."""
+        database = self._database()
+        for runner in self._enlisted:
+            database.listener.remove(runner)
+        if self._enlisted:
+            with suppress(StoreUnavailable):  # else their session ends with us, or their leases do
+                self._leave(database, list(self._enlisted))
+
+
+def _beat(connection: Connection, runner: int) -> Beat:
+    row = connection.one("held", {"runner": runner})
+    rows = _held_rows.decode(row[0])
+    return Beat({row[0]: row[1] for row in rows}, frozenset(row[0] for row in rows if row[2]))

@@ -1,0 +1,102 @@
+"""The verbs that are the same on each engine that speaks SQL: those of people, and of those who wait for a job."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+
+import msgspec
+
+from workqueue.errors import JobNotFound
+from workqueue.job import Attempt, Job, JobStatus, NewJob, Size
+from workqueue.store.contract import Find, Outlook
+from workqueue.store.relational import changing, outlook, records
+from workqueue.store.relational.batches import StoredBatches
+from workqueue.store.relational.pushing import Pushing
+from workqueue.store.relational.schedules import StoredSchedules
+from workqueue.store.relational.session import Database, Session
+
+_names = msgspec.json.Decoder(list[str])
+
+
+class Verbs(ABC):
+    """What an engine need not write; see `store.contract.Store` for what each verb promises."""
+
+    @abstractmethod
+    def _db(self) -> Database:
+        """Give this process's database, or raise QueueClosed."""
+
+    @abstractmethod
+    def _pushing(self, jobs: Sequence[NewJob]) -> Pushing:
+        """Give the work of a push, to be done within another's write."""
+
+    @property
+    def batches(self) -> StoredBatches:
+        return StoredBatches(self._db, self._pushing)
+
+    @property
+    def schedules(self) -> StoredSchedules:
+        return StoredSchedules(self._db, self._pushing)
+
+    def get(self, job_id: int) -> Job:
+        job = self._db().read(lambda session: records.get(session, job_id))
+        if job is None:
+            raise JobNotFound(job_id)
+        return job
+
+    def find(self, which: Find) -> list[Job]:
+        return self._db().read(lambda session: records.find(session, which))
+
+    def history(self, job_id: int) -> list[Attempt]:
+        return self._db().read(lambda session: records.history(session, job_id))
+
+    def size(self, queue: str) -> Size:
+        row = self._db().read(lambda session: session.ask("size", {"queue": queue}).fetchone())
+        return Size(waiting=row[0], failed=row[1])
+
+    def idle(self, queue: str) -> bool:
+        database = self._db()
+        row = {"queue": queue, "now": database.clock()}
+        return bool(database.read(lambda session: session.ask("idle", row).fetchone()[0]))
+
+    def cancel(self, job_id: int) -> bool:
+        return changing.cancel(self._db(), self.get(job_id).queue, job_id)
+
+    def restore(self, queue: str, job_ids: Collection[int] | None) -> int:
+        return changing.restore(self._db(), queue, job_ids)
+
+    def clean(self, queue: str, status: JobStatus) -> int:
+        return changing.clean(self._db(), queue, status)
+
+    def edit(self, job_id: int, data: bytes) -> bool:
+        return changing.edit(self._db(), job_id, data)
+
+    def pause(self, queue: str, name: str | None) -> None:
+        changing.pause(self._db(), queue, name or "")
+
+    def resume(self, queue: str, name: str | None) -> None:
+        changing.resume(self._db(), queue, name or "")
+
+    def paused(self, queue: str) -> list[str | None]:
+        answer = self._db().read(lambda session: session.ask("pauses", {"queue": queue}).fetchone()[0])
+        return [name or None for name in _names.decode(answer)]
+
+    def outlook(self, job_ids: Collection[int]) -> dict[int, Outlook]:
+        return self._db().read(lambda session: outlook.look(session, job_ids))
+
+    def note_progress(self, runner: int, progress: Mapping[int, bytes]) -> None:
+        self._db().write(
+            lambda session, _now: outlook.note_progress(session, runner, progress), lambda _session, _none: False
+        )
+
+    def sweep(self, queue: str, limit: int) -> int:
+        database = self._db()
+        now = database.clock()
+        if not database.read(lambda session: outlook.wants_sweeping(session, now, queue)):
+            return 0
+
+        def work(session: Session, now: int) -> int:
+            database.wake({queue})
+            return outlook.sweep(session, now, queue, limit)
+
+        return database.write(work, lambda _session, _count: False)
