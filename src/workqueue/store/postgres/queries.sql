@@ -77,12 +77,12 @@ WITH due AS MATERIALIZED (
     SELECT id FROM workqueue.jobs WHERE queue = :queue AND ready = 0 AND run_at <= :now
      ORDER BY run_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
 )
-UPDATE workqueue.jobs AS j SET ready = 1 FROM due WHERE j.id = due.id AND j.ready = 0;
+UPDATE workqueue.jobs SET ready = 1 WHERE id = ANY (ARRAY(SELECT id FROM due)) AND status IN (0, 2);
 
 -- name: turn
 -- Settle what is complete and claim what is wanted: one trip. The first row says what there is beside the claims: those
 -- completed (as a list only where some were refused), whether the rest stands in the way (due, special, paused), and
--- what comes. The conditions stand in the UPDATE once more: a row may have changed before it was locked.
+-- what comes. An array of ids leads by the primary key alone; a join, before there are statistics, by whatever index.
 WITH clock AS MATERIALIZED (
     SELECT coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint) AS now
 ), done AS (
@@ -102,8 +102,7 @@ WITH clock AS MATERIALIZED (
     UPDATE workqueue.jobs AS j
        SET status = 4, ready = NULL, attempt = j.attempt + 1, runner = :runner, token = :token,
            lease_until = (SELECT now FROM clock) + :lease
-      FROM front
-     WHERE j.id = front.id AND j.ready = 1 AND j.lost = 0
+     WHERE j.id = ANY (ARRAY(SELECT id FROM front)) AND j.status IN (0, 2)
        AND NOT (SELECT paused OR special OR coalesce(run_at <= (SELECT now FROM clock), false) FROM beside)
     RETURNING j.id, j.name, j.attempt, j.retry_count, j.lost, j.priority, j.position, j.run_at, j.pushed_at, j.backoff, j.data
 )
