@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 import threading
+import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Final
 
 import msgspec
 from psycopg import errors
@@ -31,6 +33,8 @@ from workqueue.store.relational.session import Session
 from workqueue.store.relational.settling import SomeRefusedError, complete, settle_all, settle_each
 from workqueue.store.relational.verbs import Verbs
 
+_FORGET_EACH: Final = 60.0  # seconds
+_PUSHES_STAY: Final = timedelta(hours=1)  # far longer than a push looks for what became of it
 _encode = msgspec.json.encode
 _ids = msgspec.json.Decoder(list[int])
 
@@ -46,6 +50,7 @@ class PostgresStore(Verbs):
         self._transacting: int | None = None  # the thread that has a transaction of this store open
         self._backoff_ids: dict[tuple[object, ...], int] = {}
         self._claims = Claims()
+        self._forget_at = 0.0
         self._doubtful: dict[int, list[tuple[int, frozenset[int]]]] = {}  # by runner: the tokens of turns cut off
         self._database = self._open()
         self._runners = Runners(self._db)
@@ -305,6 +310,15 @@ class PostgresStore(Verbs):
                 self._settle(database, [settle(claim, HandedBack(), age=timedelta(0)) for claim in claims])
 
     # people
+
+    def sweep(self, queue: str, limit: int) -> int:
+        ended = super().sweep(queue, limit)
+        if time.monotonic() >= self._forget_at:
+            self._forget_at = time.monotonic() + _FORGET_EACH
+            database = self._db()
+            before = {"before": database.clock() - micros(_PUSHES_STAY)}
+            database.read(lambda connection: connection.ask("forget_pushes", before))
+        return ended
 
     def overview(self) -> Overview:
         database = self._db()

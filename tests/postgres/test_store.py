@@ -1,0 +1,100 @@
+"""What the PostgreSQL engine does that no other needs to: the conformance suite tells the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import psycopg
+import pytest
+from prove.clock import FakeClock
+from workqueue.errors import UnsuitableFile, UsageError
+from workqueue.store import open_store
+from workqueue.store.postgres.address import parse
+from workqueue.store.postgres.engine import PostgresStore
+
+from support import QUEUE, claim_all, new_job, push
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def store(postgres: str, clock: FakeClock) -> Iterator[PostgresStore]:
+    store = PostgresStore(postgres, clock=clock)
+    yield store
+    assert store.check() == []
+    store.close()
+
+
+def rows(url: str, statement: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(url) as connection:
+        return connection.execute(statement.encode()).fetchall()
+
+
+def test_what_was_pushed_is_remembered_for_a_while_and_not_for_ever(store, postgres, clock):
+    push(store)
+    assert len(rows(postgres, "SELECT 1 FROM workqueue.pushes")) == 1
+    clock.advance(timedelta(minutes=59))
+    store.sweep(QUEUE, 10)
+    assert len(rows(postgres, "SELECT 1 FROM workqueue.pushes")) == 1
+    clock.advance(timedelta(minutes=2))
+    store._forget_at = 0.0
+    store.sweep(QUEUE, 10)
+    assert rows(postgres, "SELECT 1 FROM workqueue.pushes") == []
+
+
+def test_two_schemas_of_a_database_are_two_stores(store, postgres, clock):
+    separator = "&" if "?" in postgres else "?"
+    other = PostgresStore(f"{postgres}{separator}schema=other_jobs", clock=clock)
+    push(other)
+    assert (store.size(QUEUE).waiting, other.size(QUEUE).waiting) == (0, 1)
+    assert other.check() == []
+    other.close()
+
+
+def test_the_time_is_the_servers(postgres):
+    store = open_store(postgres)
+    [before] = rows(postgres, "SELECT clock_timestamp()")
+    now = store.now()
+    [after] = rows(postgres, "SELECT clock_timestamp()")
+    assert before[0] <= now <= after[0]
+    store.close()
+
+
+def test_the_password_is_shown_nowhere():
+    address = parse("postgresql://me:secret@db.example:5433/app?sslmode=require&schema=jobs")
+    assert address.shown == "postgresql://me@db.example:5433/app?schema=jobs"
+    assert address.url == "postgresql://me:secret@db.example:5433/app?sslmode=require"
+
+
+@pytest.mark.parametrize("schema", ["", "a-b", '"', "1a", "x" * 49])
+def test_a_schema_has_a_plain_name(schema):
+    with pytest.raises(UnsuitableFile, match="name of up to 48 letters"):
+        parse(f"postgresql:///app?schema={schema}")
+
+
+def test_a_name_with_nul_is_refused_and_nothing_is_stored(store):
+    with pytest.raises(UsageError, match="without NUL"):
+        store.push([new_job(), new_job(name="a\0b")])
+    assert store.size(QUEUE).waiting == 0
+
+
+def test_many_waiting_jobs_are_claimed_without_statistics(store):
+    """A planner that knows nothing of the table must not walk all of it for each row: it once did."""
+    store.push([new_job()] * 3000)
+    runner = store.enlist(QUEUE, "tests")
+    assert len(claim_all(store, runner, limit=1000)) == 1000
+    with store._database.pool.lend() as connection:
+        row = {"now": None, "ids": [], "attempts": [], "count": 0, "queue": QUEUE, "limit": 500, "runner": runner}
+        text = connection.texts["turn"].decode()
+        plan = connection.execute(f"EXPLAIN {text}".encode(), row | {"token": 1, "lease": 1}).fetchall()
+    update = "\n".join(line for (line,) in plan).partition("Update on jobs")[2]
+    assert "Index Cond: (id = ANY" in update.partition("Index Scan")[2][:200]
+
+
+def test_durability_is_the_servers_to_decide(postgres):
+    with pytest.raises(UsageError, match="synchronous_commit"):
+        open_store(postgres, durability="process")
