@@ -167,12 +167,10 @@ class PostgresStore(Verbs):
                 beside, rows = read_turn(connection.ask("turn", row).fetchall())
                 lease_until = beside.now + micros(want.lease)
                 claims = self._claims.build(connection, want, beside.now, rows, lease_until=lease_until)
-            accepted = None if beside.accepted is None and beside.completed else beside.accepted or []
-            refused = (
-                [s.claim for s in settlements if s.claim.job.id not in accepted]
-                if accepted is not None and beside.completed < len(settlements)
-                else []
-            )
+            refused: list[Claim] = []
+            if beside.completed < len(settlements):
+                accepted = frozenset(beside.accepted or ())
+                refused = [s.claim for s in settlements if s.claim.job.id not in accepted]
             return beside.turn(claims, refused), beside.is_in_the_way()
 
         found, in_the_way = database.patiently(attempt)
