@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 
 import msgspec
 
@@ -30,11 +31,11 @@ class Verbs(ABC):
     def _pushing(self, jobs: Sequence[NewJob]) -> Pushing:
         """Give the work of a push, to be done within another's write."""
 
-    @property
+    @cached_property
     def batches(self) -> StoredBatches:
         return StoredBatches(self._db, self._pushing)
 
-    @property
+    @cached_property
     def schedules(self) -> StoredSchedules:
         return StoredSchedules(self._db, self._pushing)
 
