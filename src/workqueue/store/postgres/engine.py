@@ -43,6 +43,7 @@ class PostgresStore(Verbs):
     """The store in one schema of a PostgreSQL database; see `store.contract.Store` for what each verb promises."""
 
     def __init__(self, url: str, *, clock: Clock = system_clock) -> None:
+        super().__init__()
         self._address = address.parse(url)
         self.path = self._address.shown
         self._clock = clock

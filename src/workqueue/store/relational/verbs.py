@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from functools import cached_property
 
 import msgspec
 
@@ -23,6 +22,10 @@ _names = msgspec.json.Decoder(list[str])
 class Verbs(ABC):
     """What an engine need not write; see `store.contract.Store` for what each verb promises."""
 
+    def __init__(self) -> None:
+        self._batches = StoredBatches(self._db, self._pushing)
+        self._schedules = StoredSchedules(self._db, self._pushing)
+
     @abstractmethod
     def _db(self) -> Database:
         """Give this process's database, or raise QueueClosed."""
@@ -31,13 +34,13 @@ class Verbs(ABC):
     def _pushing(self, jobs: Sequence[NewJob]) -> Pushing:
         """Give the work of a push, to be done within another's write."""
 
-    @cached_property
+    @property
     def batches(self) -> StoredBatches:
-        return StoredBatches(self._db, self._pushing)
+        return self._batches
 
-    @cached_property
+    @property
     def schedules(self) -> StoredSchedules:
-        return StoredSchedules(self._db, self._pushing)
+        return self._schedules
 
     def get(self, job_id: int) -> Job:
         job = self._db().read(lambda session: records.get(session, job_id))

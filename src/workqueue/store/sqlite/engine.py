@@ -53,6 +53,7 @@ class SqliteStore(Verbs):
         allow_network: bool = False,
         clock: Clock = system_clock,
     ) -> None:
+        super().__init__()
         self.path = os.path.realpath(Path(path))
         self._clock = clock
         self._durability: Durability = durability
