@@ -97,12 +97,12 @@ class Armed:
 
 
 class Proxy:
-    """A line to the server of a URL. `url` leads to the same database through it; it listens on a loopback port.
+    """A line to the server of a URL. `url` leads to the same database through it; it listens on a free port of `at`.
 
     All is well until it is told otherwise: by `arm` for one message of one session, by the other verbs for all of them.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, at: str = "127.0.0.1") -> None:
         known = conninfo.conninfo_to_dict(url)
         host, port = str(known.get("host", "127.0.0.1")), int(known.get("port") or 5432)
         self._server = f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (host, port)
@@ -112,11 +112,12 @@ class Proxy:
         self._heard: list[Message] = []
         self._meets_new: Deed | None = None
         self.delay = 0.0  # seconds, for each message of each side from now on
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._at = at
+        self._listener = socket.create_server((at, 0))
         self.port: int = self._listener.getsockname()[1]
         parts = urlsplit(url)
         who = parts.netloc.rpartition("@")[0]
-        self.url = f"postgresql://{who}@127.0.0.1:{self.port}{parts.path}?sslmode=disable&gssencmode=disable"
+        self.url = f"postgresql://{who}@{at}:{self.port}{parts.path}?sslmode=disable&gssencmode=disable"
         self._accept_in_a_thread()
 
     def arm(self, fault: Fault) -> Armed:
@@ -159,7 +160,7 @@ class Proxy:
         for session in self._all():
             session.heal()
         if not self._accepting.is_alive():
-            self._listener = socket.create_server(("127.0.0.1", self.port))
+            self._listener = socket.create_server((self._at, self.port))
             self._accept_in_a_thread()
 
     def close(self) -> None:
