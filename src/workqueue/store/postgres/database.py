@@ -131,8 +131,7 @@ class Database:
         while True:
             try:
                 with self.pool.lend() as connection:
-                    row = connection.one("fate", {"xid": xid})
-                fate = None if row is None else row[0]
+                    fate = connection.one("fate", {"xid": xid})[0]
                 if fate in {"committed", "aborted"}:
                     return bool(fate == "committed")
             except psycopg.Error as error:
