@@ -7,10 +7,13 @@ import contextvars
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
+import psycopg
 import pytest
 from workqueue.errors import JobNotFound, LeaseLost, UsageError
-from workqueue.job import JobStatus, Size
+from workqueue.job import JobStatus, Lane, Size, Terms
+from workqueue.schedule import Schedule
 from workqueue.store.contract import Find
 
 from support import (
@@ -32,13 +35,16 @@ from support import (
 )
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def engine(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
 class Oops(Exception):
     pass
+
+
+def is_postgres(engine: str) -> bool:
+    return engine.startswith("postgres")
+
+
+def sql_error(engine: str) -> type[Exception]:
+    return psycopg.Error if is_postgres(engine) else sqlite3.Error
 
 
 @pytest.fixture
@@ -50,7 +56,7 @@ def table(store):
 
 def words(store):
     with store.transaction() as transaction:
-        return [word for (word,) in transaction.execute("SELECT word FROM notes ORDER BY rowid").fetchall()]
+        return [word for (word,) in transaction.execute("SELECT word FROM notes ORDER BY word").fetchall()]
 
 
 # the application's rows
@@ -71,24 +77,100 @@ def test_rows_are_gone_when_the_block_raises(store, table):
     assert table() == []
 
 
-def test_the_answer_to_a_statement_tells_its_rows(store, table):
+def test_the_answer_to_a_statement_tells_its_rows(store, table, engine):
     with store.transaction() as transaction:
         rows = transaction.execute("INSERT INTO notes VALUES ('a'), ('b')")
         assert rows.rowcount == 2
-        assert rows.lastrowid == 2
-        rows = transaction.execute("SELECT word, 1, 2.5, NULL, x'00ff' FROM notes ORDER BY word")
+        assert rows.lastrowid == (None if is_postgres(engine) else 2)
+        rows = transaction.execute("SELECT word, 1, 2.5, NULL, ? FROM notes ORDER BY word", (b"\x00\xff",))
         assert rows.fetchone() == ("a", 1, 2.5, None, b"\x00\xff")
         assert rows.fetchall() == [("b", 1, 2.5, None, b"\x00\xff")]
         assert rows.fetchone() is None
 
 
-def test_an_error_of_sql_leaves_the_transaction_open_when_it_is_caught(store, table):
+def test_rows_that_were_changed_are_counted(store, table):
+    with store.transaction() as transaction:
+        assert transaction.executemany("INSERT INTO notes VALUES (?)", [("a",), ("b",), ("b",)]).rowcount == 3
+        assert transaction.execute("UPDATE notes SET word = 'c' WHERE word = ?", ("b",)).rowcount == 2
+        assert transaction.execute("DELETE FROM notes WHERE word = :word", {"word": "nowhere"}).rowcount == 0
+        transaction.executemany("INSERT INTO notes VALUES (?)", [])
+    assert table() == ["a", "c", "c"]
+
+
+def test_parameters_are_only_where_the_engine_has_a_place_for_values(store, table):
+    text = "INSERT INTO notes VALUES ('? :a 100% ''?'' ' || ?) /* :b ? */ -- ? :c"
+    with store.transaction() as transaction:
+        transaction.execute(text, ("one",))
+        transaction.execute(text.replace("|| ?)", "|| :d)"), {"d": "two", "unused": 1})
+        transaction.executemany(text, [("three",)])
+        transaction.execute(text.replace("|| ?)", "|| 'four')"))
+        transaction.execute("DELETE FROM notes WHERE word LIKE '%100!% %two' ESCAPE '!' AND 7 % ? = 3", (4,))
+    assert table() == [f"? :a 100% '?' {word}" for word in ("four", "one", "three")]
+
+
+def test_values_are_what_they_were(store):
+    row = ("it's", -1, 2**40, 2.5, None, b"\x00'\xff", "", "\N{SNOWMAN} ?%s")
+    types = "TEXT, INTEGER, BIGINT, DOUBLE PRECISION, TEXT, BYTEA, TEXT, TEXT".split(", ")
+    with store.transaction() as transaction:
+        columns = ", ".join(f"c{number} {kind}" for number, kind in enumerate(types))
+        transaction.execute(f"CREATE TABLE kinds ({columns})")
+        transaction.execute(f"INSERT INTO kinds VALUES ({', '.join('?' * len(row))})", row)
+        assert transaction.execute("SELECT * FROM kinds WHERE c0 = ? AND c2 > ?", (row[0], 1)).fetchall() == [row]
+        assert transaction.execute("SELECT substr(c0, ?, ?) FROM kinds", (1, 2)).fetchone() == ("it",)
+
+
+def test_an_error_of_sql_is_the_drivers_own(store, table, engine):
+    with pytest.raises(sql_error(engine)), store.transaction() as transaction:
+        transaction.execute("INSERT INTO notes VALUES ('a')")
+        transaction.execute("INSERT INTO nowhere VALUES (1)")
+    assert table() == []
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_an_error_of_sql_that_is_caught_leaves_the_transaction_open_except_on_postgres(store, table, engine, goes_on):
+    def work() -> None:
+        with store.transaction() as transaction:
+            transaction.execute("INSERT INTO notes VALUES ('a')")
+            with pytest.raises(sql_error(engine)):
+                transaction.execute("INSERT INTO nowhere VALUES (1)")
+            if goes_on:
+                transaction.execute("INSERT INTO notes VALUES ('b')")
+
+    if is_postgres(engine):
+        with pytest.raises(UsageError, match="SAVEPOINT"):
+            work()
+        assert table() == []
+    else:
+        work()
+        assert table() == (["a", "b"] if goes_on else ["a"])
+
+
+def test_a_savepoint_saves_the_transaction_from_an_error_of_sql(store, table, engine):
     with store.transaction() as transaction:
         transaction.execute("INSERT INTO notes VALUES ('a')")
-        with pytest.raises(sqlite3.Error):
+        push(store)
+        transaction.execute("SAVEPOINT half")
+        with pytest.raises(sql_error(engine)):
             transaction.execute("INSERT INTO nowhere VALUES (1)")
-        transaction.execute("INSERT INTO notes VALUES ('b')")
-    assert table() == ["a", "b"]
+        transaction.execute("ROLLBACK TRANSACTION TO SAVEPOINT half")
+        push(store)
+    assert table() == ["a"]
+    assert store.size(QUEUE).waiting == 2
+
+
+def test_a_push_after_an_error_of_sql_is_written_or_refused(store, table, engine):
+    def work() -> None:
+        with store.transaction() as transaction:
+            with pytest.raises(sql_error(engine)):
+                transaction.execute("INSERT INTO nowhere VALUES (1)")
+            push(store)
+
+    if is_postgres(engine):
+        with pytest.raises(UsageError, match="SAVEPOINT"):
+            work()
+    else:
+        work()
+    assert store.size(QUEUE).waiting == (0 if is_postgres(engine) else 1)
 
 
 def test_savepoints_inside_the_block_are_free_to_use(store, table):
@@ -101,7 +183,10 @@ def test_savepoints_inside_the_block_are_free_to_use(store, table):
     assert table() == ["a"]
 
 
-ENDINGS = ["COMMIT", "ROLLBACK", "END", "BEGIN", " commit ; ", "/* x */ ROLLBACK TRANSACTION"]
+ENDINGS = [
+    *("COMMIT", "ROLLBACK", "END", "BEGIN", " commit ; ", "/* x */ ROLLBACK TRANSACTION", "-- x\n END"),
+    "rollback/**/transaction -- to half",
+]
 
 
 @pytest.mark.parametrize("statement", ENDINGS)
@@ -126,7 +211,22 @@ def test_a_refusal_that_is_caught_leaves_the_transaction_open(store, table, stat
     assert table() == []
 
 
-def test_a_conflict_that_rolls_back_is_noticed_at_the_end(store, table):
+@pytest.mark.parametrize(
+    "text", ["{}; COMMIT", "{}; COMMIT; BEGIN", "{}; ROLLBACK; BEGIN", "COMMIT; {}", "; COMMIT; {}"]
+)
+def test_a_text_of_several_statements_is_refused_and_nothing_is_written(store, table, text):
+    statement = text.format("INSERT INTO notes VALUES ('a')")
+    refused = (UsageError, sqlite3.Warning, sqlite3.ProgrammingError, psycopg.errors.SyntaxError)
+    with pytest.raises(refused), store.transaction() as transaction:
+        push(store)
+        transaction.execute(statement)
+    assert everything(store) == []
+    assert table() == []
+
+
+def test_a_conflict_that_rolls_back_is_noticed_at_the_end(store, table, engine):
+    if is_postgres(engine):
+        pytest.skip("PostgreSQL has no OR ROLLBACK: each of its errors is such a conflict")
     with store.transaction() as transaction:
         transaction.execute("CREATE UNIQUE INDEX once ON notes (word)")
     with pytest.raises(UsageError, match="leave that to the block"), store.transaction() as transaction:
@@ -176,6 +276,26 @@ def test_a_rule_first_stored_by_a_transaction_that_was_rolled_back_is_stored_aga
         raise Oops
     job_id = push(store, backoff=rule)
     assert store.get(job_id).backoff == rule
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_jobs_with_terms_batches_and_schedules_inside_are_there_with_the_commit(store, clock, fails):
+    hourly = Schedule(every="@hourly")
+    slot = hourly.after(store.now())
+    store.schedules.put(QUEUE, "old", hourly, slot)
+    with suppress(Oops), store.transaction():
+        first = push(store, terms=Terms(key="key"))
+        assert push(store, terms=Terms(key="key")) == first
+        batch = store.batches.open(QUEUE)
+        store.batches.seal(batch, [new_job(terms=Terms(batch=batch)), new_job(terms=Terms(follows_batch=batch))])
+        store.push([new_job(), new_job(terms=Terms(limit=Lane("lane", most=1)))])
+        store.schedules.put(QUEUE, "new", hourly, slot)
+        assert store.schedules.fire(QUEUE, "old", seen=slot, then=slot + SECOND, jobs={slot: new_job()}) is not None
+        if fails:
+            raise Oops
+    assert store.size(QUEUE).waiting == (0 if fails else 6)
+    names = [(standing.name, standing.next_at) for standing in store.schedules.standings(QUEUE)]
+    assert names == ([("old", slot)] if fails else [("new", slot), ("old", slot + SECOND)])
 
 
 def test_an_interrupt_inside_the_block_rolls_back_too(store):
@@ -255,19 +375,36 @@ def test_nobody_claims_a_job_before_its_transaction_commits(store):
     assert ids(found + claim_all(store, runner)) == [job_id]
 
 
-def test_transactions_of_several_threads_come_one_after_another(store, table):
+def test_what_transactions_of_several_threads_write_is_all_there(store, table):
     def work(number: int) -> None:
         for _ in range(10):
             with store.transaction() as transaction:
-                before = transaction.execute("SELECT count(*) FROM notes").fetchone()
                 transaction.execute("INSERT INTO notes VALUES (?)", (str(number),))
                 push(store)
-                after = transaction.execute("SELECT count(*) FROM notes").fetchone()
-                assert after[0] == before[0] + 1
 
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(work, range(3)))
     assert len(table()) == store.size(QUEUE).waiting == 30
+
+
+def test_transactions_of_several_threads_come_one_after_another_except_on_postgres(store, table, engine):
+    all_inside = threading.Barrier(2)
+
+    def work(number: int) -> None:
+        with store.transaction() as transaction:
+            before = transaction.execute("SELECT count(*) FROM notes").fetchone()
+            if is_postgres(engine):
+                all_inside.wait(30)
+            transaction.execute("INSERT INTO notes VALUES (?)", (str(number),))
+            push(store)
+            after = transaction.execute("SELECT count(*) FROM notes").fetchone()
+            assert after[0] == before[0] + 1
+            if is_postgres(engine):
+                all_inside.wait(30)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(work, range(2)))
+    assert table() == ["0", "1"]
 
 
 # with a claim
@@ -296,9 +433,10 @@ def test_with_a_claim_a_raising_block_leaves_the_job_running(store, table):
     assert apply(store, again(claim)) == []
 
 
+@pytest.mark.parametrize("terms", [None, Terms(key="key")])
 @pytest.mark.parametrize("taken", ["rescued", "running again", "completed", "never was"])
-def test_with_a_claim_that_was_taken_back_all_is_rolled_back(store, table, taken):
-    job_id = push(store)
+def test_with_a_claim_that_was_taken_back_all_is_rolled_back(store, table, taken, terms):
+    job_id = push(store, terms=terms)
     claim = claim_one(store)
     if taken == "completed":
         apply(store, completed(claim))
@@ -356,9 +494,11 @@ def test_another_transaction_can_follow(store):
     assert store.size(QUEUE).waiting == 3
 
 
-def test_transactions_of_two_stores_may_stand_inside_each_other(store, engine, clock, tmp_path):
+def test_transactions_of_two_stores_may_stand_inside_each_other(store, place, clock, tmp_path):
     (tmp_path / "other").mkdir()
-    other = open_engine(engine, clock, tmp_path / "other")
+    if place.startswith("postgresql"):
+        place += ("&" if "?" in place else "?") + "schema=other"
+    other = open_engine(place, clock, tmp_path / "other")
     try:
         with pytest.raises(Oops), store.transaction():
             with other.transaction():

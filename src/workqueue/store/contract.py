@@ -33,7 +33,10 @@ class Rows(Protocol):
     @property
     def rowcount(self) -> int: ...
     @property
-    def lastrowid(self) -> int | None: ...
+    def lastrowid(self) -> int | None:
+        """The id of the row that SQLite inserted last; None on PostgreSQL, whose statements say RETURNING."""
+        ...
+
     def fetchone(self) -> tuple[Value, ...] | None: ...
     def fetchall(self) -> list[tuple[Value, ...]]: ...
 
@@ -41,7 +44,10 @@ class Rows(Protocol):
 class Transaction(Protocol):
     """A connection inside one open transaction of the queue's own database.
 
-    Raises UsageError for a statement that would end the transaction: that is the block's to do.
+    `?` takes its value from a sequence, `:name` from a mapping, on every engine; a text is one statement. Raises
+    UsageError for one that would end the transaction: that is the block's to do. An error of SQL is the driver's own;
+    on PostgreSQL it also ends the transaction, and what follows it, the block's end too, raises UsageError, unless
+    ROLLBACK TO a SAVEPOINT undid it.
     """
 
     def execute(self, sql: str, parameters: Parameters = ()) -> Rows: ...
@@ -236,7 +242,7 @@ class Store(Protocol):
 
         With a claim, the job is settled as COMPLETED in the same commit, with what `returned` gives then; raises
         LeaseLost, rolled back, when the claim was taken back. It holds the only write lock of a SQLite file: no network
-        calls inside.
+        calls inside. On PostgreSQL those of several threads and processes run side by side, as READ COMMITTED has it.
         """
         ...
 

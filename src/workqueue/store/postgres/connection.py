@@ -14,7 +14,7 @@ from psycopg import errors, pq
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.numeric import Int8Dumper
 
-from workqueue.errors import QueueFull, StoreUnavailable, UnsuitableFile
+from workqueue.errors import QueueFull, StoreUnavailable, UnsuitableFile, UsageError
 from workqueue.store.postgres.address import Address
 from workqueue.store.postgres.statements import statements
 from workqueue.store.relational.session import Row
@@ -41,13 +41,14 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     """A connection of the pool, in autocommit: each statement is a transaction, but between `begin` and `commit`.
 
     pooled: a pooler stands between, so that nothing of a session lasts. to_wake: the queues that the open transaction
-    gave work to.
+    gave work to. is_changed: a guest did what would be found by those it is lent to later.
     """
 
     texts: Mapping[str, bytes]
     pooled: bool
     space: int
     to_wake: set[str]
+    is_changed: bool = False
 
     def ask(self, statement: str, row: Row = _NO_ROW, /) -> psycopg.Cursor[tuple[Any, ...]]:
         if not _OUR_WORDS.isdisjoint(row):
@@ -151,6 +152,11 @@ def in_our_words(error: psycopg.Error, shown: str) -> Exception:
     """Give the error of ours that says what to do about the server's; the error itself where it is our own mistake."""
     said = f"{str(error).strip()} ({error.sqlstate or type(error).__name__})"
     state = error.sqlstate or ""
+    if isinstance(error, errors.InFailedSqlTransaction):
+        return UsageError(
+            "expected no error of SQL before this: on PostgreSQL it ends the transaction; ROLLBACK TO a SAVEPOINT set "
+            "before what may fail"
+        )
     if state.startswith(_FULL):
         return QueueFull(f"expected room to write {shown}, but the server's disk is full: {said}", path=shown)
     if isinstance(error, errors.UndefinedTable | errors.InvalidSchemaName | errors.UndefinedColumn):
@@ -163,6 +169,14 @@ def in_our_words(error: psycopg.Error, shown: str) -> Exception:
     if is_lost(error) or state.startswith(("57", "53", "55", "40", "58", "XX")):
         return StoreUnavailable(f"expected an answer from {shown}, got: {said}; is the server up?", path=shown)
     return error
+
+
+def not_the_statements_fault(error: psycopg.Error, shown: str) -> Exception | None:
+    """Give the error of ours for one that a guest's statement met with, and None where its own mistake made it."""
+    state = error.sqlstate or ""
+    if is_lost(error) or state.startswith((*_FULL, "40", "58", "XX")):
+        return in_our_words(error, shown)
+    return None
 
 
 @contextmanager
@@ -218,7 +232,7 @@ class Pool:
 
     def _take_back(self, connection: Connection) -> None:
         with self._lock:
-            if not (connection.closed or connection.broken or self._closed):
+            if not (connection.closed or connection.broken or connection.is_changed or self._closed):
                 self._idle.append(connection)
                 return
         connection.close()

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Final, TypeVar, cast
 
 import psycopg
@@ -78,7 +78,7 @@ class Database:
             with self.pool.lend() as connection:
                 return work(connection)
 
-        return self.patiently(attempt)
+        return self._patiently(attempt)
 
     def write(
         self,
@@ -148,6 +148,14 @@ class Database:
             time.sleep(jitter(tries))
 
     def patiently(self, attempt: Callable[[bool], T]) -> T:
+        """As `_patiently`, for what writes: it may wait for a transaction, which this thread must not hold then."""
+        if getattr(self._here, "guest", None) is not None and not self.is_joined():
+            raise UsageError(
+                "expected no await inside `with ctx.transaction()`: another job of this loop has a transaction open"
+            )
+        return self._patiently(attempt)
+
+    def _patiently(self, attempt: Callable[[bool], T]) -> T:
         """Run `attempt(again)` until it meets no other transaction and no broken connection, for as long as is fit.
 
         again: an earlier try may have been done, its answer lost.
@@ -182,16 +190,26 @@ class Database:
         """Lend a connection to code that is not ours, inside a transaction; `last` runs before COMMIT."""
         if self._joined() is not None:
             raise UsageError("expected one transaction at a time, but this code is inside a transaction of this queue")
-        with translated(self.address.shown), self.pool.lend() as connection:
-            now, xid = connection.begin(self.given_now(), gated=False)
+
+        def attempt(_again: bool) -> tuple[ExitStack, Connection, int, str]:
+            with ExitStack() as held:
+                connection = held.enter_context(self.pool.lend())
+                now, xid = connection.begin(self.given_now(), gated=False)
+                return held.pop_all(), connection, now, xid
+
+        held, connection, now, xid = self.patiently(attempt)
+        with held:
             opened = joining.Opened(self, connection, now)
             token = opened.join()
+            self._here.guest = opened
             try:
                 yield connection
-                last(connection, now)
-                self.commit(connection, xid)
+                with translated(self.address.shown):
+                    last(connection, now)
+                    self.commit(connection, xid)
                 queues = connection.to_wake
             finally:
+                self._here.guest = None
                 opened.leave(token)
         self.ring(queues)
 

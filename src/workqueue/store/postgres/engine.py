@@ -23,7 +23,7 @@ from workqueue.store.clock import END, Clock, instant, micros, system_clock
 from workqueue.store.contract import Beat, Bell, Overview, Transaction, Turn, Want
 from workqueue.store.postgres import address, inspection
 from workqueue.store.postgres.claiming import Claims, Row, claim_gated, horizon, read_turn
-from workqueue.store.postgres.connection import Connection
+from workqueue.store.postgres.connection import Connection, not_the_statements_fault
 from workqueue.store.postgres.database import Database, give_up, open_database
 from workqueue.store.postgres.guest import PostgresTransaction
 from workqueue.store.postgres.runners import Runners
@@ -130,6 +130,10 @@ class PostgresStore(Verbs):
 
     def turn(self, settlements: Sequence[Settlement], want: Want | None) -> Turn:
         database = self._db()
+        if database.is_joined():
+            refused = self._settle(database, settlements) if settlements else []
+            turn = Turn([], [], False, None) if want is None else self._claim_gated(database, want)
+            return Turn(turn.claims, refused, turn.suspects, turn.next_due)
         if all(_is_plain(settlement) for settlement in settlements):
             if want is None:
                 return Turn([], self._complete(database, settlements), suspects=False, next_due=None)
@@ -266,7 +270,7 @@ class PostgresStore(Verbs):
                 raise LeaseLost(claim.job.id, claim.job.attempt) from None
 
         with ExitStack() as after, database.guest(last=last) as connection:
-            guest = PostgresTransaction(connection)
+            guest = PostgresTransaction(connection, lambda error: not_the_statements_fault(error, self.path))
             after.callback(guest.end)
             self._transacting = threading.get_ident()
             try:
