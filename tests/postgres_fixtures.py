@@ -32,6 +32,13 @@ def missing(what: str) -> NoReturn:
     pytest.skip(NOT_TESTED + what)
 
 
+def need_pgbouncer() -> None:
+    from prove.postgres.pgbouncer import found
+
+    if found() is None:
+        missing("PgBouncer: apt-get install pgbouncer, or `make programs` as root")
+
+
 class Servers:
     """The servers of a pytest process by version, and the databases of each."""
 
@@ -62,6 +69,15 @@ class Servers:
             yield lent
             if ours:
                 self.server(version)
+
+    @contextmanager
+    def pooled(self, version: str) -> Iterator[str]:
+        """Lend the URL of an empty database of our server behind PgBouncer in transaction mode."""
+        need_pgbouncer()
+        from prove.postgres.pgbouncer import PgBouncer
+
+        with self.database(version) as url, PgBouncer(url) as pooler:
+            yield pooler.url
 
     def close(self) -> None:
         for version, databases in self._databases.items():
@@ -100,10 +116,9 @@ def postgres(request: pytest.FixtureRequest, postgres_servers: Servers, postgres
 @pytest.fixture
 def pgbouncer(postgres: str) -> Iterator[PgBouncer]:
     """PgBouncer in transaction mode before the database of `postgres`."""
-    from prove.postgres.pgbouncer import PgBouncer, found
+    need_pgbouncer()
+    from prove.postgres.pgbouncer import PgBouncer
 
-    if found() is None:
-        missing("PgBouncer: apt-get install pgbouncer, or `make programs` as root")
     with PgBouncer(postgres) as pooler:
         yield pooler
 

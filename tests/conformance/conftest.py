@@ -17,7 +17,7 @@ from workqueue.store.contract import Store
 from postgres_fixtures import VERSIONS, Servers
 from support import open_engine
 
-ENGINES = ["memory", "sqlite", *(f"postgres {version}" for version in VERSIONS)]
+ENGINES = ["memory", "sqlite", *(f"postgres {version}" for version in VERSIONS), "postgres pooled"]
 
 
 @pytest.fixture
@@ -34,8 +34,12 @@ def engine(request: pytest.FixtureRequest) -> str:
 def place(engine: str, postgres_servers: Servers) -> Iterator[str]:
     """What `open_engine` opens: the engine's name, or the URL of an empty database."""
     kind, _, version = engine.partition(" ")
-    with postgres_servers.database(version) if kind == "postgres" else nullcontext(engine) as place:
-        yield place
+    if version == "pooled":
+        with postgres_servers.pooled(VERSIONS[-1]) as place:
+            yield place
+    else:
+        with postgres_servers.database(version) if kind == "postgres" else nullcontext(engine) as place:
+            yield place
 
 
 @pytest.fixture

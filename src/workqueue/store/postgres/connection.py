@@ -72,8 +72,8 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     def is_whole(self) -> bool:
         return self.info.transaction_status in {pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR}
 
-    def begin(self, now: int | None, *, gated: bool) -> tuple[int, str]:
-        """Begin a transaction; give the store's time (`now`, if given), and the name by which the server knows it."""
+    def begin(self, now: int | None, *, gated: bool) -> int:
+        """Begin a transaction; give the store's time: `now`, if given."""
         self.to_wake = set()
         with self.pipeline():
             self.ask("begin")
@@ -81,7 +81,13 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
                 self.gate()
             begun = self.ask("begun", {"now": now})
         [found] = begun.fetchall()
-        return cast("int", found[0]), cast("str", found[1])
+        return cast("int", found[0])
+
+    def commit_as(self, token: int, now: int | None) -> None:
+        """Commit, and let the transaction be known by the token: see `Database.commit`."""
+        with self.pipeline():
+            self.ask("mark", {"token": token, "now": now})
+            self.ask("commit")
 
     def gate(self) -> None:
         """Wait until no other transaction judges, starts or ends jobs with terms; hold the others off until it ends."""
@@ -165,6 +171,11 @@ def in_our_words(error: psycopg.Error, shown: str) -> Exception:
         return StoreUnavailable(
             f"expected the role to have rights on the tables of {shown}, got: {said}; docs/postgres.md says which",
             path=shown,
+        )
+    if isinstance(error, errors.InFailedSqlTransaction):
+        return UsageError(
+            "expected the block to end with the error that a statement raised in it, but it went on: PostgreSQL gave up "
+            "the transaction with that error, and nothing of it is kept; let the error leave the block"
         )
     if is_lost(error) or state.startswith(("57", "53", "55", "40", "58", "XX")):
         return StoreUnavailable(f"expected an answer from {shown}, got: {said}; is the server up?", path=shown)

@@ -1,12 +1,13 @@
 """Database: the one handle a process has on a store: its connections, transactions, and what it does when one breaks.
 
 All of a process's stores at one address share one Database. A transaction that the server may or may not have committed
-when its connection broke is asked after by its id; so nothing is done twice, and nothing is thought done that is not.
+when its connection broke is asked after by its token; so nothing is done twice, and nothing is thought done that is not.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 import threading
 import time
 from collections.abc import Callable, Collection, Generator
@@ -103,39 +104,43 @@ class Database:
 
     def _attempt(self, work: Callable[[Connection, int], T], *, gated: bool) -> T:
         with self.pool.lend() as connection:
-            now, xid = connection.begin(self.given_now(), gated=gated)
+            now = connection.begin(self.given_now(), gated=gated)
             self._here.connection = connection
             try:
                 result = work(connection, now)
             finally:
                 self._here.connection = None
-            self.commit(connection, xid)
+            self.commit(connection)
             queues = connection.to_wake
         self.ring(queues)
         return result
 
-    def commit(self, connection: Connection, xid: str) -> None:
-        """Commit; where the answer is lost, ask what came of it. Raises the error of the loss when nothing did."""
+    def commit(self, connection: Connection) -> None:
+        """Commit; where the answer is lost, find out what came of it. Raises the error of the loss when nothing did.
+
+        The transaction leaves a token. Whoever lost the answer takes that token, too: where it is taken, all is done;
+        else nothing is, and nothing will be, however late the server hears of the commit.
+        """
+        token = secrets.randbits(63)
         try:
-            connection.ask("commit")
+            connection.commit_as(token, self.given_now())
         except psycopg.Error as error:
             if not is_lost(error):
                 raise
             connection.close()
-            if not self._lasted(xid):
+            if not self._lasted(token):
                 raise
 
-    def _lasted(self, xid: str) -> bool:
+    def _lasted(self, token: int) -> bool:
         until = time.monotonic() + _FATE_PATIENCE
         tries = 0
         while True:
             try:
                 with self.pool.lend() as connection:
-                    fate = connection.one("fate", {"xid": xid})[0]
-                if fate in {"committed", "aborted"}:
-                    return bool(fate == "committed")
+                    connection.ask("prevent", {"token": token, "now": self.given_now()})
+                    return bool(connection.one("fate", {"token": token})[0])
             except psycopg.Error as error:
-                if not is_lost(error):
+                if not is_lost(error) and not is_worth_another_try(error):
                     raise in_our_words(error, self.address.shown) from error
                 self.pool.forget()
             if time.monotonic() > until:
@@ -191,13 +196,13 @@ class Database:
         if self._joined() is not None:
             raise UsageError("expected one transaction at a time, but this code is inside a transaction of this queue")
 
-        def attempt(_again: bool) -> tuple[ExitStack, Connection, int, str]:
+        def attempt(_again: bool) -> tuple[ExitStack, Connection, int]:
             with ExitStack() as held:
                 connection = held.enter_context(self.pool.lend())
-                now, xid = connection.begin(self.given_now(), gated=False)
-                return held.pop_all(), connection, now, xid
+                now = connection.begin(self.given_now(), gated=False)
+                return held.pop_all(), connection, now
 
-        held, connection, now, xid = self.patiently(attempt)
+        held, connection, now = self.patiently(attempt)
         with held:
             opened = joining.Opened(self, connection, now)
             token = opened.join()
@@ -206,7 +211,7 @@ class Database:
                 yield connection
                 with translated(self.address.shown):
                     last(connection, now)
-                    self.commit(connection, xid)
+                    self.commit(connection)
                 queues = connection.to_wake
             finally:
                 self._here.guest = None

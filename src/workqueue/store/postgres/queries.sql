@@ -21,12 +21,23 @@ ROLLBACK;
 SELECT pg_advisory_xact_lock(:space::int, 0);
 
 -- name: begun
--- After `gate`, in a statement of its own: the time is that of having got it. The id tells later whether all of it lasts.
-SELECT coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint),
-       pg_current_xact_id()::text;
+-- After `gate`, in a statement of its own: the time is that of having got it.
+SELECT coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint);
+
+-- name: mark
+-- Right before COMMIT: by it the transaction is found. Its id would not do: a server that crashed gives it out again.
+INSERT INTO workqueue.pushes (token, at, ids)
+VALUES (:token, coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint), '{}');
+
+-- name: prevent
+-- Take the token of a transaction whose answer was lost: waits for its end if it is at its end; keeps it from lasting if
+-- it is not there yet.
+INSERT INTO workqueue.pushes (token, at, ids)
+VALUES (:token, coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint), '{0}')
+ON CONFLICT DO NOTHING;
 
 -- name: fate
-SELECT pg_xact_status(:xid::text::xid8);
+SELECT ids = '{}' FROM workqueue.pushes WHERE token = :token;
 
 -- name: push
 -- One statement, so that one trip is a whole transaction. The ids rise in the order of :data. `pushes` lets whoever lost
