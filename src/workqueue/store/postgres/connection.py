@@ -32,6 +32,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     "target_session_attrs": "read-write",
 }
 
+_PLANS: Final = ("seqscan", "hashjoin", "mergejoin", "jit")
 _AGAIN: Final = ("40001", "40P01", "55P03")
 _AWAY: Final = ("08", "57P", "25006", "53300", "53400")
 _FULL: Final = ("53100",)
@@ -41,13 +42,14 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     """A connection of the pool, in autocommit: each statement is a transaction, but between `begin` and `commit`.
 
     pooled: a pooler stands between, so that nothing of a session lasts. to_wake: the queues that the open transaction
-    gave work to.
+    gave work to. usual_plans: the server's settings for plans, where ours are others.
     """
 
     texts: Mapping[str, bytes]
     pooled: bool
     space: int
     to_wake: set[str]
+    usual_plans: Row | None
 
     def ask(self, statement: str, row: Row = _NO_ROW, /) -> psycopg.Cursor[tuple[Any, ...]]:
         if not _OUR_WORDS.isdisjoint(row):
@@ -71,11 +73,16 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     def is_whole(self) -> bool:
         return self.info.transaction_status in {pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR}
 
-    def begin(self, now: int | None, *, gated: bool) -> tuple[int, str]:
-        """Begin a transaction; give the store's time (`now`, if given), and the name by which the server knows it."""
+    def begin(self, now: int | None, *, gated: bool, guest: bool = False) -> tuple[int, str]:
+        """Begin a transaction; give the store's time (`now`, if given), and the name by which the server knows it.
+
+        guest: statements that are not ours will run in it.
+        """
         self.to_wake = set()
         with self.pipeline():
             self.ask("begin")
+            if guest and self.usual_plans is not None:
+                self.ask("plan_as_before", self.usual_plans)
             if gated:
                 self.gate()
             begun = self.ask("begun", {"now": now})
@@ -106,8 +113,12 @@ def connect(address: Address) -> Connection:
     # A pooler answers for the server, and gives a number of its own.
     row = connection.one("backend")
     connection.pooled = row[0] != connection.info.backend_pid
+    connection.usual_plans = None
     if connection.pooled:
-        connection.prepare_threshold = None
+        connection.prepare_threshold = None  # so each plan is made for the tables as they are
+    else:
+        before = connection.one("plan_by_index")
+        connection.usual_plans = dict(zip(_PLANS, before, strict=False))
     return connection
 
 

@@ -184,7 +184,7 @@ class Database:
         if self._joined() is not None:
             raise UsageError("expected one transaction at a time, but this code is inside a transaction of this queue")
         with translated(self.address.shown), self.pool.lend() as connection:
-            now, xid = connection.begin(self.given_now(), gated=False)
+            now, xid = connection.begin(self.given_now(), gated=False, guest=True)
             opened = joining.Opened(self, connection, now)
             token = opened.join()
             try:

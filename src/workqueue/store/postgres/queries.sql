@@ -20,6 +20,24 @@ ROLLBACK;
 -- the last job before it, finds nobody to let go. Ends with the transaction, so it holds behind a pooler too.
 SELECT pg_advisory_xact_lock(:space::int, 0);
 
+-- name: plan_by_index
+-- A plan is kept for long, and may be made when the tables are empty: a server that then reads a table from end to end
+-- does so still when a million wait. Each statement here has its index; so the plans without are not offered.
+-- Gives the settings as they were.
+WITH before AS MATERIALIZED (
+    SELECT current_setting('enable_seqscan') AS seqscan, current_setting('enable_hashjoin') AS hashjoin,
+           current_setting('enable_mergejoin') AS mergejoin, current_setting('jit') AS jit
+)
+SELECT seqscan, hashjoin, mergejoin, jit,
+       set_config('enable_seqscan', 'off', false), set_config('enable_hashjoin', 'off', false),
+       set_config('enable_mergejoin', 'off', false), set_config('jit', 'off', false)
+  FROM before;
+
+-- name: plan_as_before
+-- For the statements of others, until the transaction ends.
+SELECT set_config('enable_seqscan', :seqscan, true), set_config('enable_hashjoin', :hashjoin, true),
+       set_config('enable_mergejoin', :mergejoin, true), set_config('jit', :jit, true);
+
 -- name: begun
 -- After `gate`, in a statement of its own: the time is that of having got it. The id tells later whether all of it lasts.
 SELECT coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint),
@@ -73,16 +91,16 @@ SELECT id FROM workqueue.backoffs WHERE rule = :rule;
 SELECT coalesce(json_agg(json_build_array(id, rule::json)), '[]')::text FROM workqueue.backoffs;
 
 -- name: promote
-WITH due AS MATERIALIZED (
-    SELECT id FROM workqueue.jobs WHERE queue = :queue AND ready = 0 AND run_at <= :now
-     ORDER BY run_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
-)
-UPDATE workqueue.jobs AS j SET ready = 1 FROM due WHERE j.id = due.id AND j.ready = 0;
+UPDATE workqueue.jobs SET ready = 1 WHERE status IN (0, 2) AND ctid = ANY (ARRAY(
+    SELECT ctid FROM workqueue.jobs WHERE queue = :queue AND ready = 0 AND run_at <= :now
+     ORDER BY run_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED));
 
 -- name: turn
 -- Settle what is complete and claim what is wanted: one trip. The first row says what there is beside the claims: those
 -- completed (as a list only where some were refused), whether the rest stands in the way (due, special, paused), and
--- what comes. The conditions stand in the UPDATE once more: a row may have changed before it was locked.
+-- what comes. The UPDATE takes the locked rows by their place in the table, never by a join, which a server that does not
+-- know yet how many wait answers by reading all of them. A row that changed before it was locked has another place by
+-- now, which this statement does not see; what the UPDATE asks besides must not be what a partial index is made for.
 WITH clock AS MATERIALIZED (
     SELECT coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint) AS now
 ), done AS (
@@ -90,7 +108,7 @@ WITH clock AS MATERIALIZED (
      WHERE j.id = s.id AND j.status = 4 AND j.attempt = s.attempt
     RETURNING j.id
 ), front AS MATERIALIZED (
-    SELECT id, special FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost = 0
+    SELECT ctid, special FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost = 0
      ORDER BY priority DESC, position, id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
 ), beside AS MATERIALIZED (
     SELECT (SELECT min(run_at) FROM workqueue.jobs WHERE queue = :queue AND ready = 0) AS run_at,
@@ -102,8 +120,7 @@ WITH clock AS MATERIALIZED (
     UPDATE workqueue.jobs AS j
        SET status = 4, ready = NULL, attempt = j.attempt + 1, runner = :runner, token = :token,
            lease_until = (SELECT now FROM clock) + :lease
-      FROM front
-     WHERE j.id = front.id AND j.ready = 1 AND j.lost = 0
+     WHERE j.ctid = ANY (ARRAY(SELECT ctid FROM front)) AND j.status IN (0, 2)
        AND NOT (SELECT paused OR special OR coalesce(run_at <= (SELECT now FROM clock), false) FROM beside)
     RETURNING j.id, j.name, j.attempt, j.retry_count, j.lost, j.priority, j.position, j.run_at, j.pushed_at, j.backoff, j.data
 )
@@ -232,9 +249,10 @@ SELECT r.id, r.session_pid, r.session_start,
 
 -- name: beat
 -- Past rows that somebody settles at this moment: a beat waits for nobody.
-UPDATE workqueue.jobs AS j SET lease_until = coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint) + :lease
-  FROM (SELECT id FROM workqueue.jobs WHERE status = 4 AND runner = :runner FOR NO KEY UPDATE SKIP LOCKED) AS mine
- WHERE j.id = mine.id AND j.status = 4 AND j.runner = :runner;
+UPDATE workqueue.jobs
+   SET lease_until = coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint) + :lease
+ WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM workqueue.jobs WHERE status = 4 AND runner = :runner FOR NO KEY UPDATE SKIP LOCKED));
 
 -- name: held
 SELECT coalesce(json_agg(json_build_array(id, attempt, cancel_requested::int)), '[]')::text
