@@ -32,7 +32,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     "target_session_attrs": "read-write",
 }
 
-_PLANS: Final = ("seqscan", "hashjoin", "mergejoin", "jit")
+_PLANS: Final = ("seqscan", "jit")
 _AGAIN: Final = ("40001", "40P01", "55P03")
 _AWAY: Final = ("08", "57P", "25006", "53300", "53400")
 _FULL: Final = ("53100",)
