@@ -5,7 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -36,16 +36,28 @@ class _Cursor(sqlite3.Cursor):
         return _measured(self._sql, super().fetchall)
 
 
-class _Connection(sqlite3.Connection):
-    def execute(self, sql: str, parameters: Any = ()) -> _Cursor:
-        return self.cursor(_Cursor).execute(sql, parameters)
+@cache
+def _measuring(kind: type[sqlite3.Connection]) -> type[sqlite3.Connection]:
+    """Give the kind of connection that is like `kind`, and measures."""
+
+    class Connection(kind):
+        def execute(self, sql: str, parameters: Any = ()) -> _Cursor:
+            return self.cursor(_Cursor).execute(sql, parameters)
+
+    return Connection
 
 
 @contextmanager
 def running() -> Iterator[None]:
     """Let each connection that is opened inside the block measure its statements, as long as it lives."""
     connect = sqlite3.connect
-    sqlite3.connect = partial(connect, factory=_Connection)
+
+    def connect_measuring(
+        *arguments: Any, factory: type[sqlite3.Connection] = sqlite3.Connection, **others: Any
+    ) -> sqlite3.Connection:
+        return connect(*arguments, factory=_measuring(factory), **others)
+
+    sqlite3.connect = connect_measuring
     try:
         yield
     finally:

@@ -32,6 +32,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     "target_session_attrs": "read-write",
 }
 
+_PLANS: Final = ("seqscan", "jit")
 _AGAIN: Final = ("40001", "40P01", "55P03")
 _AWAY: Final = ("08", "57P", "25006", "53300", "53400")
 _FULL: Final = ("53100",)
@@ -41,7 +42,8 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     """A connection of the pool, in autocommit: each statement is a transaction, but between `begin` and `commit`.
 
     pooled: a pooler stands between, so that nothing of a session lasts. to_wake: the queues that the open transaction
-    gave work to. is_changed: a guest did what would be found by those it is lent to later.
+    gave work to. is_changed: a guest did what would be found by those it is lent to later. usual_plans: the server's
+    settings for plans, where ours are others.
     """
 
     texts: Mapping[str, bytes]
@@ -49,6 +51,7 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     space: int
     to_wake: set[str]
     is_changed: bool = False
+    usual_plans: Row | None
 
     def ask(self, statement: str, row: Row = _NO_ROW, /) -> psycopg.Cursor[tuple[Any, ...]]:
         if not _OUR_WORDS.isdisjoint(row):
@@ -72,11 +75,13 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     def is_whole(self) -> bool:
         return self.info.transaction_status in {pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR}
 
-    def begin(self, now: int | None, *, gated: bool) -> int:
-        """Begin a transaction; give the store's time: `now`, if given."""
+    def begin(self, now: int | None, *, gated: bool, guest: bool = False) -> int:
+        """Begin a transaction; give the store's time: `now`, if given. guest: what runs in it is not ours."""
         self.to_wake = set()
         with self.pipeline():
             self.ask("begin")
+            if guest and self.usual_plans is not None:
+                self.ask("plan_as_before", self.usual_plans)
             if gated:
                 self.gate()
             begun = self.ask("begun", {"now": now})
@@ -113,8 +118,12 @@ def connect(address: Address) -> Connection:
     # A pooler answers for the server, and gives a number of its own.
     row = connection.one("backend")
     connection.pooled = row[0] != connection.info.backend_pid
+    connection.usual_plans = None
     if connection.pooled:
-        connection.prepare_threshold = None
+        connection.prepare_threshold = None  # so each plan is made for the tables as they are
+    else:
+        before = connection.one("plan_by_index")
+        connection.usual_plans = dict(zip(_PLANS, before, strict=False))
     return connection
 
 
@@ -174,7 +183,7 @@ def in_our_words(error: psycopg.Error, shown: str) -> Exception:
         )
     if isinstance(error, errors.InFailedSqlTransaction):
         return UsageError(
-            "expected the block to end with the error that a statement raised in it, but it went on: PostgreSQL gave up "
+            "expected the block to end with the error that a statement raised in it, but it went on: the server gave up "
             "the transaction with that error, and nothing of it is kept; let the error leave the block"
         )
     if is_lost(error) or state.startswith(("57", "53", "55", "40", "58", "XX")):

@@ -1,7 +1,7 @@
 """Database: the one handle a process has on a store: its connections, transactions, and what it does when one breaks.
 
 All of a process's stores at one address share one Database. A transaction that the server may or may not have committed
-when its connection broke is asked after by its token; so nothing is done twice, and nothing is thought done that is not.
+when its connection broke is asked after by its token; so nothing is done twice, nor thought done that is not.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ class Database:
         def attempt(_again: bool) -> tuple[ExitStack, Connection, int]:
             with ExitStack() as held:
                 connection = held.enter_context(self.pool.lend())
-                now = connection.begin(self.given_now(), gated=False)
+                now = connection.begin(self.given_now(), gated=False, guest=True)
                 return held.pop_all(), connection, now
 
         held, connection, now = self.patiently(attempt)

@@ -20,6 +20,21 @@ ROLLBACK;
 -- the last job before it, finds nobody to let go. Ends with the transaction, so it holds behind a pooler too.
 SELECT pg_advisory_xact_lock(:space::int, 0);
 
+-- name: plan_by_index
+-- A plan is kept for long, and may be made when the tables are empty: a server that then reads a table from end to end
+-- does so still when a million wait. So that is not offered; and no statement joins jobs by their ids to a list, which
+-- leads to the same end: `id = ANY (…)` is an index search whatever the server thinks. OFFSET 0 and
+-- IS TRUE keep a subquery from being made a join. Where `status = 4` would offer the index of all that run, `lease_until IS NOT NULL` says the same.
+-- Gives the settings as they were.
+WITH before AS MATERIALIZED (
+    SELECT current_setting('enable_seqscan') AS seqscan, current_setting('jit') AS jit
+)
+SELECT seqscan, jit, set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false) FROM before;
+
+-- name: plan_as_before
+-- For the statements of others, until the transaction ends.
+SELECT set_config('enable_seqscan', :seqscan, true), set_config('jit', :jit, true);
+
 -- name: begun
 -- After `gate`, in a statement of its own: the time is that of having got it.
 SELECT coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint);
@@ -84,24 +99,24 @@ SELECT id FROM workqueue.backoffs WHERE rule = :rule;
 SELECT coalesce(json_agg(json_build_array(id, rule::json)), '[]')::text FROM workqueue.backoffs;
 
 -- name: promote
-WITH due AS MATERIALIZED (
-    SELECT id FROM workqueue.jobs WHERE queue = :queue AND ready = 0 AND run_at <= :now
-     ORDER BY run_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
-)
-UPDATE workqueue.jobs SET ready = 1 WHERE id = ANY (ARRAY(SELECT id FROM due)) AND status IN (0, 2);
+UPDATE workqueue.jobs SET ready = 1 WHERE status IN (0, 2) AND ctid = ANY (ARRAY(
+    SELECT ctid FROM workqueue.jobs WHERE queue = :queue AND ready = 0 AND run_at <= :now
+     ORDER BY run_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED));
 
 -- name: turn
 -- Settle what is complete and claim what is wanted: one trip. The first row says what there is beside the claims: those
 -- completed (as a list only where some were refused), whether the rest stands in the way (due, special, paused), and
--- what comes. An array of ids leads by the primary key alone; a join, before there are statistics, by whatever index.
+-- what comes. The UPDATE takes the locked rows by their place in the table, never by a join, which a server that does not
+-- know yet how many wait answers by reading all of them. A row that changed before it was locked has another place by
+-- now, which this statement does not see; what the UPDATE asks besides must not be what a partial index is made for.
 WITH clock AS MATERIALIZED (
     SELECT coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint) AS now
 ), done AS (
-    DELETE FROM workqueue.jobs AS j USING unnest(:ids::bigint[], :attempts::int[]) AS s (id, attempt)
-     WHERE j.id = s.id AND j.status = 4 AND j.attempt = s.attempt
-    RETURNING j.id
+    DELETE FROM workqueue.jobs WHERE id = ANY (:ids::bigint[]) AND lease_until IS NOT NULL
+       AND ((id, attempt) IN (SELECT s.* FROM unnest(:ids::bigint[], :attempts::int[]) AS s)) IS TRUE
+    RETURNING id
 ), front AS MATERIALIZED (
-    SELECT id, special FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost = 0
+    SELECT ctid, special FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost = 0
      ORDER BY priority DESC, position, id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
 ), beside AS MATERIALIZED (
     SELECT (SELECT min(run_at) FROM workqueue.jobs WHERE queue = :queue AND ready = 0) AS run_at,
@@ -113,7 +128,7 @@ WITH clock AS MATERIALIZED (
     UPDATE workqueue.jobs AS j
        SET status = 4, ready = NULL, attempt = j.attempt + 1, runner = :runner, token = :token,
            lease_until = (SELECT now FROM clock) + :lease
-     WHERE j.id = ANY (ARRAY(SELECT id FROM front)) AND j.status IN (0, 2)
+     WHERE j.ctid = ANY (ARRAY(SELECT ctid FROM front)) AND j.status IN (0, 2)
        AND NOT (SELECT paused OR special OR coalesce(run_at <= (SELECT now FROM clock), false) FROM beside)
     RETURNING j.id, j.name, j.attempt, j.retry_count, j.lost, j.priority, j.position, j.run_at, j.pushed_at, j.backoff, j.data
 )
@@ -132,9 +147,9 @@ SELECT id, run_at, priority, position, special, NULL::bool, NULL::bool, backoff,
   FROM workqueue.jobs WHERE status = 4 AND runner = :runner AND token = :token;
 
 -- name: completed
-DELETE FROM workqueue.jobs AS j USING unnest(:ids::bigint[], :attempts::int[]) AS s (id, attempt)
- WHERE j.id = s.id AND j.status = 4 AND j.attempt = s.attempt
-RETURNING j.id;
+DELETE FROM workqueue.jobs WHERE id = ANY (:ids::bigint[]) AND lease_until IS NOT NULL
+   AND ((id, attempt) IN (SELECT s.* FROM unnest(:ids::bigint[], :attempts::int[]) AS s)) IS TRUE
+RETURNING id;
 
 -- name: line
 -- The front of a queue, locked: who claims beside us looks past it.
@@ -160,13 +175,18 @@ SELECT EXISTS (SELECT 1 FROM workqueue.jobs WHERE queue = :queue AND ready = 1 A
        (SELECT min(opens_at) FROM workqueue.closed_lanes WHERE queue = :queue);
 
 -- name: complete
--- Sorted, so that two who settle the same jobs meet in one order.
 DELETE FROM workqueue.jobs
- WHERE id IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)) AND status = 4 AND attempt = :attempt;
+ WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
+   AND lease_until IS NOT NULL AND attempt = :attempt;
 
 -- name: settle
 -- Rows [id, attempt, lease or null, status, run_at or null, failures, losses, message]. A verdict by a rescuer names the
 -- lease it saw; a null run_at leaves the old one (handed back: it was due before).
+WITH s AS MATERIALIZED (
+    SELECT (r ->> 0)::bigint AS id, (r ->> 1)::int AS attempt, (r ->> 2)::bigint AS lease, (r ->> 3)::smallint AS status,
+           (r ->> 4)::bigint AS run_at, (r ->> 5)::int AS failures, (r ->> 6)::int AS losses, r ->> 7 AS message
+      FROM json_array_elements(:rows::json) AS r ORDER BY 1
+)
 UPDATE workqueue.jobs AS j
    SET status = CASE WHEN s.status IN (0, 2) AND j.cancel_requested THEN 5 ELSE s.status END,
        ready = CASE WHEN s.status IN (0, 2) AND NOT j.cancel_requested
@@ -178,14 +198,13 @@ UPDATE workqueue.jobs AS j
        lost = j.lost + s.losses,
        message = CASE WHEN s.message <> '' THEN s.message ELSE j.message END,
        cancel_requested = false, runner = NULL, lease_until = NULL, token = NULL
-  FROM (SELECT (r ->> 0)::bigint AS id, (r ->> 1)::int AS attempt, (r ->> 2)::bigint AS lease, (r ->> 3)::smallint AS status,
-               (r ->> 4)::bigint AS run_at, (r ->> 5)::int AS failures, (r ->> 6)::int AS losses, r ->> 7 AS message
-          FROM json_array_elements(:rows::json) AS r ORDER BY 1) AS s
- WHERE j.id = s.id AND j.status = 4 AND j.attempt = s.attempt AND (s.lease IS NULL OR j.lease_until = s.lease);
+  FROM s
+ WHERE j.id = s.id AND j.id = ANY (ARRAY(SELECT id FROM s))
+   AND j.lease_until IS NOT NULL AND j.attempt = s.attempt AND (s.lease IS NULL OR j.lease_until = s.lease);
 
 -- name: drop_failed
 DELETE FROM workqueue.jobs
- WHERE status = 3 AND id IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id));
+ WHERE status = 3 AND id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)));
 
 -- name: add_history
 INSERT INTO workqueue.attempts (job, attempt, runner, started_at, duration, outcome, error, traceback)
@@ -242,9 +261,10 @@ SELECT r.id, r.session_pid, r.session_start,
 
 -- name: beat
 -- Past rows that somebody settles at this moment: a beat waits for nobody.
-UPDATE workqueue.jobs AS j SET lease_until = coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint) + :lease
-  FROM (SELECT id FROM workqueue.jobs WHERE status = 4 AND runner = :runner FOR NO KEY UPDATE SKIP LOCKED) AS mine
- WHERE j.id = mine.id AND j.status = 4 AND j.runner = :runner;
+UPDATE workqueue.jobs
+   SET lease_until = coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint) + :lease
+ WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM workqueue.jobs WHERE status = 4 AND runner = :runner FOR NO KEY UPDATE SKIP LOCKED));
 
 -- name: held
 SELECT coalesce(json_agg(json_build_array(id, attempt, cancel_requested::int)), '[]')::text
@@ -254,22 +274,24 @@ SELECT coalesce(json_agg(json_build_array(id, attempt, cancel_requested::int)), 
 SELECT coalesce(json_agg(runner), '[]')::text FROM (SELECT DISTINCT runner FROM workqueue.jobs WHERE status = 4) AS held;
 
 -- name: orphans
-SELECT id, runner, lease_until FROM workqueue.jobs
- WHERE status = 4 AND (runner = ANY (:dead::bigint[]) OR lease_until < :expired_before)
- ORDER BY id LIMIT :limit;
+WITH orphaned AS MATERIALIZED (
+    SELECT id, runner, lease_until FROM workqueue.jobs
+     WHERE status = 4 AND (runner = ANY (:dead::bigint[]) OR lease_until < :expired_before)
+)
+SELECT id, runner, lease_until FROM orphaned ORDER BY id LIMIT :limit;
 
 -- name: get
 SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.settled_at, j.attempt, j.retry_count,
-       j.lost, j.cancel_requested::int, j.message, j.data, b.rule, t.spec
+       j.lost, j.cancel_requested::int, j.message, j.data, b.rule,
+       (SELECT t.spec FROM workqueue.terms AS t WHERE t.job = j.id)
   FROM workqueue.jobs AS j JOIN workqueue.backoffs AS b ON b.id = j.backoff
-       LEFT JOIN workqueue.terms AS t ON t.job = j.id
  WHERE j.id = :id;
 
 -- name: find
 SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.settled_at, j.attempt, j.retry_count,
-       j.lost, j.cancel_requested::int, j.message, j.data, b.rule, t.spec
+       j.lost, j.cancel_requested::int, j.message, j.data, b.rule,
+       (SELECT t.spec FROM workqueue.terms AS t WHERE t.job = j.id)
   FROM workqueue.jobs AS j JOIN workqueue.backoffs AS b ON b.id = j.backoff
-       LEFT JOIN workqueue.terms AS t ON t.job = j.id
  WHERE j.id > :after AND (:queue::text IS NULL OR j.queue = :queue) AND (:status::int IS NULL OR j.status = :status)
    AND (:name::text IS NULL OR j.name = :name)
  ORDER BY j.id LIMIT :limit;
@@ -291,7 +313,7 @@ RETURNING id;
 UPDATE workqueue.jobs SET status = 0, ready = 1, retry_count = 0, lost = 0, settled_at = NULL, message = '', run_at = :now,
        position = CASE WHEN position <> 0 THEN :now::bigint ELSE 0 END
  WHERE queue = :queue AND status IN (3, 5)
-   AND id IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id))
+   AND id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
 RETURNING id;
 
 -- name: special_failed
@@ -301,7 +323,7 @@ SELECT coalesce(json_agg(id), '[]')::text FROM workqueue.jobs
 -- name: special_restorable
 SELECT coalesce(json_agg(id), '[]')::text FROM workqueue.jobs
  WHERE queue = :queue AND status IN (3, 5) AND special
-   AND id IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id));
+   AND id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)));
 
 -- name: reopen_terms
 -- Not where another job has the key by now. A job that followed others follows nobody any more.
@@ -317,9 +339,9 @@ UPDATE workqueue.batches
  WHERE id = (SELECT batch FROM workqueue.terms WHERE job = :job);
 
 -- name: clean
-DELETE FROM workqueue.jobs WHERE id IN (
+DELETE FROM workqueue.jobs WHERE id = ANY (ARRAY(
     SELECT id FROM workqueue.jobs WHERE queue = :queue AND status = :status AND settled_at IS NOT NULL
-     ORDER BY id LIMIT :limit FOR UPDATE)
+     ORDER BY id LIMIT :limit FOR UPDATE))
 RETURNING id;
 
 -- name: size
@@ -444,16 +466,17 @@ DELETE FROM workqueue.taken_keys WHERE queue = :queue AND name = :name AND key =
 
 -- name: terms_of
 SELECT coalesce(json_agg(json_build_array(job, queue, spec)), '[]')::text FROM workqueue.terms
- WHERE job IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id));
+ WHERE job = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)));
 
 -- name: limit_runs
 SELECT count(*) FROM workqueue.terms WHERE queue = :queue AND limit_lane = :lane AND limit_lane IS NOT NULL AND runs;
 
 -- name: is_behind
 -- Whether an earlier job for the same order runs, waits for another try, or is due; or any of them runs.
-SELECT EXISTS (SELECT 1 FROM workqueue.terms AS t JOIN workqueue.jobs AS j ON j.id = t.job
+SELECT EXISTS (SELECT 1 FROM workqueue.terms AS t
                 WHERE t.queue = :queue AND t.order_lane = :lane AND t.order_lane IS NOT NULL AND t.is_open
-                  AND t.job < :job AND (j.status IN (2, 4) OR j.ready IN (1, 2)))
+                  AND t.job < :job
+                  AND (SELECT j.status IN (2, 4) OR j.ready IN (1, 2) FROM workqueue.jobs AS j WHERE j.id = t.job))
     OR EXISTS (SELECT 1 FROM workqueue.terms
                 WHERE queue = :queue AND order_lane = :lane AND order_lane IS NOT NULL AND is_open
                   AND job > :job AND runs);
@@ -479,22 +502,24 @@ SELECT :queue, l.lane, :now FROM json_array_elements_text(:lanes::json) AS l (la
 UPDATE workqueue.terms AS t
    SET kept_by = (r ->> 1)::smallint, position = (SELECT j.position FROM workqueue.jobs AS j WHERE j.id = t.job)
   FROM json_array_elements(:rows::json) AS r
- WHERE t.job = (r ->> 0)::bigint;
+ WHERE t.job = (r ->> 0)::bigint
+   AND t.job = ANY (ARRAY(SELECT (r ->> 0)::bigint FROM json_array_elements(:rows::json) AS r));
 
 -- name: kept_back
 UPDATE workqueue.jobs SET ready = 2
- WHERE ready = 1 AND id IN (SELECT (r ->> 0)::bigint FROM json_array_elements(:rows::json) AS r);
+ WHERE status IN (0, 2) AND ready = 1
+   AND id = ANY (ARRAY(SELECT (r ->> 0)::bigint FROM json_array_elements(:rows::json) AS r));
 
 -- name: pause_terms
 -- Plain jobs get terms when a pause keeps them back.
 INSERT INTO workqueue.terms (job, queue, name, priority, position, spec)
 SELECT id, queue, name, priority, position, '{}' FROM workqueue.jobs
- WHERE id IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id))
+ WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
     ON CONFLICT DO NOTHING;
 
 -- name: make_special
 UPDATE workqueue.jobs SET special = true
- WHERE NOT special AND id IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id));
+ WHERE NOT special AND id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)));
 
 -- name: let_go_limited
 -- The best that a lane keeps back: ids.
@@ -522,32 +547,32 @@ SELECT coalesce(json_agg(DISTINCT name), '[]')::text FROM workqueue.terms WHERE 
 
 -- name: free_terms
 UPDATE workqueue.terms SET kept_by = NULL
- WHERE job IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id));
+ WHERE job = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)));
 
 -- name: free_jobs
 UPDATE workqueue.jobs SET ready = 1
- WHERE ready = 2 AND id IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id));
+ WHERE ready = 2 AND id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)));
 
 -- name: in_order
 SELECT coalesce(json_agg(id ORDER BY priority DESC, position, id), '[]')::text FROM workqueue.jobs
- WHERE id IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id));
+ WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)));
 
 -- name: start_terms
 UPDATE workqueue.terms SET runs = true
- WHERE job IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id));
+ WHERE job = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)));
 
 -- name: stop_terms
 UPDATE workqueue.terms SET runs = false
- WHERE job IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id));
+ WHERE job = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)));
 
 -- name: end_terms
 UPDATE workqueue.terms SET runs = false, is_open = false, kept_by = NULL
- WHERE job IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id));
+ WHERE job = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)));
 
 -- name: drop_terms
 DELETE FROM workqueue.terms AS t
- WHERE t.job IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id))
-   AND NOT EXISTS (SELECT 1 FROM workqueue.jobs AS j WHERE j.id = t.job);
+ WHERE t.job = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
+   AND NOT EXISTS (SELECT 1 FROM workqueue.jobs AS j WHERE j.id = t.job OFFSET 0);
 
 -- name: opening_lanes
 SELECT coalesce(json_agg(json_build_array(lane, most)), '[]')::text FROM (
@@ -614,13 +639,14 @@ UPDATE workqueue.batches SET done_at = :now
 
 -- name: batch_waiting
 SELECT coalesce(json_agg(job), '[]')::text FROM (
-    SELECT t.job FROM workqueue.terms AS t JOIN workqueue.jobs AS j ON j.id = t.job
-     WHERE t.batch = :batch AND t.batch IS NOT NULL AND j.status IN (0, 2) LIMIT :limit) AS waiting;
+    SELECT t.job FROM workqueue.terms AS t
+     WHERE t.batch = :batch AND t.batch IS NOT NULL
+       AND (SELECT j.status IN (0, 2) FROM workqueue.jobs AS j WHERE j.id = t.job) LIMIT :limit) AS waiting;
 
 -- name: cancel_running_of_batch
 UPDATE workqueue.jobs SET cancel_requested = true
  WHERE status = 4 AND NOT cancel_requested
-   AND id IN (SELECT job FROM workqueue.terms WHERE batch = :batch AND batch IS NOT NULL);
+   AND id = ANY (ARRAY(SELECT job FROM workqueue.terms WHERE batch = :batch AND batch IS NOT NULL));
 
 -- name: expiring
 SELECT coalesce(json_agg(job), '[]')::text FROM (
@@ -646,7 +672,7 @@ DELETE FROM workqueue.batches
 -- name: forget_progress
 DELETE FROM workqueue.progress WHERE job IN (
     SELECT p.job FROM workqueue.progress AS p
-     WHERE NOT EXISTS (SELECT 1 FROM workqueue.jobs AS j WHERE j.id = p.job) LIMIT :limit);
+     WHERE NOT EXISTS (SELECT 1 FROM workqueue.jobs AS j WHERE j.id = p.job OFFSET 0) LIMIT :limit);
 
 -- name: note_progress
 INSERT INTO workqueue.progress (job, data)
@@ -655,15 +681,15 @@ SELECT id, :data FROM workqueue.jobs WHERE id = :job AND status = 4 AND runner =
 
 -- name: outlook_jobs
 SELECT coalesce(json_agg(json_build_array(id, status, message)), '[]')::text FROM workqueue.jobs
- WHERE id IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id));
+ WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)));
 
 -- name: outlook_results
 SELECT job, result FROM workqueue.results
- WHERE job IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id));
+ WHERE job = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)));
 
 -- name: outlook_progress
 SELECT job, data FROM workqueue.progress
- WHERE job IN (SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id));
+ WHERE job = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)));
 
 -- name: last_id
 SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM workqueue.jobs_id_seq;
@@ -690,7 +716,7 @@ SELECT EXISTS (SELECT 1 FROM workqueue.terms
     OR EXISTS (SELECT 1 FROM workqueue.taken_keys WHERE until <= :now)
     OR EXISTS (SELECT 1 FROM workqueue.batches WHERE done_at <= :before AND done_at IS NOT NULL)
     OR EXISTS (SELECT 1 FROM workqueue.progress AS p
-                WHERE NOT EXISTS (SELECT 1 FROM workqueue.jobs AS j WHERE j.id = p.job))
+                WHERE NOT EXISTS (SELECT 1 FROM workqueue.jobs AS j WHERE j.id = p.job OFFSET 0))
     OR EXISTS (SELECT 1 FROM workqueue.terms AS t WHERE t.queue = :queue AND t.kept_by = 4
                   AND NOT EXISTS (SELECT 1 FROM workqueue.pauses AS p WHERE p.queue = t.queue AND p.name = t.name));
 

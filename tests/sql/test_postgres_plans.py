@@ -1,0 +1,237 @@
+"""Each PostgreSQL statement is served by its index, whatever waits, and whenever its plan was made."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from importlib import resources
+from typing import Any
+
+import pytest
+from tests.postgres_fixtures import VERSIONS
+from workqueue.backoff import Backoff
+from workqueue.job import NewJob
+from workqueue.store import open_store
+from workqueue.store.contract import Want
+from workqueue.store.postgres import address
+from workqueue.store.postgres.connection import Connection, connect
+from workqueue.store.sql import load_statements
+
+POSTGRES = load_statements("workqueue.store.postgres")
+SQLITE = load_statements("workqueue.store.sqlite")
+PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)")
+NOT_TO_PREPARE = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "LISTEN", "CREATE SCHEMA")
+# What each of these finds its rows by. "ctid": the place of a row that the statement locked before.
+HOT = {
+    "promote": {"jobs_later", "ctid"},
+    "turn": {"jobs_pkey", "jobs_ready", "jobs_later", "jobs_suspect", "ctid", "closed_lanes_opening", "pauses_pkey"},
+    "completed": {"jobs_pkey"},
+    "claimed_by": {"jobs_running"},
+    "line": {"jobs_ready"},
+    "line_alone": {"jobs_suspect"},
+    "claim": {"jobs_pkey"},
+    "horizon": {"jobs_suspect", "jobs_later", "closed_lanes_opening"},
+    "complete": {"jobs_pkey"},
+    "settle": {"jobs_pkey"},
+    "beat": {"jobs_running", "ctid"},
+    "held": {"jobs_running"},
+    "holders": {"jobs_running"},
+    "orphans": {"jobs_running"},
+    "retire": {"jobs_running", "runners_pkey"},
+    "present": {"jobs_pkey"},
+    "keep_back": {"terms_pkey", "jobs_pkey"},
+    "kept_back": {"jobs_pkey"},
+    "terms_of": {"terms_pkey"},
+    "key_holder": {"terms_key"},
+    "limit_runs": {"terms_running"},
+    "is_behind": {"terms_ordered", "jobs_pkey"},
+    "let_go_limited": {"terms_limited"},
+    "let_go_rated": {"terms_rated"},
+    "let_go_ordered": {"terms_ordered"},
+    "let_go_paused": {"terms_paused"},
+    "start_terms": {"terms_pkey"},
+    "stop_terms": {"terms_pkey"},
+    "end_terms": {"terms_pkey"},
+    "followers": {"terms_following"},
+    "batch_followers": {"terms_following_batch"},
+    "batch_waiting": {"terms_of_batch", "jobs_pkey"},
+    "expiring": {"terms_expiring"},
+    "outlook_jobs": {"jobs_pkey"},
+    "pushed": {"pushes_pkey"},
+}
+IN_ORDER = {"is_behind", "let_go_ordered"}  # the primary key has their order too: with no terms at all it is as good
+# What these look for is all there is, and that is little; or somebody asked for all to be checked or counted.
+READS_ALL = {"standings", "check_jobs", "check_rows", "check_terms", "backoff_rules", "runners", "enlisted",
+             "schema_version", "set_version", "last_id", "forget_progress", "wants_sweeping"}  # fmt: skip
+FEW = {"jobs_running"}  # all of this index are meant
+FILL = """
+    INSERT INTO workqueue.jobs (queue, name, status, ready, priority, position, run_at, pushed_at, backoff, attempt,
+                                settled_at, data, special)
+    SELECT 'default', 'task', kind.status, kind.ready, kind.priority, 0, kind.run_at, 1, 1, 1, kind.settled_at, '{}',
+           true
+      FROM (VALUES (0, 1, 0, 1, NULL::bigint), (0, 0, 1000000, 1::bigint << 60, NULL), (3, NULL, 0, 1, 1))
+           AS kind (status, ready, priority, run_at, settled_at), generate_series(1, %(third)s)
+"""
+FILL_TERMS = """
+    INSERT INTO workqueue.terms (job, queue, name, priority, position, spec, is_open, limit_lane, order_lane)
+    SELECT id, queue, name, priority, position, '{}', settled_at IS NULL, 'lane ' || id % 100,
+           'lane ' || id % 100
+      FROM workqueue.jobs
+"""
+
+
+@pytest.fixture(scope="module", params=[(version, rows) for version in VERSIONS for rows in (0, 1_000, 300_000)],
+                ids=lambda param: f"{param[0]}, {param[1]:,} rows")  # fmt: skip
+def filled(request: pytest.FixtureRequest, postgres_servers) -> Iterator[tuple[str, int]]:
+    """The URL of a store with so many jobs, a third each waiting, for later, and failed, all with terms.
+
+    Empty, it is one that the server knows to be empty: the worst for a plan that is kept.
+    """
+    version, rows = request.param
+    with postgres_servers.database(version) as url:
+        open_store(url).close()
+        with connect(address.parse(url)) as connection:
+            for table in ("jobs", "terms"):
+                connection.execute(f"ALTER TABLE workqueue.{table} SET (autovacuum_enabled = false)")
+            connection.execute(FILL, {"third": rows // 3})
+            connection.execute(FILL_TERMS)
+            if not rows:
+                connection.execute("VACUUM")
+        yield url, rows
+
+
+@pytest.fixture
+def connection(filled) -> Iterator[Connection]:
+    with connect(address.parse(filled[0])) as connection:
+        yield connection
+
+
+@pytest.mark.parametrize("analysed", [False, True], ids=["", "analysed"])
+def test_every_statement_prepares_and_has_its_index_in_the_plan_that_is_kept(connection, filled, analysed):
+    connection.execute("SET plan_cache_mode = force_generic_plan")
+    connection.execute("BEGIN")
+    if analysed:
+        connection.execute("ANALYZE")
+    plans = {name: plan(connection, name) for name in PREPARED}
+    connection.execute("ROLLBACK")
+    found = {name: {by(node) for node in plans[name]} - {None} for name in HOT if filled[1] or name not in IN_ORDER}
+    assert {name: indexes for name, indexes in found.items() if indexes != HOT[name]} == {}
+    assert [name for name, nodes in plans.items() if name not in READS_ALL and any(map(reads_jobs, nodes))] == []
+
+
+@pytest.mark.parametrize("analysed", [False, True], ids=["", "analysed"])
+def test_behind_a_pooler_too_which_keeps_no_settings(connection, filled, analysed):
+    """There each plan is made for the tables as they are: a small one may well be read."""
+    if not filled[1]:
+        pytest.skip("nothing to search")
+    assert connection.usual_plans is not None
+    connection.execute("BEGIN")
+    connection.one("plan_as_before", connection.usual_plans)
+    connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+    if analysed:
+        connection.execute("ANALYZE")
+    plans = {name: plan(connection, name) for name in ("turn", "completed", "claimed_by", "promote", "beat", "line")}
+    connection.execute("ROLLBACK")
+    assert [name for name, nodes in plans.items() if any(map(reads_jobs, nodes))] == []
+
+
+def test_a_turn_looks_at_as_many_rows_as_it_takes(connection):
+    """Not at more: counted in pages of the server, and not in time."""
+    with connection.transaction(force_rollback=True):
+        turn = {"now": None, "queue": "default", "limit": 10, "runner": 1, "token": 1, "lease": 1}
+        row = turn | {"ids": [1, 2, 3], "attempts": [1, 1, 1], "count": 3}
+        explained = connection.execute(b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + connection.texts["turn"], row)
+        [[found]] = explained.fetchall()
+    top = found[0]["Plan"]
+    assert top["Shared Hit Blocks"] + top["Shared Read Blocks"] < 200
+
+
+def test_a_beat_stays_within_the_page(postgres):
+    """HOT: no index is written, as long as the page has room."""
+    with closing(open_store(postgres)) as store, connect(address.parse(postgres)) as connection:
+        runner = store.enlist("default", "test")
+        store.push([NewJob(queue="default", name="task", data=b"{}", backoff=Backoff())] * 4)
+        assert len(store.turn([], Want("default", runner, timedelta(minutes=1), 4)).claims) == 4
+        with connection.transaction():
+            for _ in range(10):
+                connection.ask("beat", {"now": None, "runner": runner, "lease": 60_000_000})
+            found = connection.execute(
+                "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables WHERE relname = 'jobs'"
+            ).fetchone()
+        store.retire(runner)
+    assert found is not None
+    assert found == (40, 40)
+
+
+def test_both_engines_have_what_the_shared_steps_ask_for():
+    asked = set(names_asked_for())
+    assert len(asked) > 50
+    assert asked - POSTGRES.keys() == asked - SQLITE.keys() == set()
+    other = {name for name in asked if set(parameters(POSTGRES[name])) != set(parameters(SQLITE[name]))}
+    assert other == {"take_key"}  # in the file nobody can take it meanwhile
+
+
+def names_asked_for() -> Iterator[str]:
+    for file in resources.files("workqueue.store.relational").iterdir():
+        if file.name.endswith(".py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                match node:
+                    case ast.Call(ast.Attribute(attr="ask"), [ast.Constant(str(name)), *_]):
+                        yield name
+
+
+def prepared(name: str) -> str:
+    """Give the statement with its parameters as the server names them."""
+    numbers = {parameter: str(number) for number, parameter in enumerate(parameters(POSTGRES[name]), 1)}
+    return PARAMETER.sub(lambda found: "$" + numbers[found[1]], POSTGRES[name])
+
+
+def statement_of(name: str) -> str:
+    return "\n".join(line for line in POSTGRES[name].splitlines() if not line.startswith("--"))
+
+
+def parameters(text: str) -> list[str]:
+    text = "\n".join(line.partition("--")[0] for line in text.splitlines())
+    return list(dict.fromkeys(PARAMETER.findall(text)))
+
+
+def plan(connection: Connection, name: str) -> list[dict[str, Any]]:
+    """Give the nodes of the plan that the server keeps for a statement, whatever its parameters."""
+    connection.execute(f"PREPARE asked AS {prepared(name)}")
+    nulls = ", ".join("NULL" for _ in parameters(POSTGRES[name]))
+    row = connection.execute(f"EXPLAIN (FORMAT JSON) EXECUTE asked{f'({nulls})' if nulls else ''}").fetchone()
+    connection.execute("DEALLOCATE asked")
+    assert row is not None
+    found = row[0] if isinstance(row[0], list) else json.loads(row[0])
+    return list(nodes(found[0]["Plan"]))
+
+
+def nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for child in node.get("Plans", ()):
+        yield from nodes(child)
+
+
+def by(node: dict[str, Any]) -> str | None:
+    """Say what a node finds its rows by; None where it finds none."""
+    if node["Node Type"] == "Tid Scan":
+        return "ctid"
+    return node.get("Index Name")
+
+
+def reads_all(node: dict[str, Any]) -> bool:
+    if node["Node Type"] == "Seq Scan":
+        return True
+    return "Index" in node["Node Type"] and "Index Cond" not in node and node["Index Name"] not in FEW
+
+
+def reads_jobs(node: dict[str, Any]) -> bool:
+    """Say so of tables that may be large; the others are read because they are small."""
+    return reads_all(node) and node.get("Relation Name", "jobs") in {"jobs", "terms"}
+
+
+PREPARED = [name for name in POSTGRES if not statement_of(name).startswith(NOT_TO_PREPARE)]
