@@ -52,7 +52,7 @@ def sweep(session: Session, now: int, queue: str, limit: int) -> int:
     row = {"now": now, "limit": limit}
     session.ask("forget_results", row)
     session.ask("forget_keys", row)
-    session.ask("forget_progress", {"limit": limit})
+    session.ask("forget_progress", row)
     session.ask("forget_batches", {"before": now - micros(_BATCHES_STAY), "limit": limit})
     return ended
 
