@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from bench import backlog, drain, idle, memory, neighbour, payloads, profile, push, rescue, sleepers
+from bench import backlog, drain, idle, limits, memory, neighbour, payloads, profile, push, rescue, sleepers
 from bench.child import ROOT
 from bench.samples import FULL, QUICK
 from bench.table import Finding, describe_machine, report, write_page
@@ -22,6 +22,8 @@ SCENARIOS = {
     "waiting": backlog.waiting,
     "future": backlog.later,
     "archive": backlog.archived,
+    "unlimited": limits.unlimited,
+    "limited": limits.limited,
     "neighbour": neighbour.cpu_bound,
     "rescue": rescue.killed,
     "memory": memory.flat,

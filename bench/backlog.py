@@ -39,7 +39,7 @@ def _compare(effort: Effort, folder: Path, what: str, start: Callable[[Queue, in
         with Queue(path) as queue:
             fill(queue, effort(size), start)
     found = effort.in_turn(
-        {"many": lambda: _rate(paths[MANY], count), "few": lambda: _rate(paths[FEW], count)}, rounds=5
+        {"many": lambda: drain_more(paths[MANY], count), "few": lambda: drain_more(paths[FEW], count)}, rounds=5
     )
     held = ratio(rates(found["many"]), rates(found["few"]))
     return Row(
@@ -51,7 +51,7 @@ def _compare(effort: Effort, folder: Path, what: str, start: Callable[[Queue, in
     )
 
 
-def _rate(path: Path, count: int) -> Sample:
+def drain_more(path: Path, count: int) -> Sample:
     """Push so many jobs more, and drain as many as that."""
     worker = NoOp(count)
     with Queue(path, worker, auto_start=False, batch_size=BATCH) as queue:

@@ -30,7 +30,9 @@ def first_cells(text: str) -> list[str]:
 
 
 def test_a_quick_run_prints_a_row_for_each_figure(tmp_path: Path) -> None:
-    said = quickly(tmp_path, "push", "push-many", "drain", "drain-two", "waiting", "rescue", "memory")
+    said = quickly(
+        tmp_path, "push", "push-many", "drain", "drain-two", "waiting", "unlimited", "limited", "rescue", "memory"
+    )
     head, _, *rows = first_cells(said)
     assert head == "what"
     assert rows == [
@@ -40,6 +42,8 @@ def test_a_quick_run_prints_a_row_for_each_figure(tmp_path: Path) -> None:
         "the same, against the fastest embedded peer even without its flush",
         "drain, two processes",
         "claim with 1,000,000 waiting",
+        "drain jobs without limits, beside 100,000 that wait in closed lanes",
+        "drain jobs of which at most 100 run at once, one process",
         "kill -9 of one of two worker processes: its jobs run again",
         "memory while draining 1,000,000 jobs",
     ]

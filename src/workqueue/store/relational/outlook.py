@@ -16,6 +16,7 @@ from workqueue.store.relational.session import Session
 
 _EXPIRED: Final = "expired before it could run"
 _BATCHES_STAY: Final = timedelta(days=7)  # after their last job has ended
+_FORGOTTEN: Final = 10_000  # rows of each kind at once: some seconds' worth of results
 _encode = msgspec.json.encode
 _ids = msgspec.json.Decoder(list[int])
 _names = msgspec.json.Decoder(list[str])
@@ -42,18 +43,21 @@ def note_progress(session: Session, runner: int, progress: Mapping[int, bytes]) 
 
 
 def sweep(session: Session, now: int, queue: str, limit: int) -> int:
-    """End waiting jobs past their time, and forget what was kept for long enough; give how many jobs it ended."""
+    """End waiting jobs past their time, and forget what was kept for long enough; give how many jobs it ended.
+
+    limit: of jobs to be ended, and of paused ones to be let go.
+    """
     expired = _ids.decode(session.ask("expiring", {"queue": queue, "now": now, "limit": limit}).fetchone()[0])
     ended = sum(terms.cancel_waiting(session, now, job, _EXPIRED) for job in expired)
     paused = set(_names.decode(session.ask("pauses", {"queue": queue}).fetchone()[0]))
     for name in _names.decode(session.ask("paused_names", {"queue": queue}).fetchone()[0]):
         if name not in paused:  # whoever resumed it died before all were let go
             terms.let_go_paused(session, queue, name, limit)
-    row = {"now": now, "limit": limit}
+    row = {"now": now, "limit": _FORGOTTEN}
     session.ask("forget_results", row)
     session.ask("forget_keys", row)
-    session.ask("forget_progress", {"limit": limit})
-    session.ask("forget_batches", {"before": now - micros(_BATCHES_STAY), "limit": limit})
+    session.ask("forget_progress", row)
+    session.ask("forget_batches", {"before": now - micros(_BATCHES_STAY), "limit": _FORGOTTEN})
     return ended
 
 

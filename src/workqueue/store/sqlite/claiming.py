@@ -45,7 +45,9 @@ def claim(
 
 def _promote(connection: Connection, now: int, want: Want) -> int:
     """Make what has become due claimable, up to a limit; give how many."""
-    return connection.execute(SQL["promote"], {"queue": want.queue, "now": now, "limit": MOST_MOVED}).rowcount
+    row = {"queue": want.queue, "now": now}
+    connection.execute(SQL["let_into_orders"], row)
+    return connection.execute(SQL["promote"], row | {"limit": MOST_MOVED}).rowcount
 
 
 class _Front:

@@ -41,6 +41,10 @@ SELECT json_group_array(json_array(id, json(rule))) FROM backoffs;
 UPDATE jobs SET ready = 1
  WHERE id IN (SELECT id FROM jobs WHERE queue = :queue AND ready = 0 AND run_at <= :now ORDER BY run_at LIMIT :limit);
 
+-- name: let_into_orders
+-- From now on others of their order look at them.
+UPDATE terms SET later_until = NULL WHERE queue = :queue AND later_until <= :now;
+
 -- name: claim
 -- Served by jobs_ready, in its order. With it comes what stands beside: suspects, the next
 -- for later, the next lane to open, and what is paused.
@@ -89,8 +93,9 @@ SELECT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 1 AND lost = 
 
 -- name: complete
 -- Those that run as :attempt. The fence: a job that moved on to another attempt is left alone. One statement for each
--- attempt number (nearly always the first) costs less than half of one over pairs [id, attempt].
-DELETE FROM jobs WHERE id IN (SELECT value FROM json_each(:ids)) AND status = 4 AND attempt = :attempt;
+-- attempt number (nearly always the first) costs less than half of one over pairs [id, attempt]. +status, here and in
+-- settle: by the ids, also where ANALYZE once met few jobs running.
+DELETE FROM jobs WHERE id IN (SELECT value FROM json_each(:ids)) AND +status = 4 AND attempt = :attempt;
 
 -- name: settle
 -- Rows [id, attempt, lease or null, status, run_at or null, failures, losses, message]. A verdict by a rescuer names the
@@ -110,7 +115,7 @@ UPDATE jobs
                json_extract(value, '$[4]') AS run_at, json_extract(value, '$[5]') AS failures,
                json_extract(value, '$[6]') AS losses, json_extract(value, '$[7]') AS message
           FROM json_each(:rows)) AS s
- WHERE jobs.id = s.id AND jobs.status = 4 AND jobs.attempt = s.attempt
+ WHERE jobs.id = s.id AND +jobs.status = 4 AND jobs.attempt = s.attempt
    AND (s.lease IS NULL OR jobs.lease_until = s.lease);
 
 -- name: drop_failed
@@ -213,7 +218,7 @@ SELECT json_group_array(id) FROM jobs
 
 -- name: reopen_terms
 -- Not where another job has the key by now. A job that followed others follows nobody any more.
-UPDATE OR IGNORE terms SET is_open = 1, follows = NULL, follows_batch = NULL WHERE job = :job AND NOT is_open;
+UPDATE OR IGNORE terms SET is_open = 1, follows = NULL, follows_batch = NULL WHERE job = :job;
 
 -- name: uncount
 -- A restored job of a batch is under way again.
@@ -229,27 +234,28 @@ RETURNING id;
 SELECT (SELECT count(*) FROM jobs WHERE queue = :queue AND ready = 1 AND lost = 0)
      + (SELECT count(*) FROM jobs WHERE queue = :queue AND ready = 1 AND lost > 0)
      + (SELECT count(*) FROM jobs WHERE queue = :queue AND ready = 0)
-     + (SELECT count(*) FROM jobs WHERE queue = :queue AND ready > 1)
+     + (SELECT count(*) FROM jobs WHERE queue = :queue AND ready = 2)
+     + (SELECT count(*) FROM jobs WHERE queue = :queue AND ready = 3)
      + (SELECT count(*) FROM jobs WHERE queue = :queue AND status = 4),
        (SELECT count(*) FROM jobs WHERE queue = :queue AND status = 3 AND settled_at IS NOT NULL);
 
 -- name: idle
 SELECT NOT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 1 AND lost = 0)
    AND NOT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 1 AND lost > 0)
-   AND NOT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready > 1 AND ready = 2)
+   AND NOT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 2)
    AND NOT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND status = 4)
    AND NOT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 0 AND run_at <= :now)
-   AND NOT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 0 AND status = 2);
+   AND NOT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND status = 2);
 
 -- name: standings
--- For people. Each part counts along an index of its own, but for the retrying jobs: those take one pass over the table.
+-- For people. Each part counts along an index of its own.
 -- Kinds: 1 due, 0 later, 2 retrying (counted above already), 3 failed, 4 running, 5 cancelled.
 SELECT json_group_array(json_array(queue, kind, jobs, oldest, (SELECT run_at FROM jobs WHERE id = oldest))) FROM (
     SELECT queue, 1 AS kind, count(*) AS jobs, min(id) AS oldest FROM jobs WHERE ready = 1 AND lost = 0 GROUP BY queue
     UNION ALL SELECT queue, 1, count(*), min(id) FROM jobs WHERE ready = 1 AND lost > 0 GROUP BY queue
     UNION ALL SELECT queue, 1, count(*), min(id) FROM jobs WHERE ready = 0 AND run_at <= :now GROUP BY queue
-    UNION ALL SELECT queue, 1, count(*), min(id) FROM jobs WHERE ready > 1 AND ready = 2 GROUP BY queue
-    UNION ALL SELECT queue, 0, count(*), NULL FROM jobs WHERE ready > 1 AND ready = 3 GROUP BY queue
+    UNION ALL SELECT queue, 1, count(*), min(id) FROM jobs WHERE ready = 2 GROUP BY queue
+    UNION ALL SELECT queue, 0, count(*), NULL FROM jobs WHERE ready = 3 GROUP BY queue
     UNION ALL SELECT queue, 0, count(*), NULL FROM jobs WHERE ready = 0 AND run_at > :now GROUP BY queue
     UNION ALL SELECT queue, 2, count(*), NULL FROM jobs WHERE status = 2 GROUP BY queue
     UNION ALL SELECT queue, 4, count(*), NULL FROM jobs WHERE status = 4 GROUP BY queue
@@ -321,15 +327,17 @@ SELECT count(*) FROM jobs
 -- name: add_terms
 -- Rows [job, spec, key, expires_at, limit lane, rate lane, order lane, batch, follows, follows_batch].
 INSERT INTO terms (job, queue, name, priority, position, spec, key, expires_at, limit_lane, rate_lane, order_lane,
-                   batch, follows, follows_batch)
+                   batch, follows, follows_batch, later_until)
 SELECT json_extract(value, '$[0]'), :queue, :name, :priority, :position, json_extract(value, '$[1]'),
        json_extract(value, '$[2]'), json_extract(value, '$[3]'), json_extract(value, '$[4]'),
        json_extract(value, '$[5]'), json_extract(value, '$[6]'), json_extract(value, '$[7]'),
-       json_extract(value, '$[8]'), json_extract(value, '$[9]')
+       json_extract(value, '$[8]'), json_extract(value, '$[9]'),
+       (SELECT CASE ready WHEN 0 THEN run_at WHEN 3 THEN 9223372036854775807 END
+          FROM jobs WHERE id = json_extract(value, '$[0]'))
   FROM json_each(:rows);
 
 -- name: key_holder
-SELECT job FROM terms WHERE queue = :queue AND name = :name AND key = :key AND key IS NOT NULL AND is_open;
+SELECT job FROM terms WHERE queue = :queue AND name = :name AND key = :key AND is_open;
 
 -- name: key_taken
 SELECT job FROM taken_keys WHERE queue = :queue AND name = :name AND key = :key AND until > :now;
@@ -345,27 +353,28 @@ DELETE FROM taken_keys WHERE queue = :queue AND name = :name AND key = :key;
 SELECT json_group_array(json_array(job, queue, spec)) FROM terms WHERE job IN (SELECT value FROM json_each(:ids));
 
 -- name: limit_runs
-SELECT count(*) FROM terms WHERE queue = :queue AND limit_lane = :lane AND limit_lane IS NOT NULL AND runs;
+SELECT count(*) FROM terms WHERE queue = :queue AND limit_lane = :lane AND runs;
 
 -- name: is_behind
 -- Whether an earlier job for the same order runs, waits for another try, or is due; or any of them runs.
 SELECT EXISTS (SELECT 1 FROM terms AS t JOIN jobs AS j ON j.id = t.job
-                WHERE t.queue = :queue AND t.order_lane = :lane AND t.order_lane IS NOT NULL AND t.is_open
+                WHERE t.queue = :queue AND t.order_lane = :lane AND t.is_open AND t.later_until IS NULL
                   AND t.job < :job AND (j.status IN (2, 4) OR j.ready IN (1, 2)))
-    OR EXISTS (SELECT 1 FROM terms
-                WHERE queue = :queue AND order_lane = :lane AND order_lane IS NOT NULL AND is_open
-                  AND job > :job AND runs);
+    OR EXISTS (SELECT 1 FROM terms WHERE queue = :queue AND order_lane = :lane AND job > :job AND runs);
 
 -- name: count_starts
 SELECT count(*) FROM starts WHERE queue = :queue AND lane = :lane AND at > :since;
 
 -- name: nth_start
--- The start before which :before others came later: when it is out of sight, there is room for one.
-SELECT at FROM starts WHERE queue = :queue AND lane = :lane AND at > :since ORDER BY at DESC LIMIT 1 OFFSET :before;
+-- The start before which :before others came later: when it is out of sight, there is room for one. Those that are out
+-- of sight were forgotten.
+SELECT at FROM starts WHERE queue = :queue AND lane = :lane ORDER BY at DESC LIMIT 1 OFFSET :before;
 
 -- name: forget_starts
 -- Those of long ago, and those of a clock that was set back since.
-DELETE FROM starts WHERE queue = :queue AND lane = :lane AND (at <= :since OR at > :now);
+DELETE FROM starts WHERE rowid IN (
+    SELECT rowid FROM starts WHERE queue = :queue AND lane = :lane AND at <= :since
+    UNION ALL SELECT rowid FROM starts WHERE queue = :queue AND lane = :lane AND at > :now);
 
 -- name: add_starts
 INSERT INTO starts (queue, lane, at) SELECT :queue, value, :now FROM json_each(:lanes);
@@ -377,7 +386,7 @@ UPDATE terms SET kept_by = json_extract(r.value, '$[1]'), position = (SELECT pos
  WHERE terms.job = json_extract(r.value, '$[0]');
 
 -- name: kept_back
-UPDATE jobs SET ready = 2 WHERE ready = 1 AND id IN (SELECT json_extract(value, '$[0]') FROM json_each(:rows));
+UPDATE jobs SET ready = 2 WHERE id IN (SELECT json_extract(value, '$[0]') FROM json_each(:rows));
 
 -- name: pause_terms
 -- Plain jobs get terms when a pause keeps them back.
@@ -400,22 +409,25 @@ SELECT json_group_array(job) FROM (
 
 -- name: let_go_ordered
 SELECT json_group_array(job) FROM (
-    SELECT job FROM terms
-     WHERE queue = :queue AND order_lane = :lane AND order_lane IS NOT NULL AND is_open AND kept_by = 2
-     ORDER BY job LIMIT :limit);
+    SELECT job FROM terms WHERE queue = :queue AND order_lane = :lane AND kept_by = 2 ORDER BY job LIMIT :limit);
 
 -- name: let_go_paused
 SELECT json_group_array(job) FROM (
     SELECT job FROM terms WHERE queue = :queue AND name = :name AND kept_by = 4 ORDER BY job LIMIT :limit);
 
 -- name: paused_names
-SELECT json_group_array(DISTINCT name) FROM terms WHERE queue = :queue AND kept_by = 4;
+-- From one name to the next, for each may keep very many back.
+WITH RECURSIVE n(name) AS (
+    SELECT min(name) FROM terms WHERE queue = :queue AND kept_by = 4
+    UNION ALL SELECT (SELECT min(name) FROM terms WHERE queue = :queue AND kept_by = 4 AND name > n.name)
+                FROM n WHERE n.name IS NOT NULL)
+SELECT json_group_array(name) FROM n WHERE name IS NOT NULL;
 
 -- name: free_terms
 UPDATE terms SET kept_by = NULL WHERE job IN (SELECT value FROM json_each(:ids));
 
 -- name: free_jobs
-UPDATE jobs SET ready = 1 WHERE ready = 2 AND id IN (SELECT value FROM json_each(:ids));
+UPDATE jobs SET ready = 1 WHERE id IN (SELECT value FROM json_each(:ids));
 
 -- name: in_order
 SELECT json_group_array(id) FROM (
@@ -428,7 +440,7 @@ UPDATE terms SET runs = 1 WHERE job IN (SELECT value FROM json_each(:ids));
 UPDATE terms SET runs = 0 WHERE job IN (SELECT value FROM json_each(:ids));
 
 -- name: end_terms
-UPDATE terms SET runs = 0, is_open = 0, kept_by = NULL WHERE job IN (SELECT value FROM json_each(:ids));
+UPDATE terms SET runs = 0, is_open = 0, kept_by = NULL, later_until = NULL WHERE job IN (SELECT value FROM json_each(:ids));
 
 -- name: drop_terms
 DELETE FROM terms
@@ -456,16 +468,16 @@ UPDATE closed_lanes SET opens_at = :opens_at WHERE queue = :queue AND lane = :la
 UPDATE jobs SET status = 5, ready = NULL, settled_at = :now, message = :message WHERE id = :id AND status IN (0, 2);
 
 -- name: followers
-SELECT json_group_array(job) FROM terms WHERE follows = :job AND follows IS NOT NULL AND is_open;
+SELECT json_group_array(job) FROM terms WHERE follows = :job AND is_open;
 
 -- name: batch_followers
-SELECT json_group_array(job) FROM terms WHERE follows_batch = :batch AND follows_batch IS NOT NULL AND is_open;
+SELECT json_group_array(job) FROM terms WHERE follows_batch = :batch AND is_open;
 
 -- name: unfollow
-UPDATE terms SET follows = NULL, follows_batch = NULL WHERE job = :job;
+UPDATE terms SET follows = NULL, follows_batch = NULL, later_until = NULL WHERE job = :job;
 
 -- name: call_follower
-UPDATE jobs SET ready = run_at <= :now WHERE id = :job AND ready = 3;
+UPDATE jobs SET ready = run_at <= :now WHERE id = :job;
 
 -- name: data_of
 SELECT coalesce(j.data, p.data) FROM jobs AS j LEFT JOIN payloads AS p ON p.job = j.id WHERE j.id = :job;
@@ -502,16 +514,16 @@ UPDATE batches SET done_at = :now
 -- name: batch_waiting
 SELECT json_group_array(t.job) FROM (
     SELECT terms.job FROM terms JOIN jobs ON jobs.id = terms.job
-     WHERE terms.batch = :batch AND terms.batch IS NOT NULL AND jobs.status IN (0, 2) LIMIT :limit) AS t;
+     WHERE terms.batch = :batch AND terms.is_open AND jobs.status IN (0, 2) LIMIT :limit) AS t;
 
 -- name: cancel_running_of_batch
 UPDATE jobs SET cancel_requested = 1
- WHERE status = 4 AND NOT cancel_requested AND id IN (SELECT job FROM terms WHERE batch = :batch AND batch IS NOT NULL);
+ WHERE status = 4 AND NOT cancel_requested AND EXISTS (SELECT 1 FROM terms WHERE job = jobs.id AND batch = :batch);
 
 -- name: expiring
 SELECT json_group_array(job) FROM (
     SELECT job FROM terms
-     WHERE queue = :queue AND expires_at <= :now AND expires_at IS NOT NULL AND is_open AND NOT runs LIMIT :limit);
+     WHERE queue = :queue AND expires_at <= :now AND is_open AND NOT runs LIMIT :limit);
 
 -- name: keep_result
 INSERT OR REPLACE INTO results (job, result, until) VALUES (:job, :result, :until);
@@ -526,12 +538,18 @@ DELETE FROM taken_keys WHERE rowid IN (SELECT rowid FROM taken_keys WHERE until 
 DELETE FROM batches WHERE id IN (SELECT id FROM batches WHERE done_at <= :before LIMIT :limit);
 
 -- name: forget_progress
-DELETE FROM progress WHERE job IN (
-    SELECT job FROM progress WHERE NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.id = progress.job) LIMIT :limit);
+-- Of jobs that are gone. Very many others may have some, as those in the archive; so it looks at the newest, and at as
+-- many from a place that the time tells, another every ten seconds: by the golden ratio, so that all come up soon.
+DELETE FROM progress WHERE NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.id = progress.job) AND job IN (
+    SELECT job FROM (SELECT job FROM progress ORDER BY job DESC LIMIT 1000)
+    UNION ALL SELECT job FROM (
+        SELECT job FROM progress
+         WHERE job > :now / 10000000 * 2654435769 % 4294967296 * (SELECT max(job) + 999 FROM progress) / 4294967296 - 999
+         ORDER BY job LIMIT 1000));
 
 -- name: note_progress
 INSERT OR REPLACE INTO progress (job, data)
-SELECT id, :data FROM jobs WHERE id = :job AND status = 4 AND runner = :runner;
+SELECT id, :data FROM jobs WHERE id = :job AND runner = :runner;
 
 -- name: outlook_jobs
 SELECT json_group_array(json_array(id, status, message)) FROM jobs WHERE id IN (SELECT value FROM json_each(:ids));
@@ -571,14 +589,23 @@ SELECT position FROM jobs WHERE id = :job;
 SELECT status FROM jobs WHERE id = :job;
 
 -- name: wants_sweeping
-SELECT EXISTS (SELECT 1 FROM terms
-                WHERE queue = :queue AND expires_at <= :now AND expires_at IS NOT NULL AND is_open AND NOT runs)
+-- Whether the statements that sweep would find anything; as they look for it.
+WITH RECURSIVE paused(name) AS (
+    SELECT min(name) FROM terms WHERE queue = :queue AND kept_by = 4
+    UNION ALL SELECT (SELECT min(name) FROM terms WHERE queue = :queue AND kept_by = 4 AND name > paused.name)
+                FROM paused WHERE paused.name IS NOT NULL),
+progressed(job) AS (
+    SELECT job FROM (SELECT job FROM progress ORDER BY job DESC LIMIT 1000)
+    UNION ALL SELECT job FROM (
+        SELECT job FROM progress
+         WHERE job > :now / 10000000 * 2654435769 % 4294967296 * (SELECT max(job) + 999 FROM progress) / 4294967296 - 999
+         ORDER BY job LIMIT 1000))
+SELECT EXISTS (SELECT 1 FROM terms WHERE queue = :queue AND expires_at <= :now AND is_open AND NOT runs)
     OR EXISTS (SELECT 1 FROM results WHERE until <= :now)
     OR EXISTS (SELECT 1 FROM taken_keys WHERE until <= :now)
-    OR EXISTS (SELECT 1 FROM batches WHERE done_at <= :before AND done_at IS NOT NULL)
-    OR EXISTS (SELECT 1 FROM progress WHERE NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.id = progress.job))
-    OR EXISTS (SELECT 1 FROM terms AS t WHERE t.queue = :queue AND t.kept_by = 4
-                  AND NOT EXISTS (SELECT 1 FROM pauses AS p WHERE p.queue = t.queue AND p.name = t.name));
+    OR EXISTS (SELECT 1 FROM batches WHERE done_at <= :before)
+    OR EXISTS (SELECT 1 FROM progressed WHERE job NOT IN (SELECT id FROM jobs))
+    OR EXISTS (SELECT 1 FROM paused WHERE name IS NOT NULL AND name NOT IN (SELECT name FROM pauses WHERE queue = :queue));
 
 -- name: begin_push
 SAVEPOINT workqueue_push;

@@ -57,7 +57,9 @@ ALTER TABLE jobs_anew RENAME TO jobs;
 CREATE INDEX jobs_ready ON jobs (queue, priority DESC, position, id) WHERE ready = 1 AND lost = 0;     -- claim
 CREATE INDEX jobs_suspect ON jobs (queue, priority DESC, position, id) WHERE ready = 1 AND lost > 0;   -- claim, alone
 CREATE INDEX jobs_later ON jobs (queue, run_at) WHERE ready = 0;                                       -- promote
-CREATE INDEX jobs_kept_back ON jobs (queue, ready) WHERE ready > 1;                                    -- size, idle
+CREATE INDEX jobs_kept_back ON jobs (queue) WHERE ready = 2;                                           -- size, idle
+CREATE INDEX jobs_following ON jobs (queue) WHERE ready = 3;                                           -- size
+CREATE INDEX jobs_retrying ON jobs (queue) WHERE status = 2;                                           -- idle, standings
 CREATE INDEX jobs_running ON jobs (runner) WHERE status = 4;                                           -- beat, orphans
 CREATE INDEX jobs_settled ON jobs (queue, status, id) WHERE settled_at IS NOT NULL;                    -- restore, clean
 
@@ -74,6 +76,7 @@ END;
 -- spec: the terms themselves, as JSON; the columns beside it are what statements look for.
 -- kept_by: 1 its lane for a limit, 2 its order, 3 its lane for a rate, 4 a pause; NULL where it is not kept back.
 -- is_open: the job waits or runs. Who counts against a limit is told by the rows that run: a slot cannot leak.
+-- later_until: until then the job cannot be due, so that others of its order need not look at it; NULL: look.
 CREATE TABLE terms (
     job           INTEGER PRIMARY KEY,
     queue         TEXT NOT NULL,
@@ -91,17 +94,22 @@ CREATE TABLE terms (
     order_lane    TEXT,
     batch         INTEGER,
     follows       INTEGER,
-    follows_batch INTEGER
+    follows_batch INTEGER,
+    later_until   INTEGER
 ) STRICT;
 
 CREATE UNIQUE INDEX terms_key ON terms (queue, name, key) WHERE key IS NOT NULL AND is_open;
 CREATE INDEX terms_running ON terms (queue, limit_lane) WHERE limit_lane IS NOT NULL AND runs;
 CREATE INDEX terms_limited ON terms (queue, limit_lane, priority DESC, position, job) WHERE kept_by = 1;
 CREATE INDEX terms_rated ON terms (queue, rate_lane, priority DESC, position, job) WHERE kept_by = 3;
-CREATE INDEX terms_ordered ON terms (queue, order_lane, job) WHERE order_lane IS NOT NULL AND is_open;
+CREATE INDEX terms_ordered ON terms (queue, order_lane, job) WHERE kept_by = 2;
+CREATE INDEX terms_ahead ON terms (queue, order_lane, job)
+ WHERE order_lane IS NOT NULL AND is_open AND later_until IS NULL;
+CREATE INDEX terms_order_running ON terms (queue, order_lane, job) WHERE order_lane IS NOT NULL AND runs;
+CREATE INDEX terms_later ON terms (queue, later_until) WHERE later_until IS NOT NULL;
 CREATE INDEX terms_paused ON terms (queue, name, job) WHERE kept_by = 4;
 CREATE INDEX terms_expiring ON terms (queue, expires_at) WHERE expires_at IS NOT NULL AND is_open;
-CREATE INDEX terms_of_batch ON terms (batch) WHERE batch IS NOT NULL;
+CREATE INDEX terms_of_batch ON terms (batch) WHERE batch IS NOT NULL AND is_open;
 CREATE INDEX terms_following ON terms (follows) WHERE follows IS NOT NULL AND is_open;
 CREATE INDEX terms_following_batch ON terms (follows_batch) WHERE follows_batch IS NOT NULL AND is_open;
 

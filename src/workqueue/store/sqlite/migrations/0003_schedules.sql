@@ -12,3 +12,4 @@ CREATE TABLE schedules (
     CHECK ((last_at IS NULL) = (last_job IS NULL)),
     PRIMARY KEY (queue, name)
 ) STRICT;
+CREATE INDEX schedules_due ON schedules (queue, next_at, name) WHERE paused = 0;

@@ -1,0 +1,248 @@
+"""What single statements answer, where the verbs that use them would not show the difference, or not at once."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from prove.clock import FakeClock
+from workqueue.job import Lane, Terms
+from workqueue.lifecycle import Returned
+from workqueue.store.clock import micros
+from workqueue.store.sqlite.engine import SqliteStore
+from workqueue.store.sqlite.schema import SQL
+
+from support import QUEUE, SECOND, apply, claim_all, claim_one, completed, push, raised, verdict
+
+WEEK = timedelta(days=7)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: FakeClock) -> Iterator[SqliteStore]:
+    store = SqliteStore(tmp_path / "q.db", clock=clock)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def connection(store: SqliteStore) -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(store.path, isolation_level=None)
+    yield connection
+    connection.close()
+
+
+def found(connection: sqlite3.Connection, statement: str, **row: object) -> list[int]:
+    answer: list[int] = json.loads(connection.execute(SQL[statement], row).fetchone()[0])
+    return answer
+
+
+def test_what_runs_takes_no_place_among_those_of_a_batch_that_wait(store, connection):
+    batch = store.batches.open(QUEUE)
+    push(store, terms=Terms(batch=batch))
+    claim_one(store)
+    waiting = push(store, terms=Terms(batch=batch))
+    assert found(connection, "batch_waiting", batch=batch, limit=1) == [waiting]
+
+
+def test_what_runs_takes_no_place_among_those_past_their_time(store, connection, clock):
+    push(store, expires=SECOND)
+    claim_one(store)
+    waiting = push(store, expires=SECOND)
+    clock.advance(SECOND)
+    assert found(connection, "expiring", queue=QUEUE, now=clock(), limit=1) == [waiting]
+
+
+def test_plain_jobs_are_not_restored_one_by_one(store, connection):
+    plain, special = push(store), push(store, terms=Terms(order="o"))
+    apply(store, *map(raised, claim_all(store)))
+    assert found(connection, "special_failed", queue=QUEUE) == [special]
+    assert found(connection, "special_restorable", queue=QUEUE, ids=json.dumps([plain, special])) == [special]
+
+
+def test_starts_that_are_out_of_sight_are_forgotten_and_so_are_those_of_a_clock_that_was_set_back(
+    store, connection, clock
+):
+    slow = Terms(rate=Lane("slow", starts=1, per=SECOND))
+    for step in (SECOND, -SECOND * 9, SECOND):
+        push(store, terms=slow)
+        claim_all(store)
+        clock.advance(step)
+    push(store, terms=slow)
+    claim_all(store)
+    assert connection.execute("SELECT count(*) FROM starts").fetchone() == (1,)
+
+
+def test_the_last_id_is_that_of_jobs(store, connection):
+    for _ in range(3):
+        push(store)
+    store.enlist(QUEUE, "tests")
+    store.batches.open(QUEUE)
+    connection.execute("BEGIN")
+    rows = connection.execute("SELECT name, seq FROM sqlite_sequence ORDER BY name = 'jobs'").fetchall()
+    connection.execute("DELETE FROM sqlite_sequence")
+    connection.executemany("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", rows)
+    connection.execute("COMMIT")
+    assert connection.execute(SQL["last_id"]).fetchone() == (3,)
+    assert store.check() == []
+    push(store)
+    assert connection.execute(SQL["pushed"], {"last": 4, "queue": QUEUE, "at": 0}).fetchone() == (0, 1, 1)
+
+
+# what there is to sweep
+
+
+def wants_sweeping(connection: sqlite3.Connection, clock: FakeClock) -> bool:
+    row = {"queue": QUEUE, "now": clock(), "before": clock() - micros(WEEK)}
+    return bool(connection.execute(SQL["wants_sweeping"], row).fetchone()[0])
+
+
+def expiring(store: SqliteStore) -> None:
+    push(store, expires=SECOND)
+
+
+def kept_result(store: SqliteStore) -> None:
+    push(store)
+    apply(store, verdict(claim_one(store), Returned(b"1", SECOND)))
+
+
+def window(store: SqliteStore) -> None:
+    push(store, terms=Terms(key="k"), unique_for=SECOND)
+
+
+@pytest.mark.parametrize("made", [expiring, kept_result, window])
+def test_there_is_something_to_sweep_once_its_time_is_over(store, connection, clock, made):
+    made(store)
+    assert not wants_sweeping(connection, clock)
+    clock.advance(SECOND)
+    assert wants_sweeping(connection, clock)
+    store.sweep(QUEUE, 10)
+    assert not wants_sweeping(connection, clock)
+
+
+def elsewhere(store: SqliteStore) -> None:
+    push(store, expires=SECOND, queue="b")
+
+
+def running(store: SqliteStore) -> None:
+    push(store, expires=SECOND)
+    claim_one(store)
+
+
+def cancelled(store: SqliteStore) -> None:
+    assert store.cancel(push(store, expires=SECOND))
+
+
+def paused(store: SqliteStore) -> None:
+    store.pause(QUEUE, "task")
+    push(store)
+    assert claim_all(store) == []
+
+
+def paused_elsewhere(store: SqliteStore) -> None:
+    store.pause("b", "task")
+    push(store, queue="b")
+    assert claim_all(store, queue="b") == []
+
+
+def limited(store: SqliteStore) -> None:
+    for _ in range(2):
+        push(store, terms=Terms(limit=Lane("one", most=1)))
+    assert len(claim_all(store)) == 1
+
+
+def progressing(store: SqliteStore) -> None:
+    runner = store.enlist(QUEUE, "tests")
+    job = push(store)
+    claim_one(store, runner)
+    store.note_progress(runner, {job: b"1"})
+
+
+def open_batch(store: SqliteStore) -> None:
+    store.batches.open(QUEUE)
+
+
+@pytest.mark.parametrize(
+    "made", [elsewhere, running, cancelled, paused, paused_elsewhere, limited, progressing, open_batch]
+)
+def test_there_is_nothing_to_sweep(store, connection, clock, made):
+    made(store)
+    clock.advance(SECOND)
+    assert not wants_sweeping(connection, clock)
+
+
+def done_batch(store: SqliteStore, connection: sqlite3.Connection) -> None:
+    del connection
+    store.batches.seal(store.batches.open(QUEUE))
+
+
+def progress_of_a_job_that_is_gone(store: SqliteStore, connection: sqlite3.Connection) -> None:
+    del connection
+    progressing(store)
+    [claim] = store.orphans(expired=True, limit=9) or [None]
+    assert claim is None
+    runner = store.enlist(QUEUE, "tests")
+    job = push(store)
+    claim = claim_one(store, runner)
+    store.note_progress(runner, {job: b"1"})
+    apply(store, completed(claim))
+
+
+def half_resumed(store: SqliteStore, connection: sqlite3.Connection) -> None:
+    """Whoever resumed the name died in between."""
+    paused(store)
+    paused_elsewhere(store)
+    store.pause(QUEUE, "other")
+    push(store, name="other")
+    assert claim_all(store) == []
+    connection.execute("DELETE FROM pauses WHERE queue = ? AND name = 'task'", (QUEUE,))
+
+
+@pytest.mark.parametrize("made", [done_batch, progress_of_a_job_that_is_gone, half_resumed])
+def test_there_is_something_to_sweep_and_after_it_nothing(store, connection, clock, made):
+    made(store, connection)
+    clock.advance(WEEK)
+    assert wants_sweeping(connection, clock)
+    store.sweep(QUEUE, 10)
+    assert not wants_sweeping(connection, clock)
+
+
+def test_what_was_half_resumed_is_let_go_by_a_sweep(store, connection):
+    half_resumed(store, connection)
+    store.sweep(QUEUE, 10)
+    assert [claim.job.name for claim in claim_all(store)] == ["task"]
+    assert claim_all(store, queue="b") == []
+    assert store.paused("b") == ["task"]
+
+
+def test_a_sweep_leaves_the_progress_of_jobs_that_are_there(store, connection, clock):
+    progressing(store)
+    progress_of_a_job_that_is_gone(store, connection)
+    store.sweep(QUEUE, 10)
+    assert connection.execute("SELECT job FROM progress ORDER BY job").fetchall() == [(1,), (2,)]
+
+
+def test_progress_among_that_of_very_many_jobs_is_swept_before_long(store, connection, clock):
+    row = {"far": clock()}
+    connection.execute(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) INSERT INTO jobs (queue, name,"
+        " status, ready, priority, position, run_at, pushed_at, backoff, data)"
+        " SELECT 'default', 'task', 0, 1, 0, 0, :far, :far, 1, x'7b7d' FROM n",
+        row,
+    )
+    connection.execute("INSERT INTO progress (job, data) SELECT id, x'31' FROM jobs")
+    connection.execute("DELETE FROM jobs WHERE id % 100 = 7")
+    looks = 0
+    while connection.execute("SELECT 1 FROM progress WHERE job % 100 = 7").fetchone():
+        store.sweep(QUEUE, 10)
+        clock.advance(SECOND * 10)
+        looks += 1
+    assert 1 < looks < 100
