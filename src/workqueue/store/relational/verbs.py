@@ -15,12 +15,15 @@ from workqueue.store.relational.batches import StoredBatches
 from workqueue.store.relational.pushing import Pushing
 from workqueue.store.relational.schedules import StoredSchedules
 from workqueue.store.relational.session import Database, Session
+from workqueue.store.relational.whole import Whole
 
 _names = msgspec.json.Decoder(list[str])
 
 
 class Verbs(ABC):
     """What an engine need not write; see `store.contract.Store` for what each verb promises."""
+
+    path: str
 
     @abstractmethod
     def _db(self) -> Database:
@@ -33,6 +36,10 @@ class Verbs(ABC):
     @property
     def batches(self) -> StoredBatches:
         return StoredBatches(self._db, self._pushing)
+
+    @property
+    def whole(self) -> Whole:
+        return Whole(self._db)
 
     @property
     def schedules(self) -> StoredSchedules:
