@@ -14,6 +14,7 @@ WorkqueueError
 │   ├── StoreUnavailable        worth trying again; a runner does
 │   │   └── QueueFull           the disk is full, or nearly: pushes are refused, settling goes on
 │   ├── UnsuitableFile          this path cannot hold a queue: a folder, another program's database, damaged …
+│   ├── QueueMoved              its jobs were moved to another store by `workqueue copy`, or are being moved
 │   └── SchemaOutdated          the file was written by a newer workqueue
 ├── LeaseLost                   the job was given to another runner meanwhile; nothing was written
 ├── JobFailed                   asked for its result, a job that failed for good
@@ -132,6 +133,18 @@ class QueueFull(StoreUnavailable):
 
 class UnsuitableFile(StoreError):
     """This path cannot hold a queue; trying again will not help."""
+
+
+class QueueMoved(StoreError):
+    """`workqueue copy` has moved the jobs elsewhere, or is moving them: nothing new is taken here, and nothing run."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"expected {path!r} to be open, but `workqueue copy` has closed it; `workqueue status` says what was moved "
+            "where. Point this program there; or finish the copy that was interrupted; or say `workqueue reopen` to "
+            "give it up",
+            path=path,
+        )
 
 
 class SchemaOutdated(StoreError):

@@ -6,6 +6,7 @@ import os
 
 import msgspec
 
+from workqueue.store import is_url
 from workqueue.store.contract import Engine, Overview, Standing, Store
 
 
@@ -39,6 +40,8 @@ def health(store: Store) -> Health:
 
 def _files(path: str) -> dict[str, int]:
     found: dict[str, int] = {}
+    if is_url(path):
+        return found
     for suffix in ("", "-wal", "-journal", "-reserve"):
         try:
             found[os.path.basename(path) + suffix] = os.stat(path + suffix).st_size  # never open(): see architecture.md

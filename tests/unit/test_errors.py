@@ -22,6 +22,7 @@ from workqueue.errors import (
     LeaseLost,
     QueueClosed,
     QueueFull,
+    QueueMoved,
     ResultNotKept,
     ScheduleNotFound,
     SchemaOutdated,
@@ -45,6 +46,7 @@ PARENTS = {
     StoreUnavailable: (StoreError,),
     QueueFull: (StoreUnavailable,),
     UnsuitableFile: (StoreError,),
+    QueueMoved: (StoreError,),
     SchemaOutdated: (StoreError,),
     DuplicateJob: (UsageError,),
     ResultNotKept: (UsageError, LookupError),
@@ -133,6 +135,16 @@ def test_an_outdated_program_is_told_both_versions():
         "it was opened by a newer workqueue: upgrade this program (nothing was changed)"
     )
     assert (error.path, error.found, error.known) == ("jobs.db", 3, 2)
+
+
+def test_a_queue_that_was_moved_says_how_to_go_on():
+    error = QueueMoved("jobs.db")
+    assert str(error) == (
+        "expected 'jobs.db' to be open, but `workqueue copy` has closed it; `workqueue status` says what was moved "
+        "where. Point this program there; or finish the copy that was interrupted; or say `workqueue reopen` to give "
+        "it up"
+    )
+    assert error.path == "jobs.db"
 
 
 def test_a_lost_lease_names_the_attempt():

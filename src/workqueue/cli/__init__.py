@@ -22,12 +22,15 @@ _COMMANDS: Final = {
     "clean": "change",
     "check": "look",
     "bench": "bench",
+    "copy": "moving",
+    "reopen": "moving",
+    "migrate": "moving",
 }
 _EXIT_CODES: Final = """\b
 Exit codes:
   0    all is well
-  1    the answer is no: check found something wrong, cancel or restore
-       found nothing to do, clean was not confirmed
+  1    the answer is no: check or copy --verify found something wrong, cancel,
+       restore or reopen found nothing to do, clean was not confirmed
   2    wrong usage: an option, the JSON, the id of a job, a module:queue
   3    the file is missing, or cannot be used or reached
   4    run: its worker processes kept dying
@@ -78,7 +81,10 @@ def _complain(error: Exception) -> None:
 @click.group(cls=_Commands, epilog=_EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--allow-network", is_flag=True, help="Use a FILE on a network file system; safe for one host alone.")
 def group(*, allow_network: bool) -> None:
-    """Durable background jobs in one SQLite file: run them, look at them, change them."""
+    """Durable background jobs in one SQLite file, or in PostgreSQL: run them, look at them, change them.
+
+    Where a command takes a FILE, it takes the URL of a database as well: postgresql://user@host/name?schema=workqueue.
+    """
     del allow_network  # `options.existing` and `push` ask the context for it
 
 

@@ -24,6 +24,7 @@ from workqueue.cli.output import (
     table,
 )
 from workqueue.job import Attempt, Job, JobStatus
+from workqueue.store import is_url
 from workqueue.store.contract import Find, Overview
 
 _STORED: Final = [str(status) for status in JobStatus if status is not JobStatus.COMPLETED]
@@ -41,6 +42,8 @@ def status(file: str, *, queue: str | None, as_json: bool) -> None:
     if as_json:
         say_json({"path": printable(path), **_figures(found)})
         return
+    for move in found.moves:
+        say(f"note: {move}")
     if not found.queues:
         say(f"{path} has no jobs and no runners")
         return
@@ -65,7 +68,13 @@ def status(file: str, *, queue: str | None, as_json: bool) -> None:
 
 
 def _figures(found: Overview) -> dict[str, object]:
-    return {"now": found.now, "queues": found.queues, "runners": found.runners, "engine": found.engine}
+    return {
+        "now": found.now,
+        "queues": found.queues,
+        "runners": found.runners,
+        "moves": found.moves,
+        "engine": found.engine,
+    }
 
 
 def _since(found: Overview, at: datetime | None) -> str:
@@ -184,7 +193,7 @@ def _show_attempt(attempt: Attempt) -> None:
 @json_option
 @click.pass_context
 def check(ctx: click.Context, file: str, *, as_json: bool) -> None:
-    """Examine FILE: SQLite's integrity check, our own invariants, and what it stands on.
+    """Examine FILE: SQLite's integrity check (of a file), our own invariants, and what it stands on.
 
     Exits with 1 when it finds something wrong.
     """
@@ -197,9 +206,9 @@ def check(ctx: click.Context, file: str, *, as_json: bool) -> None:
     else:
         facts(
             [
-                ("file", found.path),
+                ("database" if is_url(found.path) else "file", found.path),
                 *[(f"  {name}", f"{size:,} bytes") for name, size in found.files.items()],
-                ("file system", engine.file_system or "unknown"),
+                ("file system", "" if is_url(found.path) else engine.file_system or "unknown"),
                 (engine.name, engine.version),
                 *[(f"  {name}", value) for name, value in engine.settings.items()],
             ]

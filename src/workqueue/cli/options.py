@@ -11,7 +11,7 @@ import click
 
 from workqueue.duration import parse_duration
 from workqueue.errors import InvalidOption
-from workqueue.store import open_existing
+from workqueue.store import is_url, open_existing
 from workqueue.store.contract import Store
 
 LARGEST_ID: Final = 2**63 - 1
@@ -25,11 +25,17 @@ def _as_duration(ctx: click.Context, param: click.Parameter, value: str | None) 
         raise click.BadParameter(str(error), ctx, param) from error
 
 
-def _as_path(ctx: click.Context, param: click.Parameter, value: str) -> str:
+def as_path(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Take the path of a file, or the URL of a database. What is wrong with a URL is told without it: a password."""
     if value == ":memory:":
         raise click.BadParameter("expected a file, got: ':memory:', which no other process can see", ctx, param)
     if not value or "\0" in value:
-        raise click.BadParameter(f"expected the path of a file, got: {value!r}", ctx, param)
+        raise click.BadParameter(f"expected the path of a file, got: {'' if '://' in value else value!r}", ctx, param)
+    scheme, separator, _ = value.partition("://")
+    if separator and not is_url(value):
+        raise click.BadParameter(
+            f"expected the path of a file, or a URL that begins with postgresql://, got: {scheme}://…", ctx, param
+        )
     return value
 
 
@@ -39,7 +45,7 @@ def duration_option(name: str, text: str) -> Callable[[_F], _F]:
 
 
 ID: Final = click.IntRange(1, LARGEST_ID)
-file_argument = click.argument("file", callback=_as_path)
+file_argument = click.argument("file", callback=as_path)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 queue_option = click.option("--queue", metavar="ID", help="Only this queue of the file.")
 

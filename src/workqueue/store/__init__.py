@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 
 from workqueue.errors import UnsuitableFile, UsageError
 from workqueue.store.clock import Clock, system_clock
@@ -41,21 +43,38 @@ def _open_postgres(url: str, durability: Durability, clock: Clock) -> Store:
             f"expected durability='full' with a PostgreSQL database, whose server decides (synchronous_commit), got: "
             f"{durability!r}"
         )
-    try:
+    with _driver():
         from workqueue.store.postgres.engine import PostgresStore  # noqa: PLC0415 - a third of a second, and an extra
-    except ModuleNotFoundError as error:
-        if error.name is None or not error.name.startswith("psycopg"):
+    return PostgresStore(url, clock=clock)
+
+
+@contextmanager
+def _driver() -> Generator[None]:
+    """Import the engine of PostgreSQL inside the block. Raises UsageError where the driver is missing."""
+    try:
+        yield
+    except ImportError as error:  # without the library of the server it is there, but cannot be imported
+        if error.name is not None and not error.name.startswith("psycopg"):
             raise
         raise UsageError(
             "expected psycopg for a PostgreSQL database, but it is not installed; say "
             "pip install 'durable-workqueue[postgres]'"
         ) from error
-    return PostgresStore(url, clock=clock)
+
+
+def migrate_schema(url: str, grant: Sequence[str] = ()) -> list[str]:
+    """Bring the tables in a database up to date, and give roles the right to use them; say what was done."""
+    with _driver():
+        from workqueue.store.postgres.schema import upgrade  # noqa: PLC0415 - as above
+    return upgrade(url, grant)
 
 
 def open_existing(path: str | os.PathLike[str], *, allow_network: bool = False) -> Store:
     """Open the file that is there, with the journal it has. Raises UnsuitableFile rather than making one."""
     if is_url(path):
+        with _driver():
+            from workqueue.store.postgres.schema import refuse_missing  # noqa: PLC0415 - as above
+        refuse_missing(str(path))
         return open_store(path)
     name = os.path.realpath(path)
     if not os.path.exists(name):

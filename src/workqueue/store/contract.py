@@ -145,12 +145,16 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole store, as it is just now: queues that have jobs or runners, by name; runners, by id."""
+    """The whole store, as it is just now: queues that have jobs or runners, by name; runners, by id.
+
+    moves: what `workqueue copy` has done with the store, or is doing, each as a sentence.
+    """
 
     now: datetime
     queues: list[Standing]
     runners: list[Enlisted]
     engine: Engine
+    moves: list[str] = []
 
 
 class Outlook(msgspec.Struct, frozen=True, kw_only=True):

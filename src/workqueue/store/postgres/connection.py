@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import zlib
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, cast
 
@@ -14,7 +14,7 @@ from psycopg import errors, pq
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.numeric import Int8Dumper
 
-from workqueue.errors import QueueFull, StoreUnavailable, UnsuitableFile, UsageError
+from workqueue.errors import QueueFull, QueueMoved, StoreUnavailable, UnsuitableFile, UsageError
 from workqueue.store.postgres.address import Address
 from workqueue.store.postgres.statements import statements
 from workqueue.store.relational.session import Row
@@ -36,6 +36,7 @@ _PLANS: Final = ("seqscan", "jit")
 _AGAIN: Final = ("40001", "40P01", "55P03")
 _AWAY: Final = ("08", "57P", "25006", "53300", "53400")
 _FULL: Final = ("53100",)
+_MOVED: Final = "WQ001"  # by a trigger of ours
 
 
 class Connection(psycopg.Connection[tuple[Any, ...]]):
@@ -71,6 +72,18 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
 
     def set_data(self, job: int, data: bytes, /) -> bool:
         return bool(self.ask("set_data", {"job": job, "data": data}).rowcount)
+
+    def load(self, table: str, rows: Sequence[tuple[Any, ...]], /) -> None:
+        try:
+            with self.cursor() as cursor, cursor.copy(self.texts[f"import_{table}"]) as copy:
+                for row in rows:
+                    copy.write_row(row)
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            raise ValueError(str(error).strip()) from error
+
+    def continue_ids(self, last_job: int, last_batch: int, /) -> None:
+        self.ask("raise_job_ids", {"last": last_job})
+        self.ask("raise_batch_ids", {"last": last_batch})
 
     def is_whole(self) -> bool:
         return self.info.transaction_status in {pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR}
@@ -172,6 +185,8 @@ def in_our_words(error: psycopg.Error, shown: str) -> Exception:
             "expected no error of SQL before this: on PostgreSQL it ends the transaction; ROLLBACK TO a SAVEPOINT set "
             "before what may fail"
         )
+    if state == _MOVED:
+        return QueueMoved(shown)
     if state.startswith(_FULL):
         return QueueFull(f"expected room to write {shown}, but the server's disk is full: {said}", path=shown)
     if isinstance(error, errors.UndefinedTable | errors.InvalidSchemaName | errors.UndefinedColumn):
@@ -183,7 +198,8 @@ def in_our_words(error: psycopg.Error, shown: str) -> Exception:
         )
     if isinstance(error, errors.InFailedSqlTransaction):
         return UsageError(
-            "expected the block to end with the error that a statement raised in it, but it went on: the server gave up "
+            "expected the block to end with the error that a statement raised in it, but it went on: the server gave "
+            "up "
             "the transaction with that error, and nothing of it is kept; let the error leave the block"
         )
     if is_lost(error) or state.startswith(("57", "53", "55", "40", "58", "XX")):
@@ -211,6 +227,15 @@ def translated(shown: str) -> Generator[None]:
         raise ours from error
 
 
+@contextmanager
+def _closed_on_error(connection: Connection) -> Generator[None]:
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
+
+
 class Pool:
     """The connections of a process that nobody uses just now; one more is opened when there is none. Thread-safe.
 
@@ -220,6 +245,7 @@ class Pool:
 
     def __init__(self, address: Address, most: int = 20) -> None:
         self.address = address
+        self.greet: Callable[[Connection], object] = lambda _connection: None  # looks at each that is opened
         self._idle: list[Connection] = []
         self._lock = threading.Lock()
         self._free = threading.BoundedSemaphore(most)
@@ -238,6 +264,8 @@ class Pool:
                 connection = self._idle.pop() if self._idle else None
             if connection is None:
                 connection = connect(self.address)
+                with _closed_on_error(connection):
+                    self.greet(connection)
             try:
                 yield connection
             except psycopg.Error as error:

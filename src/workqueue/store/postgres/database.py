@@ -52,6 +52,7 @@ class Database:
         with translated(address.shown), self.pool.lend() as connection:
             schema.prepare(connection, address.schema, address.shown)
             self.pooled = connection.pooled
+        self.pool.greet = lambda connection: schema.refuse_newer(connection, address.schema, address.shown)
         self.listener = Listener(address, self.pool)
 
     # time
@@ -225,6 +226,14 @@ class Database:
     def is_joined(self) -> bool:
         """Say whether this context has a transaction open, which `write` would join."""
         return self._joined() is not None
+
+    @contextmanager
+    def look(self) -> Generator[Connection]:
+        """Lend a connection that sees everything as it is now, however long the block takes."""
+        with translated(self.address.shown), self.pool.lend() as connection:
+            connection.ask("begin_look")
+            yield connection
+            connection.ask("end_look")
 
     # waking
 

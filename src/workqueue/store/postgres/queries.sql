@@ -760,5 +760,241 @@ SELECT pg_advisory_xact_lock(:space::int, 1);
 INSERT INTO workqueue.meta (store_id, version, made_by, made_at)
 VALUES (gen_random_uuid()::text, :version, :made_by, (extract(epoch FROM now()) * 1000000)::bigint);
 
+-- name: oldest
+SELECT oldest FROM workqueue.meta;
+
+-- name: be_brief
+SET LOCAL lock_timeout = '2s';
+
+-- name: grants
+-- Statements that give a role all rights but those to change the tables. The names in them are quoted here.
+SELECT format('GRANT USAGE ON SCHEMA %I TO %I', :schema::text, :role::text)
+UNION ALL SELECT format('GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA %I TO %I', :schema::text, :role::text)
+UNION ALL SELECT format('GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA %I TO %I', :schema::text, :role::text)
+UNION ALL SELECT format('ALTER DEFAULT PRIVILEGES IN SCHEMA %I GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO %I',
+                        :schema::text, :role::text)
+UNION ALL SELECT format('ALTER DEFAULT PRIVILEGES IN SCHEMA %I GRANT USAGE, SELECT ON SEQUENCES TO %I',
+                        :schema::text, :role::text);
+
 -- name: set_version
 UPDATE workqueue.meta SET version = :version;
+
+-- name: move
+INSERT INTO workqueue.moves (move, target, begun_at) VALUES (:move, :target, :now);
+
+-- name: moved
+UPDATE workqueue.moves SET done_at = :now WHERE done_at IS NULL;
+
+-- name: forget_moves
+DELETE FROM workqueue.moves;
+
+-- name: moves
+SELECT move, target, done_at FROM workqueue.moves;
+
+-- name: copies
+SELECT source_id, source, move, step, after, last_job, last_batch, done_at FROM workqueue.copies ORDER BY begun_at;
+
+-- name: begin_copy
+INSERT INTO workqueue.copies (source_id, source, move, step, after, last_job, last_batch, begun_at)
+VALUES (:source_id, :source, :move, :step, :after, :last_job, :last_batch, :now);
+
+-- name: drop_copy
+-- With what it brought, when it cannot be gone on with: the drop_* do that.
+DELETE FROM workqueue.copies WHERE source_id = :source_id AND done_at IS NULL;
+
+-- name: copy_on
+-- Nothing when another process is at the same copy.
+UPDATE workqueue.copies SET step = :step, after = :after
+ WHERE source_id = :source_id AND step = :was_step AND after = :was_after AND done_at IS NULL;
+
+-- name: copied
+UPDATE workqueue.copies SET done_at = :now WHERE source_id = :source_id AND done_at IS NULL;
+
+-- name: store_id
+SELECT store_id FROM workqueue.meta;
+
+-- name: is_empty
+SELECT NOT EXISTS (SELECT 1 FROM workqueue.jobs) AND NOT EXISTS (SELECT 1 FROM workqueue.batches)
+   AND NOT EXISTS (SELECT 1 FROM workqueue.results)
+   AND NOT EXISTS (SELECT 1 FROM workqueue.pauses) AND NOT EXISTS (SELECT 1 FROM workqueue.schedules)
+   AND NOT EXISTS (SELECT 1 FROM workqueue.taken_keys) AND NOT EXISTS (SELECT 1 FROM workqueue.starts)
+   AND NOT EXISTS (SELECT 1 FROM workqueue.closed_lanes);
+
+-- name: shut_jobs
+-- A store whose jobs go elsewhere takes no new ones and runs none. A trigger costs nothing where there is none.
+CREATE OR REPLACE TRIGGER moved_jobs BEFORE INSERT ON workqueue.jobs
+    FOR EACH STATEMENT EXECUTE FUNCTION workqueue.refuse_moved();
+
+-- name: shut_claims
+CREATE OR REPLACE TRIGGER moved_claims BEFORE UPDATE ON workqueue.jobs
+    FOR EACH STATEMENT EXECUTE FUNCTION workqueue.refuse_moved();
+
+-- name: shut_runners
+CREATE OR REPLACE TRIGGER moved_runners BEFORE INSERT ON workqueue.runners
+    FOR EACH STATEMENT EXECUTE FUNCTION workqueue.refuse_moved();
+
+-- name: shut_batches
+CREATE OR REPLACE TRIGGER moved_batches BEFORE INSERT ON workqueue.batches
+    FOR EACH STATEMENT EXECUTE FUNCTION workqueue.refuse_moved();
+
+-- name: shut_schedules
+CREATE OR REPLACE TRIGGER moved_schedules BEFORE INSERT ON workqueue.schedules
+    FOR EACH STATEMENT EXECUTE FUNCTION workqueue.refuse_moved();
+
+-- name: open_jobs
+DROP TRIGGER IF EXISTS moved_jobs ON workqueue.jobs;
+
+-- name: open_claims
+DROP TRIGGER IF EXISTS moved_claims ON workqueue.jobs;
+
+-- name: open_runners
+DROP TRIGGER IF EXISTS moved_runners ON workqueue.runners;
+
+-- name: open_batches
+DROP TRIGGER IF EXISTS moved_batches ON workqueue.batches;
+
+-- name: open_schedules
+DROP TRIGGER IF EXISTS moved_schedules ON workqueue.schedules;
+
+-- name: begin_look
+-- What is read until the end of it is all of one moment.
+BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;
+
+-- name: end_look
+ROLLBACK;
+
+-- name: last_ids
+SELECT (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM workqueue.jobs_id_seq),
+       (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM workqueue.batches_id_seq);
+
+-- name: raise_job_ids
+-- Ids that the other store gave out are not given out again.
+SELECT setval('workqueue.jobs_id_seq', greatest(last_value, :last::bigint)) FROM workqueue.jobs_id_seq
+ WHERE :last::bigint > 0 AND (NOT is_called OR last_value < :last::bigint);
+
+-- name: raise_batch_ids
+SELECT setval('workqueue.batches_id_seq', greatest(last_value, :last::bigint)) FROM workqueue.batches_id_seq
+ WHERE :last::bigint > 0 AND (NOT is_called OR last_value < :last::bigint);
+
+-- name: export_backoffs
+SELECT id, rule FROM workqueue.backoffs;
+
+-- name: export_jobs
+-- Whole rows, page by page, in the order of their key; the columns are those of `relational.rows`, in its order. A job
+-- that runs is in the hands of nobody (0) in another store.
+SELECT j.id, j.queue, j.name, j.status, j.ready, j.special::int, j.priority, j.position, j.run_at, j.pushed_at, j.backoff,
+       j.attempt, j.retry_count, j.lost, j.cancel_requested::int, CASE WHEN j.runner IS NOT NULL THEN 0 END, j.lease_until,
+       j.settled_at, j.message, j.data
+  FROM workqueue.jobs AS j
+ WHERE j.id > :id AND j.id <= :last ORDER BY j.id LIMIT :limit;
+
+-- name: export_terms
+SELECT job, queue, name, spec, is_open::int, runs::int, kept_by, priority, position, key, expires_at, limit_lane, rate_lane,
+       order_lane, batch, follows, follows_batch
+  FROM workqueue.terms WHERE job > :job AND job <= :last ORDER BY job LIMIT :limit;
+
+-- name: export_attempts
+SELECT job, attempt, runner, started_at, duration, outcome, error, traceback
+  FROM workqueue.attempts WHERE (job, attempt) > (:job, :attempt) AND job <= :last ORDER BY job, attempt LIMIT :limit;
+
+-- name: export_results
+SELECT job, result, until FROM workqueue.results WHERE job > :job AND job <= :last ORDER BY job LIMIT :limit;
+
+-- name: export_progress
+SELECT job, data FROM workqueue.progress WHERE job > :job AND job <= :last ORDER BY job LIMIT :limit;
+
+-- name: export_batches
+SELECT id, queue, sealed::int, total, completed, failed, cancelled, done_at
+  FROM workqueue.batches WHERE id > :id AND id <= :last ORDER BY id LIMIT :limit;
+
+-- name: export_pauses
+SELECT queue, name FROM workqueue.pauses WHERE (queue, name) > (:queue, :name) ORDER BY queue, name LIMIT :limit;
+
+-- name: export_schedules
+SELECT queue, name, spec, next_at, last_at, last_job, paused::int
+  FROM workqueue.schedules WHERE (queue, name) > (:queue, :name) ORDER BY queue, name LIMIT :limit;
+
+-- name: export_taken_keys
+SELECT queue, name, key, job, until
+  FROM workqueue.taken_keys WHERE (queue, name, key) > (:queue, :name, :key) ORDER BY queue, name, key LIMIT :limit;
+
+-- name: export_starts
+SELECT queue, lane, at, count(*)
+  FROM workqueue.starts WHERE (queue, lane, at) > (:queue, :lane, :at)
+ GROUP BY queue, lane, at ORDER BY queue, lane, at LIMIT :limit;
+
+-- name: export_closed_lanes
+SELECT queue, lane, most, opens_at
+  FROM workqueue.closed_lanes WHERE (queue, lane) > (:queue, :lane) ORDER BY queue, lane LIMIT :limit;
+
+-- name: import_jobs
+COPY workqueue.jobs (id, queue, name, status, ready, special, priority, position, run_at, pushed_at, backoff, attempt,
+                  retry_count, lost, cancel_requested, runner, lease_until, settled_at, message, data) FROM STDIN;
+
+-- name: import_terms
+COPY workqueue.terms (job, queue, name, spec, is_open, runs, kept_by, priority, position, key, expires_at, limit_lane,
+                   rate_lane, order_lane, batch, follows, follows_batch) FROM STDIN;
+
+-- name: import_attempts
+COPY workqueue.attempts (job, attempt, runner, started_at, duration, outcome, error, traceback) FROM STDIN;
+
+-- name: import_results
+COPY workqueue.results (job, result, until) FROM STDIN;
+
+-- name: import_progress
+COPY workqueue.progress (job, data) FROM STDIN;
+
+-- name: import_batches
+COPY workqueue.batches (id, queue, sealed, total, completed, failed, cancelled, done_at) FROM STDIN;
+
+-- name: import_pauses
+COPY workqueue.pauses (queue, name) FROM STDIN;
+
+-- name: import_schedules
+COPY workqueue.schedules (queue, name, spec, next_at, last_at, last_job, paused) FROM STDIN;
+
+-- name: import_taken_keys
+COPY workqueue.taken_keys (queue, name, key, job, until) FROM STDIN;
+
+-- name: import_starts
+COPY workqueue.starts (queue, lane, at) FROM STDIN;
+
+-- name: import_closed_lanes
+COPY workqueue.closed_lanes (queue, lane, most, opens_at) FROM STDIN;
+
+-- name: count_jobs
+SELECT count(*) FROM workqueue.jobs WHERE id > :id AND id <= :last;
+
+-- name: drop_jobs
+-- The triggers take attempts along.
+DELETE FROM workqueue.jobs WHERE id <= :last_job;
+
+-- name: drop_attempts
+DELETE FROM workqueue.attempts WHERE job <= :last_job;
+
+-- name: drop_all_terms
+DELETE FROM workqueue.terms WHERE job <= :last_job;
+
+-- name: drop_results
+DELETE FROM workqueue.results WHERE job <= :last_job;
+
+-- name: drop_progress
+DELETE FROM workqueue.progress WHERE job <= :last_job;
+
+-- name: drop_batches
+DELETE FROM workqueue.batches WHERE id <= :last_batch;
+
+-- name: drop_pauses
+DELETE FROM workqueue.pauses;
+
+-- name: drop_schedules
+DELETE FROM workqueue.schedules;
+
+-- name: drop_taken_keys
+DELETE FROM workqueue.taken_keys;
+
+-- name: drop_starts
+DELETE FROM workqueue.starts;
+
+-- name: drop_closed_lanes
+DELETE FROM workqueue.closed_lanes;

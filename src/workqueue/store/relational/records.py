@@ -81,7 +81,22 @@ def overview(session: Session, now: int, engine: Engine, *, is_dead: Callable[[i
         queues=[_standing(queue, figures[queue], oldest.get(queue)) for queue in sorted(figures)],
         runners=runners,
         engine=engine,
+        moves=_moves(session),
     )
+
+
+def _moves(session: Session) -> list[str]:
+    """Say where the jobs of the store were moved to, and of where what is not all here yet is copied from."""
+    found = [
+        f"its jobs {'are being' if done_at is None else 'were'} moved to {target}; it takes no new ones, and runs none"
+        for _, target, done_at in session.ask("moves").fetchall()
+    ]
+    found += [
+        f"jobs are being copied here from {source}; none runs before all are here"
+        for _, source, *_, done_at in session.ask("copies").fetchall()
+        if done_at is None
+    ]
+    return found
 
 
 def _standing(queue: str, counts: dict[str, int], oldest: tuple[int, int] | None) -> Standing:

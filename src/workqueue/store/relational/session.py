@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -34,6 +35,14 @@ class Session(Protocol):
         """Give a job that does not run other data; False when it runs."""
         ...
 
+    def load(self, table: str, rows: Sequence[tuple[Any, ...]], /) -> None:
+        """Store whole rows, with the columns of `relational.rows` in their order."""
+        ...
+
+    def continue_ids(self, last_job: int, last_batch: int, /) -> None:
+        """Give out no id up to these any more."""
+        ...
+
     def is_whole(self) -> bool:
         """Say whether the transaction is still open, and what was done in it can be undone in part."""
         ...
@@ -51,6 +60,10 @@ class Database(Protocol):
 
     def read(self, work: Callable[[Session], T], /) -> T:
         """Run `work(session)`, which only reads and must fetch all it reads."""
+        ...
+
+    def look(self) -> AbstractContextManager[Session]:
+        """Lend a session that reads, and sees everything as it is now however long the block takes."""
         ...
 
     def wake(self, queues: Collection[str], /) -> None:

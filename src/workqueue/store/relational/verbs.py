@@ -15,12 +15,15 @@ from workqueue.store.relational.batches import StoredBatches
 from workqueue.store.relational.pushing import Pushing
 from workqueue.store.relational.schedules import StoredSchedules
 from workqueue.store.relational.session import Database, Session
+from workqueue.store.relational.whole import Whole
 
 _names = msgspec.json.Decoder(list[str])
 
 
 class Verbs(ABC):
     """What an engine need not write; see `store.contract.Store` for what each verb promises."""
+
+    path: str
 
     def __init__(self) -> None:
         self._batches = StoredBatches(self._db, self._pushing)
@@ -37,6 +40,10 @@ class Verbs(ABC):
     @property
     def batches(self) -> StoredBatches:
         return self._batches
+
+    @property
+    def whole(self) -> Whole:
+        return Whole(self._db)
 
     @property
     def schedules(self) -> StoredSchedules:

@@ -8,11 +8,11 @@ import sys
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
-from workqueue.errors import QueueFull, StoreError, StoreUnavailable, UnsuitableFile
+from workqueue.errors import QueueFull, QueueMoved, StoreError, StoreUnavailable, UnsuitableFile
 from workqueue.store.contract import Durability
 from workqueue.store.relational.session import Row
 from workqueue.store.sqlite.pushing import INLINE, insert
@@ -29,6 +29,7 @@ _JOURNAL: Final[dict[Durability, tuple[str, int]]] = {
     "conservative": ("delete", 3),
 }
 LOG_LIMIT: Final = 16 * 1024 * 1024  # bytes; a longer log is cut to this when it begins anew
+_BY_A_TRIGGER: Final = 1811  # SQLITE_CONSTRAINT_TRIGGER: ours refuse what would come after a move
 _BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _BROKEN: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _THE_DISK: Final = frozenset(
@@ -40,6 +41,7 @@ class Asking:
     """What a connection needs beside SQLite's own to be a `relational.session.Session`."""
 
     execute: Callable[..., sqlite3.Cursor]
+    executemany: Callable[..., sqlite3.Cursor]
 
     @property
     def in_transaction(self) -> bool:
@@ -60,6 +62,21 @@ class Asking:
         else:
             self.ask("drop_large", {"job": job})
         return True
+
+    def load(self, table: str, rows: Sequence[tuple[Any, ...]], /) -> None:
+        if table == "jobs":
+            large = [(row[0], row[-1]) for row in rows if len(row[-1]) > INLINE]
+            self.executemany(SQL["import_payloads"], large)
+            rows = [(*row[:-1], None) if len(row[-1]) > INLINE else row for row in rows] if large else rows
+        try:
+            self.executemany(SQL[f"import_{table}"], rows)
+        except sqlite3.IntegrityError as error:
+            raise ValueError(str(error)) from error
+
+    def continue_ids(self, last_job: int, last_batch: int, /) -> None:
+        for table, last in (("job", last_job), ("batch", last_batch)):
+            self.ask(f"continue_{table}_ids", {"last": last})
+            self.ask(f"raise_{table}_ids", {"last": last})
 
     def is_whole(self) -> bool:
         return self.in_transaction
@@ -187,6 +204,8 @@ def translated(path: str) -> Generator[None]:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _unsound(path, f"what it holds cannot be read: {error}") from error
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) == _BY_A_TRIGGER:
+            raise QueueMoved(path) from error
         if isinstance(error, sqlite3.OperationalError | sqlite3.DatabaseError) and not isinstance(
             error, sqlite3.IntegrityError | sqlite3.ProgrammingError
         ):

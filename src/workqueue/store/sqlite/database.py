@@ -16,7 +16,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Generator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Final, TypeVar, cast
 
 from workqueue.errors import QueueFull, SchemaOutdated, StoreError, StoreUnavailable, UnsuitableFile, UsageError
@@ -287,6 +287,14 @@ class Database:
             if found > schema.VERSION:
                 raise SchemaOutdated(path=self.path, found=found, known=schema.VERSION)
             return patiently(lambda: work(reader), seconds=PATIENCE)
+
+    @contextmanager
+    def look(self) -> Generator[Connection]:
+        """Lend a connection that sees the file as it is now, however long the block takes; the log grows meanwhile."""
+        with translated(self.path), closing(sqlite.connect(self.path, self.durability)) as looking:
+            looking.ask("begin_look")
+            yield looking
+            looking.ask("end_look")
 
     # the WAL
 

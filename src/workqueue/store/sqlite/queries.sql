@@ -615,3 +615,234 @@ ROLLBACK TO workqueue_push;
 
 -- name: end_push
 RELEASE workqueue_push;
+
+-- name: move
+INSERT INTO moves (move, target, begun_at) VALUES (:move, :target, :now);
+
+-- name: moved
+UPDATE moves SET done_at = :now WHERE done_at IS NULL;
+
+-- name: forget_moves
+DELETE FROM moves;
+
+-- name: moves
+SELECT move, target, done_at FROM moves;
+
+-- name: copies
+SELECT source_id, source, move, step, after, last_job, last_batch, done_at FROM copies ORDER BY begun_at;
+
+-- name: begin_copy
+INSERT INTO copies (source_id, source, move, step, after, last_job, last_batch, begun_at)
+VALUES (:source_id, :source, :move, :step, :after, :last_job, :last_batch, :now);
+
+-- name: drop_copy
+-- With what it brought, when it cannot be gone on with: the drop_* do that.
+DELETE FROM copies WHERE source_id = :source_id AND done_at IS NULL;
+
+-- name: copy_on
+-- Nothing when another process is at the same copy.
+UPDATE copies SET step = :step, after = :after
+ WHERE source_id = :source_id AND step = :was_step AND after = :was_after AND done_at IS NULL;
+
+-- name: copied
+UPDATE copies SET done_at = :now WHERE source_id = :source_id AND done_at IS NULL;
+
+-- name: store_id
+SELECT store_id FROM meta;
+
+-- name: is_empty
+SELECT NOT EXISTS (SELECT 1 FROM jobs) AND NOT EXISTS (SELECT 1 FROM batches) AND NOT EXISTS (SELECT 1 FROM results)
+   AND NOT EXISTS (SELECT 1 FROM pauses) AND NOT EXISTS (SELECT 1 FROM schedules)
+   AND NOT EXISTS (SELECT 1 FROM taken_keys) AND NOT EXISTS (SELECT 1 FROM starts)
+   AND NOT EXISTS (SELECT 1 FROM closed_lanes);
+
+-- name: shut_jobs
+-- A store whose jobs go elsewhere takes no new ones and runs none. A trigger costs nothing where there is none.
+CREATE TRIGGER IF NOT EXISTS moved_jobs BEFORE INSERT ON jobs
+BEGIN SELECT RAISE(ABORT, 'closed by workqueue copy'); END;
+
+-- name: shut_claims
+CREATE TRIGGER IF NOT EXISTS moved_claims BEFORE UPDATE ON jobs
+BEGIN SELECT RAISE(ABORT, 'closed by workqueue copy'); END;
+
+-- name: shut_runners
+CREATE TRIGGER IF NOT EXISTS moved_runners BEFORE INSERT ON runners
+BEGIN SELECT RAISE(ABORT, 'closed by workqueue copy'); END;
+
+-- name: shut_batches
+CREATE TRIGGER IF NOT EXISTS moved_batches BEFORE INSERT ON batches
+BEGIN SELECT RAISE(ABORT, 'closed by workqueue copy'); END;
+
+-- name: shut_schedules
+CREATE TRIGGER IF NOT EXISTS moved_schedules BEFORE INSERT ON schedules
+BEGIN SELECT RAISE(ABORT, 'closed by workqueue copy'); END;
+
+-- name: open_jobs
+DROP TRIGGER IF EXISTS moved_jobs;
+
+-- name: open_claims
+DROP TRIGGER IF EXISTS moved_claims;
+
+-- name: open_runners
+DROP TRIGGER IF EXISTS moved_runners;
+
+-- name: open_batches
+DROP TRIGGER IF EXISTS moved_batches;
+
+-- name: open_schedules
+DROP TRIGGER IF EXISTS moved_schedules;
+
+-- name: begin_look
+-- What is read until the end of it is all of one moment.
+BEGIN;
+
+-- name: end_look
+ROLLBACK;
+
+-- name: last_ids
+SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'jobs'), 0),
+       coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'batches'), 0);
+
+-- name: continue_job_ids
+-- Ids that the other store gave out are not given out again.
+INSERT INTO sqlite_sequence (name, seq)
+SELECT 'jobs', :last WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'jobs');
+
+-- name: raise_job_ids
+UPDATE sqlite_sequence SET seq = max(seq, :last) WHERE name = 'jobs';
+
+-- name: continue_batch_ids
+INSERT INTO sqlite_sequence (name, seq)
+SELECT 'batches', :last WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'batches');
+
+-- name: raise_batch_ids
+UPDATE sqlite_sequence SET seq = max(seq, :last) WHERE name = 'batches';
+
+-- name: export_backoffs
+SELECT id, rule FROM backoffs;
+
+-- name: export_jobs
+-- Whole rows, page by page, in the order of their key; the columns are those of `relational.rows`, in its order. A job
+-- that runs is in the hands of nobody (0) in another store.
+SELECT j.id, j.queue, j.name, j.status, j.ready, j.special, j.priority, j.position, j.run_at, j.pushed_at, j.backoff,
+       j.attempt, j.retry_count, j.lost, j.cancel_requested, CASE WHEN j.runner IS NOT NULL THEN 0 END, j.lease_until,
+       j.settled_at, j.message, coalesce(j.data, p.data)
+  FROM jobs AS j LEFT JOIN payloads AS p ON p.job = j.id
+ WHERE j.id > :id AND j.id <= :last ORDER BY j.id LIMIT :limit;
+
+-- name: export_terms
+SELECT job, queue, name, spec, is_open, runs, kept_by, priority, position, key, expires_at, limit_lane, rate_lane,
+       order_lane, batch, follows, follows_batch
+  FROM terms WHERE job > :job AND job <= :last ORDER BY job LIMIT :limit;
+
+-- name: export_attempts
+SELECT job, attempt, runner, started_at, duration, outcome, error, traceback
+  FROM attempts WHERE (job, attempt) > (:job, :attempt) AND job <= :last ORDER BY job, attempt LIMIT :limit;
+
+-- name: export_results
+SELECT job, result, until FROM results WHERE job > :job AND job <= :last ORDER BY job LIMIT :limit;
+
+-- name: export_progress
+SELECT job, data FROM progress WHERE job > :job AND job <= :last ORDER BY job LIMIT :limit;
+
+-- name: export_batches
+SELECT id, queue, sealed, total, completed, failed, cancelled, done_at
+  FROM batches WHERE id > :id AND id <= :last ORDER BY id LIMIT :limit;
+
+-- name: export_pauses
+SELECT queue, name FROM pauses WHERE (queue, name) > (:queue, :name) ORDER BY queue, name LIMIT :limit;
+
+-- name: export_schedules
+SELECT queue, name, spec, next_at, last_at, last_job, paused
+  FROM schedules WHERE (queue, name) > (:queue, :name) ORDER BY queue, name LIMIT :limit;
+
+-- name: export_taken_keys
+SELECT queue, name, key, job, until
+  FROM taken_keys WHERE (queue, name, key) > (:queue, :name, :key) ORDER BY queue, name, key LIMIT :limit;
+
+-- name: export_starts
+SELECT queue, lane, at, count(*)
+  FROM starts WHERE (queue, lane, at) > (:queue, :lane, :at)
+ GROUP BY queue, lane, at ORDER BY queue, lane, at LIMIT :limit;
+
+-- name: export_closed_lanes
+SELECT queue, lane, most, opens_at
+  FROM closed_lanes WHERE (queue, lane) > (:queue, :lane) ORDER BY queue, lane LIMIT :limit;
+
+-- name: import_jobs
+INSERT INTO jobs (id, queue, name, status, ready, special, priority, position, run_at, pushed_at, backoff, attempt,
+                  retry_count, lost, cancel_requested, runner, lease_until, settled_at, message, data)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: import_payloads
+INSERT INTO payloads (job, data) VALUES (?, ?);
+
+-- name: import_terms
+INSERT INTO terms (job, queue, name, spec, is_open, runs, kept_by, priority, position, key, expires_at, limit_lane,
+                   rate_lane, order_lane, batch, follows, follows_batch)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: import_attempts
+INSERT INTO attempts (job, attempt, runner, started_at, duration, outcome, error, traceback)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: import_results
+INSERT INTO results (job, result, until) VALUES (?, ?, ?);
+
+-- name: import_progress
+INSERT INTO progress (job, data) VALUES (?, ?);
+
+-- name: import_batches
+INSERT INTO batches (id, queue, sealed, total, completed, failed, cancelled, done_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: import_pauses
+INSERT INTO pauses (queue, name) VALUES (?, ?);
+
+-- name: import_schedules
+INSERT INTO schedules (queue, name, spec, next_at, last_at, last_job, paused) VALUES (?, ?, ?, ?, ?, ?, ?);
+
+-- name: import_taken_keys
+INSERT INTO taken_keys (queue, name, key, job, until) VALUES (?, ?, ?, ?, ?);
+
+-- name: import_starts
+INSERT INTO starts (queue, lane, at) VALUES (?, ?, ?);
+
+-- name: import_closed_lanes
+INSERT INTO closed_lanes (queue, lane, most, opens_at) VALUES (?, ?, ?, ?);
+
+-- name: count_jobs
+SELECT count(*) FROM jobs WHERE id > :id AND id <= :last;
+
+-- name: drop_jobs
+-- The triggers take payloads and attempts along.
+DELETE FROM jobs WHERE id <= :last_job;
+
+-- name: drop_attempts
+DELETE FROM attempts WHERE job <= :last_job;
+
+-- name: drop_all_terms
+DELETE FROM terms WHERE job <= :last_job;
+
+-- name: drop_results
+DELETE FROM results WHERE job <= :last_job;
+
+-- name: drop_progress
+DELETE FROM progress WHERE job <= :last_job;
+
+-- name: drop_batches
+DELETE FROM batches WHERE id <= :last_batch;
+
+-- name: drop_pauses
+DELETE FROM pauses;
+
+-- name: drop_schedules
+DELETE FROM schedules;
+
+-- name: drop_taken_keys
+DELETE FROM taken_keys;
+
+-- name: drop_starts
+DELETE FROM starts;
+
+-- name: drop_closed_lanes
+DELETE FROM closed_lanes;
