@@ -13,7 +13,7 @@ from workqueue.store import open_store
 from workqueue.store.postgres.address import parse
 from workqueue.store.postgres.engine import PostgresStore
 
-from support import QUEUE, claim_all, new_job, push
+from support import QUEUE, new_job, push
 
 
 @pytest.fixture
@@ -80,19 +80,6 @@ def test_a_name_with_nul_is_refused_and_nothing_is_stored(store):
     with pytest.raises(UsageError, match="without NUL"):
         store.push([new_job(), new_job(name="a\0b")])
     assert store.size(QUEUE).waiting == 0
-
-
-def test_many_waiting_jobs_are_claimed_without_statistics(store):
-    """A planner that knows nothing of the table must not walk all of it for each row: it once did."""
-    store.push([new_job()] * 3000)
-    runner = store.enlist(QUEUE, "tests")
-    assert len(claim_all(store, runner, limit=1000)) == 1000
-    with store._database.pool.lend() as connection:
-        row = {"now": None, "ids": [], "attempts": [], "count": 0, "queue": QUEUE, "limit": 500, "runner": runner}
-        text = connection.texts["turn"].decode()
-        plan = connection.execute(f"EXPLAIN {text}".encode(), row | {"token": 1, "lease": 1}).fetchall()
-    update = "\n".join(line for (line,) in plan).partition("Update on jobs")[2]
-    assert "Index Cond: (id = ANY" in update.partition("Index Scan")[2][:200]
 
 
 def test_durability_is_the_servers_to_decide(postgres):

@@ -180,11 +180,6 @@ def in_our_words(error: psycopg.Error, shown: str) -> Exception:
     """Give the error of ours that says what to do about the server's; the error itself where it is our own mistake."""
     said = f"{str(error).strip()} ({error.sqlstate or type(error).__name__})"
     state = error.sqlstate or ""
-    if isinstance(error, errors.InFailedSqlTransaction):
-        return UsageError(
-            "expected no error of SQL before this: on PostgreSQL it ends the transaction; ROLLBACK TO a SAVEPOINT set "
-            "before what may fail"
-        )
     if state == _MOVED:
         return QueueMoved(shown)
     if state.startswith(_FULL):
@@ -198,9 +193,8 @@ def in_our_words(error: psycopg.Error, shown: str) -> Exception:
         )
     if isinstance(error, errors.InFailedSqlTransaction):
         return UsageError(
-            "expected the block to end with the error that a statement raised in it, but it went on: the server gave "
-            "up "
-            "the transaction with that error, and nothing of it is kept; let the error leave the block"
+            "expected the block to end with the error that a statement raised in it, but it went on: PostgreSQL has "
+            "rolled back; let the error leave the block, or ROLLBACK TO a SAVEPOINT set before what may fail"
         )
     if is_lost(error) or state.startswith(("57", "53", "55", "40", "58", "XX")):
         return StoreUnavailable(f"expected an answer from {shown}, got: {said}; is the server up?", path=shown)

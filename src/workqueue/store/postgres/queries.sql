@@ -485,9 +485,9 @@ SELECT EXISTS (SELECT 1 FROM workqueue.terms AS t
 SELECT count(*) FROM workqueue.starts WHERE queue = :queue AND lane = :lane AND at > :since;
 
 -- name: nth_start
--- The start before which :before others came later: when it is out of sight, there is room for one.
-SELECT at FROM workqueue.starts
- WHERE queue = :queue AND lane = :lane AND at > :since ORDER BY at DESC LIMIT 1 OFFSET :before;
+-- The start before which :before others came later: when it is out of sight, there is room for one. Those that are out
+-- of sight were forgotten.
+SELECT at FROM workqueue.starts WHERE queue = :queue AND lane = :lane ORDER BY at DESC LIMIT 1 OFFSET :before;
 
 -- name: forget_starts
 -- Those of long ago, and those of a clock that was set back since.

@@ -119,12 +119,12 @@ class Gating:
         for lane in self._gate.rates.values():
             since = self._now - micros(lane.per)
             self._session.ask("forget_starts", row | {"lane": lane.name, "since": since})
-            self._close(lane, since)
+            self._close(lane)
 
-    def _close(self, lane: Lane, since: int) -> None:
+    def _close(self, lane: Lane) -> None:
         most = lane.starts or 0
         row = {"queue": self._queue, "lane": lane.name}
-        found = self._session.ask("nth_start", row | {"since": since, "before": most - 1}).fetchone()
+        found = self._session.ask("nth_start", row | {"before": most - 1}).fetchone()
         opens_at = self._now if found is None else found[0] + micros(lane.per)
         self._session.ask("close_lane", row | {"most": most, "opens_at": opens_at})
 
