@@ -18,13 +18,19 @@ from bench.table import Row
 from bench.work import NoOp, objects
 
 
-def drain(kind: str, folder: Path, count: int, *, processes: int = 1, busy: bool = False) -> Sample:
-    """Let so many processes of a kind drain a new file, from their start until the last job is settled."""
+def drain(
+    kind: str, folder: Path, count: int, *, processes: int = 1, busy: bool = False, interval: float = 0.005
+) -> Sample:
+    """Let so many processes of a kind drain a new file, from their start until the last job is settled.
+
+    busy: beside a thread that computes. interval: for which Python lets a thread compute before another gets its turn.
+    """
     with TemporaryDirectory(dir=folder) as inside, ExitStack() as stack:
         path = Path(inside) / "jobs.db"
         _fill(kind, path, count)
         company = "busy" if busy else "quiet"
-        children = [stack.enter_context(Child("bench.drain", kind, path, company)) for _ in range(processes)]
+        words = "bench.drain", kind, path, company, interval
+        children = [stack.enter_context(Child(*words)) for _ in range(processes)]
         for child in children:
             child.read()
         began = time.monotonic()
@@ -105,7 +111,8 @@ def two_processes(effort: Effort, folder: Path) -> list[Row]:
     ]
 
 
-def main(kind: str, path: Path, company: str) -> None:
+def main(kind: str, path: Path, company: str, interval: float) -> None:
+    sys.setswitchinterval(interval)
     if company == "busy":
         threading.Thread(target=_spin, daemon=True).start()
     with ExitStack() as stack:
@@ -135,4 +142,4 @@ def _spin() -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3], float(sys.argv[4]))

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from workqueue.errors import BatchNotFound
 from workqueue.job import JobStatus, Lane, Terms
-from workqueue.lifecycle import Returned
+from workqueue.lifecycle import Postponed, Returned
 
 from support import (
     QUEUE,
@@ -218,6 +218,17 @@ def test_an_earlier_job_goes_before_a_better_one_of_its_order(store):
     assert claim.job.id == first
     apply(store, completed(claim))
     assert ids(claim_all(store)) == [second]
+
+
+def test_an_earlier_job_that_is_put_off_holds_its_order_up_only_once_it_is_due(store, clock):
+    first, second, third = (push(store, terms=ORDER) for _ in range(3))
+    apply(store, verdict(claim_one(store), Postponed(SECOND, "not yet")))
+    [claim] = claim_all(store)
+    assert claim.job.id == second
+    clock.advance(SECOND)
+    apply(store, completed(claim))
+    assert ids(claim_all(store)) == [first]
+    assert store.get(third).status is JobStatus.PENDING
 
 
 def test_an_earlier_job_that_is_paused_holds_its_order_up(store):

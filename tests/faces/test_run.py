@@ -18,6 +18,7 @@ from lines import PATIENCE, Lines
 
 APP = """
 import os
+import sys
 from datetime import timedelta
 from workqueue import Queue
 
@@ -33,6 +34,8 @@ class Worker:
     def do_work(self, ctx, job):
         if job.name == "quick":
             tell(f"ran {job.id} {os.getpid()}")
+        elif job.name == "switch":
+            tell(f"switches after {sys.getswitchinterval():g}")
         elif job.name == "fail":
             raise ValueError(job.decode())
         elif job.name == "lock":
@@ -259,6 +262,14 @@ def test_what_cannot_be_run(app, target, code, said):
 def started_by(app, how_many):
     """Wait until so many jobs have started; give the processes that run them."""
     return {int(app.events.until(r"started \d+ (\d+)")[1]) for _ in range(how_many)}
+
+
+@pytest.mark.parametrize(("own", "expected"), [("", "0.0005"), ("sys.setswitchinterval(0.003)\n", "0.003")])
+def test_threads_that_compute_give_way_sooner_unless_the_program_has_said_how_soon(app, own, expected):
+    (app.folder / "app.py").write_text(APP + own)
+    app.push(1, "switch")
+    app.run("app:queue")
+    assert app.events.until("switches").string == f"switches after {expected}"
 
 
 def test_several_processes_work_and_a_killed_one_is_replaced(app):

@@ -34,6 +34,7 @@ HAND_BACK: Final = 2
 NOW: Final = 3
 KILLED: Final = 130  # the exit code of level 3
 _STOPPED: Final = 0  # no level: the queue has stopped, and the wait is over
+OUR_SWITCH: Final = 0.0005  # seconds that the runner waits at each statement, beside a job that computes on a thread
 
 
 @click.command()
@@ -94,8 +95,11 @@ class _Process:
             threading.Thread(target=self._hold, args=(leash,), name="workqueue-leash", daemon=True).start()
 
     def run(self, module: str, attribute: str) -> int:
+        interval = sys.getswitchinterval()
         queue = _load(module, attribute)
         self._events.listen(self._reach)  # again: the import may have set handlers of its own
+        if sys.getswitchinterval() == interval:  # else the program has a mind of its own
+            sys.setswitchinterval(OUR_SWITCH)
         _log_to_stderr()
         queue.start()
         log.info("process %d runs %r of %s", os.getpid(), queue.id, queue.path)
