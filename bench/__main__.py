@@ -7,7 +7,21 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from bench import backlog, drain, idle, limits, memory, neighbour, payloads, profile, push, rescue, sleepers
+from bench import (
+    backlog,
+    drain,
+    idle,
+    limits,
+    memory,
+    neighbour,
+    payloads,
+    postgres,
+    profile,
+    push,
+    rescue,
+    sleepers,
+    wal,
+)
 from bench.child import ROOT
 from bench.samples import FULL, QUICK
 from bench.table import Finding, describe_machine, report, write_page
@@ -28,7 +42,12 @@ SCENARIOS = {
     "rescue": rescue.killed,
     "memory": memory.flat,
     "sleepers": sleepers.at_once,
+    "postgres-push": postgres.push,
+    "postgres-drain": postgres.drain,
+    "postgres-waiting": postgres.waiting,
     "payloads": payloads.sizes,
+    "postgres-wal": wal.sizes,
+    "postgres-snapshot": wal.snapshot,
     "profile": profile.parts,
 }
 

@@ -25,11 +25,11 @@ def drain_store(store: Store, want: Want) -> tuple[float, list[Claim]]:
     claims = store.turn([], want).claims
     while claims:
         every += claims
-        claims = store.turn([_settled(claim) for claim in claims], want).claims
+        claims = store.turn([settled(claim) for claim in claims], want).claims
     return time.perf_counter() - began, every
 
 
-def _settled(claim: Claim) -> Settlement:
+def settled(claim: Claim) -> Settlement:
     return settle(claim, Returned(), age=claim.age, archive=True)
 
 

@@ -87,7 +87,10 @@ def write_page(page: Path, found: Iterable[Finding], machine: str) -> None:
 def describe_machine(folder: Path) -> str:
     """Say what it is measured on, before the run makes a load itself. folder: where the files of the run are."""
     facts = facts_of_machine(folder) | {"peers": ", ".join(peers.versions()) or "none"}
-    missing = [f"- **not measured, because it is missing here**: {peer}" for peer in peers.missing()]
+    missing = [
+        f"- **not measured, because it is missing here**: {peer}"
+        for peer in [*peers.missing(), *peers.missing_served()]
+    ]
     return "\n".join([*(f"- {name}: {fact}" for name, fact in facts.items()), *missing])
 
 

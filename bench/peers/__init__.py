@@ -4,7 +4,7 @@ Each stands there twice: `flushed`, when what is pushed survives a power cut, an
 it is told which, by its own option or by SQLite's `synchronous`; and it gets its housekeeping, so that it stays fast.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -22,6 +22,23 @@ class Peer(Protocol):
 
     def drain(self) -> int:
         """Run the jobs until none waits, as the peer's own worker does but for its waiting; give how many."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Served(Protocol):
+    """One open queue of a peer that lives in a server."""
+
+    def install(self) -> None:
+        """Make its tables, in an empty database."""
+        ...
+
+    def push(self, obj: object) -> None: ...
+    def push_many(self, objs: Iterable[object]) -> None: ...
+
+    def drain(self) -> int:
+        """Run the jobs until none waits; give how many."""
         ...
 
     def close(self) -> None: ...
@@ -60,6 +77,8 @@ _MODULES: Mapping[str, str] = {
     "persist_queue": "persist-queue",
     "litequeue": "litequeue",
 }
+_SERVED: Mapping[str, str] = {"pgqueuer": "PgQueuer", "procrastinate": "procrastinate"}
+_ALL: Mapping[str, str] = {**_MODULES, **_SERVED}
 
 
 def here() -> Iterator[Contender]:
@@ -74,16 +93,36 @@ def find(key: str) -> Contender:
     return found
 
 
+def served() -> list[str]:
+    """Name the peers in a server whose package is installed."""
+    return [name for module, name in _SERVED.items() if _why_missing(module) is None]
+
+
+def open_served(name: str, url: str) -> Served:
+    [module] = [module for module, known in _SERVED.items() if known == name]
+    made: Served = import_module(f"bench.peers.{module}").Queue(url)
+    return made
+
+
 def missing() -> list[str]:
-    """Name each peer that cannot be measured here, with the reason."""
-    return [f"{_MODULES[module]}: {reason}" for module in _MODULES if (reason := _why_missing(module)) is not None]
+    """Name each embedded peer that cannot be measured here, with the reason."""
+    return _missing(_MODULES)
+
+
+def missing_served() -> list[str]:
+    """Name each peer in a server that cannot be measured here, with the reason."""
+    return _missing(_SERVED)
+
+
+def _missing(modules: Mapping[str, str]) -> list[str]:
+    return [f"{modules[module]}: {reason}" for module in modules if (reason := _why_missing(module)) is not None]
 
 
 def versions() -> list[str]:
     """Give name and version of those that can."""
     return [
-        f"{_MODULES[module]} {import_module(f'bench.peers.{module}').VERSION}"
-        for module in _MODULES
+        f"{name} {import_module(f'bench.peers.{module}').VERSION}"
+        for module, name in _ALL.items()
         if _why_missing(module) is None
     ]
 

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from prove.postgres import versions
+from tests.postgres_fixtures import NOT_TESTED
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,6 +71,24 @@ def test_the_payloads_and_the_profile_are_tables_of_their_own(tmp_path: Path) ->
     assert "bytes written to claim and settle a job of 1 MiB" in cells
     assert cells.count("1 MiB") == 5
     assert "the flush" in cells
+
+
+@pytest.mark.skipif(not versions(), reason=f"{NOT_TESTED}PostgreSQL")
+def test_the_server_has_rows_and_tables_of_its_own(tmp_path: Path) -> None:
+    said = quickly(tmp_path, "postgres-push", "postgres-drain", "postgres-wal", "postgres-snapshot")
+    cells = first_cells(said)
+    assert cells[2:7] == [
+        "PostgreSQL: push one at a time, one thread",
+        "PostgreSQL: push, 32 threads",
+        "PostgreSQL: `push_many`",
+        "PostgreSQL: drain no-op jobs, one process",
+        "PostgreSQL: drain no-op jobs, two processes",
+    ]
+    assert cells[cells.index("payload") + 2 :][:3] == ["100 B", "10 KiB", "1 MiB"]
+    assert any(cell.endswith("s, snapshot gone") for cell in cells)
+    for line in [line for line in said.splitlines() if line.startswith("| PostgreSQL: drain")]:
+        for peer in ("PgQueuer", "procrastinate"):
+            assert f"{peer}: " in line  # its figures, or why it is missing
 
 
 def test_a_peer_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

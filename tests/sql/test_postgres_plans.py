@@ -19,12 +19,25 @@ from workqueue.store import open_store
 from workqueue.store.contract import Want
 from workqueue.store.postgres import address
 from workqueue.store.postgres.connection import Connection, connect
+from workqueue.store.postgres.looking import HEAD, Place
 from workqueue.store.sql import load_statements
 
 POSTGRES = load_statements("workqueue.store.postgres")
 SQLITE = load_statements("workqueue.store.sqlite")
 PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)")
-NOT_TO_PREPARE = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "LISTEN", "CREATE", "DROP", "GRANT", "LOCK", "SET LOCAL")
+NOT_TO_PREPARE = (
+    "BEGIN",
+    "COMMIT",
+    "ROLLBACK",
+    "SAVEPOINT",
+    "RELEASE",
+    "LISTEN",
+    "CREATE",
+    "DROP",
+    "GRANT",
+    "LOCK",
+    "SET LOCAL",
+)
 # What each of these finds its rows by. "ctid": the place of a row that the statement locked before.
 HOT = {
     "promote": {"jobs_later", "ctid"},
@@ -141,13 +154,33 @@ def test_behind_a_pooler_too_which_keeps_no_settings(connection, filled, analyse
 
 def test_a_turn_looks_at_as_many_rows_as_it_takes(connection):
     """Not at more: counted in pages of the server, and not in time."""
+    assert pages_of_a_turn(connection, HEAD) < 200
+
+
+def test_a_turn_that_begins_further_on_does_not_walk_over_what_left(postgres):
+    """A long transaction keeps the entries of jobs that have left: a claim from the head walks over them."""
+    with closing(open_store(postgres)) as store, connect(address.parse(postgres)) as connection:
+        new = NewJob(queue="default", name="task", data=b"{}", backoff=Backoff())
+        with connect(address.parse(postgres)) as holding:
+            holding.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            holding.one("schema_version")
+            store.push([new] * 50_000)
+            connection.execute("DELETE FROM workqueue.jobs")
+            first, *_ = store.push([new] * 10)
+            connection.execute("VACUUM workqueue.jobs")  # to no avail
+            assert pages_of_a_turn(connection, HEAD) > 500
+            assert pages_of_a_turn(connection, Place(0, 0, first)) < 200
+
+
+def pages_of_a_turn(connection: Connection, begun: Place) -> int:
     with connection.transaction(force_rollback=True):
         turn = {"now": None, "queue": "default", "limit": 10, "runner": 1, "token": 1, "lease": 1}
-        row = turn | {"ids": [1, 2, 3], "attempts": [1, 1, 1], "count": 3}
+        done = {"ids": [1, 2, 3], "attempts": [1, 1, 1], "count": 3}
+        row = turn | done | dict(zip(("from_priority", "from_position", "from_id"), begun, strict=True))
         explained = connection.execute(b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + connection.texts["turn"], row)
         [[found]] = explained.fetchall()
     top = found[0]["Plan"]
-    assert top["Shared Hit Blocks"] + top["Shared Read Blocks"] < 200
+    return top["Shared Hit Blocks"] + top["Shared Read Blocks"]
 
 
 def test_a_beat_stays_within_the_page(postgres):

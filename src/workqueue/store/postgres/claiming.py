@@ -13,6 +13,7 @@ from workqueue.job import Claim, Job, JobStatus, Terms
 from workqueue.store.clock import instant, micros, span
 from workqueue.store.contract import Turn, Want
 from workqueue.store.postgres.connection import Connection
+from workqueue.store.postgres.looking import Place
 from workqueue.store.relational import terms
 from workqueue.store.relational.gating import MOST_MOVED, Gating
 
@@ -41,7 +42,10 @@ class Row(NamedTuple):
 
 
 class Beside(NamedTuple):
-    """The first row of `turn`: what there is beside the claims. accepted: None where all were."""
+    """The first row of `turn`: what there is beside the claims.
+
+    took: microseconds, of the look at the front. accepted: None where all were.
+    """
 
     now: int
     run_at: int | None
@@ -50,6 +54,7 @@ class Beside(NamedTuple):
     paused: bool
     special: bool
     completed: int
+    took: int
     accepted: list[int] | None
 
     def is_in_the_way(self) -> bool:
@@ -59,8 +64,10 @@ class Beside(NamedTuple):
     def is_due(self) -> bool:
         return any(at is not None and at <= self.now for at in (self.run_at, self.opens_at))
 
-    def turn(self, claims: list[Claim], refused: list[Claim]) -> Turn:
-        return Turn(claims, refused, self.suspects, _until(self.now, self.run_at, self.opens_at))
+    def turn(self, claims: list[Claim], refused: list[Claim], head_in: float | None) -> Turn:
+        """Give the turn. head_in: seconds until the head of the line is to be looked at, where it was not."""
+        head_at = None if head_in is None else self.now + round(head_in * 1_000_000)
+        return Turn(claims, refused, self.suspects, _until(self.now, self.run_at, self.opens_at, head_at))
 
 
 def read_turn(rows: Sequence[tuple[Any, ...]]) -> tuple[Beside, list[Row]]:
@@ -69,17 +76,18 @@ def read_turn(rows: Sequence[tuple[Any, ...]]) -> tuple[Beside, list[Row]]:
     found: list[Row] = []
     for row in rows:
         if row[0] is None:
-            beside = Beside._make((*row[1:8], row[14]))
+            beside = Beside._make((*row[1:8], row[11], row[14]))
         else:
             found.append(Row(*row[:14]))
     if beside is None:
         raise LookupError("expected the row of a turn that stands beside its claims, got none")
-    found.sort(key=_place)
+    found.sort(key=place)
     return beside, found
 
 
-def _place(row: Row) -> tuple[int, int, int]:
-    return -row.priority, row.position, row.id
+def place(row: Row) -> Place:
+    """Say where in the line of its queue a job stood."""
+    return Place(-row.priority, row.position, row.id)
 
 
 class Claims:

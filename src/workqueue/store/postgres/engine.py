@@ -6,6 +6,7 @@ import os
 import secrets
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
@@ -22,10 +23,11 @@ from workqueue.lifecycle import WAITING, HandedBack, Returned, Settlement, settl
 from workqueue.store.clock import END, Clock, instant, micros, system_clock
 from workqueue.store.contract import Beat, Bell, Overview, Transaction, Turn, Want
 from workqueue.store.postgres import address, inspection
-from workqueue.store.postgres.claiming import Claims, Row, claim_gated, horizon, read_turn
+from workqueue.store.postgres.claiming import Claims, Row, claim_gated, horizon, place, read_turn
 from workqueue.store.postgres.connection import Connection, not_the_statements_fault
 from workqueue.store.postgres.database import Database, give_up, open_database
 from workqueue.store.postgres.guest import PostgresTransaction
+from workqueue.store.postgres.looking import Looks
 from workqueue.store.postgres.runners import Runners
 from workqueue.store.relational import records
 from workqueue.store.relational.pushing import Pushing, alike, is_special, store
@@ -52,6 +54,7 @@ class PostgresStore(Verbs):
         self._backoff_ids: dict[tuple[object, ...], int] = {}
         self._claims = Claims()
         self._forget_at = 0.0
+        self._looks: defaultdict[str, Looks] = defaultdict(Looks)  # by queue
         self._doubtful: dict[int, list[tuple[int, frozenset[int]]]] = {}  # by runner: the tokens of turns cut off
         self._database = self._open()
         self._runners = Runners(self._db)
@@ -153,6 +156,8 @@ class PostgresStore(Verbs):
     def _turn(self, database: Database, settlements: Sequence[Settlement], want: Want) -> Turn:
         """Settle what is complete and claim what is wanted, in one statement where that will do."""
         token = secrets.randbits(63)
+        looks = self._looks[want.queue]
+        begun = looks.begin()
         row: dict[str, object] = {
             "now": database.given_now(),
             "ids": [settlement.claim.job.id for settlement in settlements],
@@ -163,6 +168,9 @@ class PostgresStore(Verbs):
             "runner": want.runner,
             "token": token,
             "lease": micros(want.lease),
+            "from_priority": begun.priority,
+            "from_position": begun.position,
+            "from_id": begun.id,
         }
 
         def attempt(again: bool) -> tuple[Turn, bool]:
@@ -172,11 +180,13 @@ class PostgresStore(Verbs):
                 beside, rows = read_turn(connection.ask("turn", row).fetchall())
                 lease_until = beside.now + micros(want.lease)
                 claims = self._claims.build(connection, want, beside.now, rows, lease_until=lease_until)
+            looks.saw(begun, place(rows[0]) if rows else None, beside.took / 1_000_000)
+            head_in = looks.until_head(begun) if len(rows) < want.limit else None
             refused: list[Claim] = []
             if beside.completed < len(settlements):
                 accepted = frozenset(beside.accepted or ())
                 refused = [s.claim for s in settlements if s.claim.job.id not in accepted]
-            return beside.turn(claims, refused), beside.is_in_the_way()
+            return beside.turn(claims, refused, head_in), beside.is_in_the_way()
 
         found, in_the_way = database.patiently(attempt)
         if not in_the_way:

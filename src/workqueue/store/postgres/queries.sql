@@ -106,7 +106,7 @@ UPDATE workqueue.jobs SET ready = 1 WHERE status IN (0, 2) AND ctid = ANY (ARRAY
 -- name: turn
 -- Settle what is complete and claim what is wanted: one trip. The first row says what there is beside the claims: those
 -- completed (as a list only where some were refused), whether the rest stands in the way (due, special, paused), and
--- what comes. The UPDATE takes the locked rows by their place in the table, never by a join, which a server that does not
+-- what comes, and the microseconds that the look at the front took. The UPDATE takes the locked rows by their place in the table, never by a join, which a server that does not
 -- know yet how many wait answers by reading all of them. A row that changed before it was locked has another place by
 -- now, which this statement does not see; what the UPDATE asks besides must not be what a partial index is made for.
 WITH clock AS MATERIALIZED (
@@ -116,14 +116,20 @@ WITH clock AS MATERIALIZED (
        AND ((id, attempt) IN (SELECT s.* FROM unnest(:ids::bigint[], :attempts::int[]) AS s)) IS TRUE
     RETURNING id
 ), front AS MATERIALIZED (
-    SELECT ctid, special FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost = 0
-     ORDER BY priority DESC, position, id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
+    SELECT ctid, special FROM workqueue.jobs
+     WHERE queue = :queue AND ready = 1 AND lost = 0
+       AND (-priority, position, id) >= (:from_priority::bigint, :from_position::bigint, :from_id::bigint)
+     ORDER BY -priority, position, id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
+), looked AS MATERIALIZED (
+    SELECT clock_timestamp() AS began, EXISTS (SELECT 1 FROM front WHERE special) AS special,
+           clock_timestamp() AS ended
 ), beside AS MATERIALIZED (
     SELECT (SELECT min(run_at) FROM workqueue.jobs WHERE queue = :queue AND ready = 0) AS run_at,
            (SELECT min(opens_at) FROM workqueue.closed_lanes WHERE queue = :queue) AS opens_at,
            EXISTS (SELECT 1 FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost > 0) AS suspects,
            EXISTS (SELECT 1 FROM workqueue.pauses WHERE queue = :queue) AS paused,
-           EXISTS (SELECT 1 FROM front WHERE special) AS special
+           special, (extract(epoch FROM ended - began) * 1000000)::bigint AS took
+      FROM looked
 ), taken AS (
     UPDATE workqueue.jobs AS j
        SET status = 4, ready = NULL, attempt = j.attempt + 1, runner = :runner, token = :token,
@@ -133,7 +139,7 @@ WITH clock AS MATERIALIZED (
     RETURNING j.id, j.name, j.attempt, j.retry_count, j.lost, j.priority, j.position, j.run_at, j.pushed_at, j.backoff, j.data
 )
 SELECT NULL::bigint, (SELECT now FROM clock), b.run_at, b.opens_at, b.suspects, b.paused, b.special,
-       (SELECT count(*) FROM done), 0, 0, 0, 0::bigint, NULL::text, NULL::bytea,
+       (SELECT count(*) FROM done), 0, 0, 0, b.took, NULL::text, NULL::bytea,
        CASE WHEN (SELECT count(*) FROM done) < :count THEN (SELECT array_agg(id) FROM done) END
   FROM beside AS b
 UNION ALL
@@ -156,7 +162,7 @@ RETURNING id;
 SELECT id, run_at, priority, position, special, NULL::bool, NULL::bool, backoff, attempt + 1, retry_count, lost,
        pushed_at, name, data
   FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost = 0
- ORDER BY priority DESC, position, id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED;
+ ORDER BY -priority, position, id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED;
 
 -- name: line_alone
 SELECT id, run_at, priority, position, special, NULL::bool, NULL::bool, backoff, attempt + 1, retry_count, lost,
