@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Final
 
 import msgspec
@@ -17,8 +16,8 @@ from psycopg import errors
 
 from workqueue.backoff import Backoff
 from workqueue.errors import LeaseLost, QueueClosed, StoreUnavailable, UsageError
-from workqueue.job import Claim, Job, JobStatus, NewJob
-from workqueue.lifecycle import WAITING, HandedBack, Returned, Settlement, settle
+from workqueue.job import Claim, JobStatus, NewJob
+from workqueue.lifecycle import WAITING, Returned, Settlement
 from workqueue.store.clock import END, Clock, instant, micros, system_clock
 from workqueue.store.contract import Beat, Bell, Overview, Transaction, Turn, Want
 from workqueue.store.postgres import address, inspection
@@ -51,7 +50,6 @@ class PostgresStore(Verbs):
         self._backoff_ids: dict[tuple[object, ...], int] = {}
         self._claims = Claims()
         self._forget_at = 0.0
-        self._doubtful: dict[int, list[tuple[int, frozenset[int]]]] = {}  # by runner: the tokens of turns cut off
         self._database = self._open()
         self._runners = Runners(self._db)
 
@@ -187,7 +185,7 @@ class PostgresStore(Verbs):
         """Find out what came of a turn whose answer was lost, and do what did not come of it.
 
         Its claims are those with its token. What it settled is gone; so is what another settled before, which no one
-        can tell from it. A server that is still at it when we look may claim more later: `beat` hands those back.
+        can tell from it. A server that hears of it later may claim more: the runner hands back what it does not know.
         """
         refused: list[Claim] = []
         if settlements:
@@ -199,8 +197,6 @@ class PostgresStore(Verbs):
         claims: list[Claim] = []
         for line in found:
             claims += self._claims.build(connection, want, now[0], [Row(*line[:14])], lease_until=line[14])
-        known = frozenset(claim.job.id for claim in claims)
-        self._doubtful.setdefault(want.runner, []).append((int(str(row["token"])), known))
         turn = horizon(connection, now[0], want.queue, claims)
         return Turn(claims, refused, turn.suspects, turn.next_due if claims else timedelta(0))
 
@@ -284,14 +280,12 @@ class PostgresStore(Verbs):
         return self._runners.enlist(queue, label)
 
     def retire(self, runner: int) -> None:
-        self._doubtful.pop(runner, None)
         self._runners.retire(runner)
 
     def bell(self, runner: int) -> Bell:
         return self._db().listener.bell(runner)
 
     def beat(self, runner: int, lease: timedelta) -> Beat:
-        self._hand_back_doubtful(runner)
         return self._runners.beat(runner, lease)
 
     def held(self, runner: int) -> Beat:
@@ -299,15 +293,6 @@ class PostgresStore(Verbs):
 
     def orphans(self, *, expired: bool, limit: int) -> list[Claim]:
         return self._runners.orphans(expired=expired, limit=limit)
-
-    def _hand_back_doubtful(self, runner: int) -> None:
-        """Give back what a turn claimed after its answer was lost and we had looked: nobody here knows of it."""
-        database = self._db()
-        for token, known in self._doubtful.pop(runner, []):
-            strays = database.read(partial(_strays, runner=runner, token=token, known=known))
-            claims = [Claim(job, runner, timedelta(0), 0) for job in strays]
-            if claims:
-                self._settle(database, [settle(claim, HandedBack(), age=timedelta(0)) for claim in claims])
 
     # people
 
@@ -366,13 +351,6 @@ def _is_plain(settlement: Settlement) -> bool:
         and settlement.claim.job.terms is None
         and (settlement.result is None or not settlement.keep_result)
     )
-
-
-def _strays(connection: Connection, *, runner: int, token: int, known: frozenset[int]) -> list[Job]:
-    """Give the jobs that a claim took beside those that are known of."""
-    found = connection.ask("claimed_by", {"runner": runner, "token": token}).fetchall()
-    jobs = [records.get(connection, line[0]) for line in found if line[0] not in known]
-    return [job for job in jobs if job is not None and job.status is JobStatus.RUNNING]
 
 
 def _refuse_nul(jobs: Sequence[NewJob]) -> None:
