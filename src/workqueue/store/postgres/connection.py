@@ -7,20 +7,26 @@ import threading
 import zlib
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import psycopg
 from psycopg import errors, pq
+from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.numeric import Int8Dumper
 
 from workqueue.errors import QueueFull, StoreUnavailable, UnsuitableFile, UsageError
 from workqueue.store.postgres.address import Address
+from workqueue.store.postgres.silence import watched
 from workqueue.store.postgres.statements import statements
 from workqueue.store.relational.session import Row
 
+T = TypeVar("T")
+
+_LOOKS: Final = 0.1  # seconds between looks for a Ctrl-C
 _NO_ROW: Final[Row] = {}
 _OUR_WORDS: Final = frozenset({"rows", "message"})  # what a handler raised may hold what text cannot
+IDLE: Final = 10  # seconds that a transaction of ours may idle before the server ends it
 SETTINGS: Final[Mapping[str, str]] = {
     "application_name": "workqueue",
     "connect_timeout": "5",
@@ -32,20 +38,22 @@ SETTINGS: Final[Mapping[str, str]] = {
     "target_session_attrs": "read-write",
 }
 
-_AGAIN: Final = ("40001", "40P01", "55P03")
-_AWAY: Final = ("08", "57P", "25006", "53300", "53400")
+_AGAIN: Final = ("40001", "40P01", "55P03", "57014")
+_AWAY: Final = ("08", "57P", "25006", "25P03", "25P04", "53300", "53400")
 _FULL: Final = ("53100",)
 
 
 class Connection(psycopg.Connection[tuple[Any, ...]]):
     """A connection of the pool, in autocommit: each statement is a transaction, but between `begin` and `commit`.
 
-    pooled: a pooler stands between, so that nothing of a session lasts. to_wake: the queues that the open transaction
-    gave work to.
+    pooled: a pooler stands between, so that nothing of a session lasts. is_known: its first statement was answered.
+    to_wake: the queues that the open transaction gave work to.
     """
 
+    address: Address
     texts: Mapping[str, bytes]
-    pooled: bool
+    pooled = False
+    is_known = False
     space: int
     to_wake: set[str]
 
@@ -71,11 +79,32 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     def is_whole(self) -> bool:
         return self.info.transaction_status in {pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR}
 
-    def begin(self, now: int | None, *, gated: bool) -> int:
-        """Begin a transaction; give the store's time: `now`, if given."""
+    def wait(self, gen: PQGen[T], interval: float = _LOOKS, timeout: float | None = None) -> T:
+        """See psycopg. Raises OperationalError when the server does nothing for us any more, and no answer comes."""
+        if timeout is None:
+            return super().wait(watched(gen, self), interval)
+        return super().wait(gen, interval, timeout)
+
+    def is_forgotten(self) -> bool:
+        """Say whether the server works on nothing for us, or cannot be asked."""
+        if self.pooled:  # who serves us cannot be told; between it and the server, the pooler looks after its lines
+            return False
+        if not self.is_known:
+            return True
+        try:
+            with connect(self.address) as other:
+                other.is_known = False
+                return not other.one("is_at_it", {"pid": self.info.backend_pid})[0]
+        except psycopg.Error:
+            return True
+
+    def begin(self, now: int | None, *, gated: bool, ours: bool = True) -> int:
+        """Begin a transaction; give the store's time: `now`, if given. ours: no code of others runs in it."""
         self.to_wake = set()
         with self.pipeline():
             self.ask("begin")
+            if ours:
+                self.ask("impatient", {"idle": f"{IDLE}s"})
             if gated:
                 self.gate()
             begun = self.ask("begun", {"now": now})
@@ -105,6 +134,7 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
 def connect(address: Address) -> Connection:
     """Open a connection. Raises psycopg's own errors."""
     connection = Connection.connect(address.url, autocommit=True, **cast("dict[str, Any]", _settings(address)))
+    connection.address = address
     connection.texts = statements(address.schema)
     connection.space = _space(address.schema)
     connection.to_wake = set()
@@ -112,6 +142,7 @@ def connect(address: Address) -> Connection:
     # A pooler answers for the server, and gives a number of its own.
     row = connection.one("backend")
     connection.pooled = row[0] != connection.info.backend_pid
+    connection.is_known = True
     if connection.pooled:
         connection.prepare_threshold = None
     return connection
@@ -141,9 +172,9 @@ def jitter(tries: int) -> float:
 
 def is_lost(error: BaseException) -> bool:
     """Say whether the connection broke, or the server cannot serve us just now."""
-    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | errors.ReadOnlySqlTransaction):
-        return error.sqlstate is None or error.sqlstate.startswith(_AWAY)
-    return False
+    if isinstance(error, psycopg.Error) and error.sqlstate is not None:
+        return error.sqlstate.startswith(_AWAY)
+    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
 
 
 def is_worth_another_try(error: BaseException) -> bool:
@@ -168,8 +199,8 @@ def in_our_words(error: psycopg.Error, shown: str) -> Exception:
         )
     if isinstance(error, errors.InFailedSqlTransaction):
         return UsageError(
-            "expected the block to end with the error that a statement raised in it, but it went on: PostgreSQL gave up "
-            "the transaction with that error, and nothing of it is kept; let the error leave the block"
+            "expected the block to end with the error that a statement raised in it, but it went on: PostgreSQL "
+            "gave up the transaction with that error, and nothing of it is kept; let the error leave the block"
         )
     if is_lost(error) or state.startswith(("57", "53", "55", "40", "58", "XX")):
         return StoreUnavailable(f"expected an answer from {shown}, got: {said}; is the server up?", path=shown)

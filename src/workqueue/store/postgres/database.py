@@ -1,7 +1,7 @@
 """Database: the one handle a process has on a store: its connections, transactions, and what it does when one breaks.
 
-All of a process's stores at one address share one Database. A transaction that the server may or may not have committed
-when its connection broke is asked after by its token; so nothing is done twice, and nothing is thought done that is not.
+All of a process's stores at one address share one Database. A transaction of which the server may or may not have told
+when its connection broke is asked after by its token: nothing is done twice, and nothing is thought done that is not.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class Database:
 
         again: an earlier try may have been done, its answer lost.
         """
-        until = time.monotonic() + PATIENCE
+        until: float | None = None  # it counts from the first failure: the try itself may have waited long
         tries = 0
         again = False
         while True:
@@ -171,6 +171,8 @@ class Database:
                 tries += 1
                 if lost:
                     self.pool.forget()
+                if until is None:
+                    until = time.monotonic() + PATIENCE
                 if (
                     not (lost or is_worth_another_try(error))
                     or time.monotonic() > until
@@ -188,7 +190,7 @@ class Database:
         if self._joined() is not None:
             raise UsageError("expected one transaction at a time, but this code is inside a transaction of this queue")
         with translated(self.address.shown), self.pool.lend() as connection:
-            now = connection.begin(self.given_now(), gated=False)
+            now = connection.begin(self.given_now(), gated=False, ours=False)
             opened = joining.Opened(self, connection, now)
             token = opened.join()
             try:
