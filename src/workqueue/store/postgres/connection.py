@@ -140,7 +140,11 @@ def connect(address: Address) -> Connection:
     connection.to_wake = set()
     connection.adapters.register_dumper(int, Int8Dumper)
     # A pooler answers for the server, and gives a number of its own.
-    row = connection.one("backend")
+    try:
+        row = connection.one("backend")
+    except psycopg.Error:
+        connection.close()
+        raise
     connection.pooled = row[0] != connection.info.backend_pid
     connection.is_known = True
     if connection.pooled:
