@@ -81,7 +81,7 @@ class Line:
             self.proxy.heal()
         scene.finish()
         self.events += scene.events
-        self.broken += [f"{sentence} [{said}]" for sentence in scene.broken]
+        self.broken += [f"{sentence} [python -m prove repeat connections cut {said}]" for sentence in scene.broken]
 
     def verdict(self) -> tuple[list[str], Counter[str]]:
         """Give what is broken, and what was done."""

@@ -30,6 +30,10 @@ _END_OTHERS = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
     " WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
 )
+_SOME_SESSION = (
+    "SELECT min(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+)
 _AS_IF_NOTHING_WERE_SET = "-c default_transaction_read_only=off -c statement_timeout=0 -c lock_timeout=0"
 _WORKER = """
 import sys, time
@@ -142,29 +146,24 @@ def test_a_long_job_is_run_once_whatever_becomes_of_the_server(postgres_server, 
 
 def test_a_crash_in_the_server_makes_nobody_look_dead(postgres_server, postgres):
     """It ends all sessions, and says nowhere that it did; a runner that is slow to come back is no dead one."""
-    runs = Runs()
-    runs.goes_on.clear()
-    with Proxy(postgres) as proxy, Queue(postgres) as near:
-        with Queue(proxy.url, runs, poll_rate=OFTEN, auto_start=False) as slow:
-            with Queue(named(postgres, "quick"), runs, poll_rate=OFTEN, auto_start=False) as quick:
-                slow.start()
-                near.push("long", None)
-                runs.wait_for(1)
-                quick.start()
-                proxy.refuse()
-                [[victim]] = ask(postgres, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'"
-                                 " AND datname = current_database() AND pid <> pg_backend_pid() LIMIT 1")  # fmt: skip
-                os.kill(victim, signal.SIGKILL)
-                runs.goes_on.set()
-                runs.goes_on = threading.Event()
-                near.push("other", None)
-                runs.wait_for(2)
-                looks_until = time.monotonic() + 4
-                until(lambda: time.monotonic() > looks_until)
-                proxy.heal()
-                runs.goes_on.set()
-                until(lambda: empty(postgres))
-    assert set(runs.counts.values()) == {1}
+    long, others = Runs(), Runs()
+    long.goes_on.clear()
+    with Proxy(postgres) as proxy, Queue(postgres) as near, Queue(proxy.url, long, poll_rate=OFTEN):
+        job = near.push("long", None)
+        long.wait_for(1)
+        with Queue(named(postgres, "quick"), others, poll_rate=OFTEN):
+            proxy.refuse()
+            [[victim]] = ask(postgres, _SOME_SESSION)
+            os.kill(victim, signal.SIGKILL)
+            looks_until = time.monotonic() + 4
+            until(lambda: time.monotonic() > looks_until)
+            near.push("other", None)
+            others.wait_for(1)
+            proxy.heal()
+            long.goes_on.set()
+            until(lambda: empty(postgres))
+    assert long.counts == {job: 1}
+    assert job not in others.counts
 
 
 @pytest.mark.parametrize(
