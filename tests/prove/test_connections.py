@@ -34,7 +34,7 @@ def test_it_passes():
 
 @pytest.mark.parametrize("believes", [True, False])
 def test_a_commit_whose_fate_is_guessed_is_noticed(postgres, monkeypatch, believes):
-    monkeypatch.setattr(Database, "_lasted", lambda _self, _token: believes)
+    monkeypatch.setattr(Database, "lasted", lambda _self, _token: believes)
     assert broken_by(postgres, "fire")
 
 

@@ -128,10 +128,11 @@ class Database:
             if not is_lost(error):
                 raise
             connection.close()
-            if not self._lasted(token):
+            if not self.lasted(token):
                 raise
 
-    def _lasted(self, token: int) -> bool:
+    def lasted(self, token: int) -> bool:
+        """Say whether the transaction of this token is done; if not, it never will be. Raises StoreUnavailable."""
         until = time.monotonic() + _FATE_PATIENCE
         tries = 0
         while True:

@@ -67,6 +67,7 @@ class PostgresStore(Verbs):
 
     def _push_at_once(self, database: Database, batch: Sequence[NewJob]) -> list[int]:
         head = batch[0]
+        token = secrets.randbits(63)
         row = {
             "now": database.given_now(),
             "queue": head.queue,
@@ -77,20 +78,29 @@ class PostgresStore(Verbs):
             "delay": 0 if head.delay is None else min(micros(head.delay), END),
             "end": END,
             "backoff": self._backoff_id(head.backoff),
-            "token": secrets.randbits(63),
+            "token": token,
             "data": [job.data for job in batch],
         }
 
+        said = False
+
         def attempt(again: bool) -> list[int]:
+            nonlocal said
             del again
             with database.pool.lend() as connection:
                 try:
+                    said = True
                     found = connection.one("push", row)
                 except errors.UniqueViolation:  # of the token: the first try was done, and its answer lost
-                    found = connection.one("pushed", {"token": row["token"]})
+                    found = connection.one("pushed", {"token": token})
             return list(found[0])
 
-        ids = database.patiently(attempt)
+        try:
+            ids = database.patiently(attempt)
+        except StoreUnavailable:
+            if not said or not database.lasted(token):
+                raise
+            ids = list(database.read(lambda connection: connection.one("pushed", {"token": token}))[0])
         database.ring({head.queue})
         return ids
 

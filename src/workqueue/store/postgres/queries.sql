@@ -46,7 +46,7 @@ VALUES (:token, coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()
 ON CONFLICT DO NOTHING;
 
 -- name: fate
-SELECT ids = '{}' FROM workqueue.pushes WHERE token = :token;
+SELECT ids <> '{0}' FROM workqueue.pushes WHERE token = :token;
 
 -- name: push
 -- One statement, so that one trip is a whole transaction. The ids rise in the order of :data. `pushes` lets whoever lost
