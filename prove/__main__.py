@@ -13,7 +13,7 @@ from typing import Final
 import click
 from workqueue.duration import parse_duration
 
-from prove import crash, handlers, model, planted, powercut, reliability, simulation, time_faults
+from prove import connections, crash, handlers, model, planted, powercut, reliability, simulation, time_faults
 from prove.crash import tasks
 from prove.powercut import HARNESSES as DISKS
 from prove.verdict import Verdict
@@ -22,10 +22,11 @@ Harness = Callable[[float, int], Verdict]
 
 HARNESSES: Final[dict[str, tuple[Harness, float]]] = {  # and its share of the time
     "model": (model.run, 0.13),
-    "simulation": (simulation.run, 0.21),
-    "powercut": (powercut.run, 0.21),
+    "simulation": (simulation.run, 0.18),
+    "powercut": (powercut.run, 0.18),
     "time_faults": (time_faults.run, 0.08),
-    "crash": (crash.run, 0.18),
+    "crash": (crash.run, 0.14),
+    "connections": (connections.run, 0.10),
     "tasks": (tasks.run, 0.10),
     "handlers": (handlers.run, 0.09),  # takes as long as its table needs, once
 }
@@ -34,6 +35,7 @@ _REPEAT: Final[dict[str, Callable[[list[str]], Verdict]]] = {
     "simulation": simulation.repeat,
     "time_faults": time_faults.repeat,
     "crash": crash.repeat,
+    "connections": connections.repeat,
     "tasks": tasks.repeat,
     "handlers": handlers.repeat,
     "planted": planted.repeat,

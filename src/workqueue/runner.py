@@ -102,7 +102,7 @@ class Runner:
         self._unsettled: list[Settlement] = []
         self._pace = _AHEAD_SECONDS  # seconds a job takes, smoothed
         self._suspects = False
-        self._is_unsure = False  # a turn's answer did not come: the store may hold claims of ours that we do not know
+        self._is_unsure = False  # the store may hold claims of ours that we do not know: a turn's answer did not come
         self._due_at = _NEVER
         self._next_upkeep = 0.0
         self._next_look = 0.0
@@ -349,6 +349,8 @@ class Runner:
                 context.cancel()
             elif not context.settled and beat.held.get(job_id) != attempt and context.claimed_at < asked_at:
                 context.cancel()
+        if beat.held.keys() - self._in_hand.keys():  # being settled, or claimed by a turn that we gave up on
+            self._is_unsure = True
 
     # the end
 

@@ -8,8 +8,9 @@ import psycopg
 import pytest
 from prove.postgres.protocol import Side
 from prove.postgres.proxy import Deed, Fault, Proxy
-from workqueue.errors import UsageError
+from workqueue.errors import StoreUnavailable, UsageError
 from workqueue.job import JobStatus, Terms
+from workqueue.store.postgres import database
 from workqueue.store.postgres.connection import Connection
 from workqueue.store.postgres.engine import PostgresStore
 
@@ -68,22 +69,22 @@ def test_the_id_of_a_transaction_that_a_crash_undid_is_no_proof(postgres_server,
 
 @pytest.mark.parametrize("late", [True, False], ids=["after we asked", "before"])
 def test_a_commit_that_comes_after_its_fate_was_asked_changes_nothing(store, postgres, late):
-    database = store._database
+    handle = store._database
     with psycopg.connect(postgres) as other:
         other.execute("CREATE TABLE public.effects (n int)")
         other.commit()
         mark = "INSERT INTO workqueue.pushes (token, at, ids) VALUES (5, 0, '{}')"
         other.execute("INSERT INTO public.effects VALUES (1)")
         if late:
-            assert not database._lasted(5)
+            assert not handle.lasted(5)
             with pytest.raises(psycopg.errors.UniqueViolation):
                 other.execute(mark)
             other.rollback()
         else:
             other.execute(mark)
             other.commit()
-            assert database._lasted(5)
-            assert database._lasted(5)
+            assert handle.lasted(5)
+            assert handle.lasted(5)
     assert rows(postgres, "SELECT count(*) FROM public.effects") == [(0 if late else 1,)]
 
 
@@ -94,6 +95,21 @@ def test_a_block_that_swallowed_an_error_of_the_server_does_not_end_as_if_it_had
             with pytest.raises(psycopg.Error):
                 transaction.execute("SELECT 1/0")
     assert store.size(QUEUE).waiting == 0
+
+
+@pytest.mark.parametrize("side", Side)
+def test_a_push_that_gives_up_has_stored_nothing(store, proxy, monkeypatch, side):
+    push(store)
+    monkeypatch.setattr(database, "PATIENCE", -1)
+    armed = proxy.arm(Fault(side, Deed.CLOSE, statement='INTO "workqueue".pushes'))
+    if side is Side.FRONTEND:
+        with pytest.raises(StoreUnavailable):
+            push(store)
+        assert store.size(QUEUE).waiting == 1
+    else:  # it was stored: then it says so
+        assert store.get(push(store)).status is JobStatus.PENDING
+        assert store.size(QUEUE).waiting == 2
+    assert armed.struck
 
 
 def test_a_handlers_commit_whose_answer_is_lost_completes_its_job(store, proxy, postgres):

@@ -12,6 +12,7 @@ from workqueue.errors import UnsuitableFile, UsageError
 from workqueue.store import open_store
 from workqueue.store.postgres.address import parse
 from workqueue.store.postgres.engine import PostgresStore
+from workqueue.store.postgres.listener import Session
 
 from support import QUEUE, new_job, push
 
@@ -85,3 +86,20 @@ def test_a_name_with_nul_is_refused_and_nothing_is_stored(store):
 def test_durability_is_the_servers_to_decide(postgres):
     with pytest.raises(UsageError, match="synchronous_commit"):
         open_store(postgres, durability="process")
+
+
+def test_a_runner_is_tied_to_the_session_that_stands_once_it_is_enlisted(postgres, monkeypatch):
+    """The one that was seen before may have ended meanwhile: by it the runner would look dead for good."""
+    store = open_store(postgres)
+    listener = store._database.listener
+    session = listener.session
+
+    def of_before(moved):
+        found = session(moved)
+        return Session(found.pid, found.start - 1)
+
+    monkeypatch.setattr(listener, "session", of_before)
+    store.enlist(QUEUE, "tests")
+    now = session(lambda _session: None)
+    assert rows(postgres, "SELECT session_pid, session_start FROM workqueue.runners") == [(now.pid, now.start)]
+    store.close()

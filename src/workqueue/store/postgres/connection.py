@@ -7,20 +7,26 @@ import threading
 import zlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import psycopg
 from psycopg import errors, pq
+from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.numeric import Int8Dumper
 
 from workqueue.errors import QueueFull, QueueMoved, StoreUnavailable, UnsuitableFile, UsageError
 from workqueue.store.postgres.address import Address
+from workqueue.store.postgres.silence import watched
 from workqueue.store.postgres.statements import statements
 from workqueue.store.relational.session import Row
 
+T = TypeVar("T")
+
+_LOOKS: Final = 0.1  # seconds between looks for a Ctrl-C
 _NO_ROW: Final[Row] = {}
 _OUR_WORDS: Final = frozenset({"rows", "message"})  # what a handler raised may hold what text cannot
+IDLE: Final = 10  # seconds that a transaction of ours may idle before the server ends it
 SETTINGS: Final[Mapping[str, str]] = {
     "application_name": "workqueue",
     "connect_timeout": "5",
@@ -33,8 +39,8 @@ SETTINGS: Final[Mapping[str, str]] = {
 }
 
 _PLANS: Final = ("seqscan", "jit")
-_AGAIN: Final = ("40001", "40P01", "55P03")
-_AWAY: Final = ("08", "57P", "25006", "53300", "53400")
+_AGAIN: Final = ("40001", "40P01", "55P03", "57014")
+_AWAY: Final = ("08", "57P", "25006", "25P03", "25P04", "53300", "53400")
 _FULL: Final = ("53100",)
 _MOVED: Final = "WQ001"  # by a trigger of ours
 
@@ -42,13 +48,15 @@ _MOVED: Final = "WQ001"  # by a trigger of ours
 class Connection(psycopg.Connection[tuple[Any, ...]]):
     """A connection of the pool, in autocommit: each statement is a transaction, but between `begin` and `commit`.
 
-    pooled: a pooler stands between, so that nothing of a session lasts. to_wake: the queues that the open transaction
-    gave work to. is_changed: a guest did what would be found by those it is lent to later. usual_plans: the server's
-    settings for plans, where ours are others.
+    pooled: a pooler stands between, so that nothing of a session lasts. is_known: its first statement was answered.
+    to_wake: the queues that the open transaction gave work to. is_changed: a guest did what would be found by those it
+    is lent to later. usual_plans: the server's settings for plans, where ours are others.
     """
 
+    address: Address
     texts: Mapping[str, bytes]
-    pooled: bool
+    pooled = False
+    is_known = False
     space: int
     to_wake: set[str]
     is_changed: bool = False
@@ -88,12 +96,33 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     def is_whole(self) -> bool:
         return self.info.transaction_status in {pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR}
 
-    def begin(self, now: int | None, *, gated: bool, guest: bool = False) -> int:
-        """Begin a transaction; give the store's time: `now`, if given. guest: what runs in it is not ours."""
+    def wait(self, gen: PQGen[T], interval: float = _LOOKS, timeout: float | None = None) -> T:
+        """See psycopg. Raises OperationalError when the server does nothing for us any more, and no answer comes."""
+        if timeout is None:
+            return super().wait(watched(gen, self), interval)
+        return super().wait(gen, interval, timeout)
+
+    def is_forgotten(self) -> bool:
+        """Say whether the server works on nothing for us, or cannot be asked."""
+        if self.pooled:  # who serves us cannot be told; between it and the server, the pooler looks after its lines
+            return False
+        if not self.is_known:
+            return True
+        try:
+            with connect(self.address) as other:
+                other.is_known = False
+                return not other.one("is_at_it", {"pid": self.info.backend_pid})[0]
+        except psycopg.Error:
+            return True
+
+    def begin(self, now: int | None, *, gated: bool, ours: bool = True) -> int:
+        """Begin a transaction; give the store's time: `now`, if given. ours: no code of others runs in it."""
         self.to_wake = set()
         with self.pipeline():
             self.ask("begin")
-            if guest and self.usual_plans is not None:
+            if ours:
+                self.ask("impatient", {"idle": f"{IDLE}s"})
+            elif self.usual_plans is not None:
                 self.ask("plan_as_before", self.usual_plans)
             if gated:
                 self.gate()
@@ -124,13 +153,19 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
 def connect(address: Address) -> Connection:
     """Open a connection. Raises psycopg's own errors."""
     connection = Connection.connect(address.url, autocommit=True, **cast("dict[str, Any]", _settings(address)))
+    connection.address = address
     connection.texts = statements(address.schema)
     connection.space = _space(address.schema)
     connection.to_wake = set()
     connection.adapters.register_dumper(int, Int8Dumper)
     # A pooler answers for the server, and gives a number of its own.
-    row = connection.one("backend")
+    try:
+        row = connection.one("backend")
+    except psycopg.Error:
+        connection.close()
+        raise
     connection.pooled = row[0] != connection.info.backend_pid
+    connection.is_known = True
     connection.usual_plans = None
     if connection.pooled:
         connection.prepare_threshold = None  # so each plan is made for the tables as they are
@@ -164,9 +199,9 @@ def jitter(tries: int) -> float:
 
 def is_lost(error: BaseException) -> bool:
     """Say whether the connection broke, or the server cannot serve us just now."""
-    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | errors.ReadOnlySqlTransaction):
-        return error.sqlstate is None or error.sqlstate.startswith(_AWAY)
-    return False
+    if isinstance(error, psycopg.Error) and error.sqlstate is not None:
+        return error.sqlstate.startswith(_AWAY)
+    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
 
 
 def is_worth_another_try(error: BaseException) -> bool:

@@ -1,7 +1,7 @@
 """Database: the one handle a process has on a store: its connections, transactions, and what it does when one breaks.
 
-All of a process's stores at one address share one Database. A transaction that the server may or may not have committed
-when its connection broke is asked after by its token; so nothing is done twice, nor thought done that is not.
+All of a process's stores at one address share one Database. A transaction of which the server may or may not have told
+when its connection broke is asked after by its token: nothing is done twice, and nothing is thought done that is not.
 """
 
 from __future__ import annotations
@@ -129,10 +129,11 @@ class Database:
             if not is_lost(error):
                 raise
             connection.close()
-            if not self._lasted(token):
+            if not self.lasted(token):
                 raise
 
-    def _lasted(self, token: int) -> bool:
+    def lasted(self, token: int) -> bool:
+        """Say whether the transaction of this token is done; if not, it never will be. Raises StoreUnavailable."""
         until = time.monotonic() + _FATE_PATIENCE
         tries = 0
         while True:
@@ -166,7 +167,7 @@ class Database:
 
         again: an earlier try may have been done, its answer lost.
         """
-        until = time.monotonic() + PATIENCE
+        until: float | None = None  # it counts from the first failure: the try itself may have waited long
         tries = 0
         again = False
         while True:
@@ -180,6 +181,8 @@ class Database:
                 tries += 1
                 if lost:
                     self.pool.forget()
+                if until is None:
+                    until = time.monotonic() + PATIENCE
                 if (
                     not (lost or is_worth_another_try(error))
                     or time.monotonic() > until
@@ -200,7 +203,7 @@ class Database:
         def attempt(_again: bool) -> tuple[ExitStack, Connection, int]:
             with ExitStack() as held:
                 connection = held.enter_context(self.pool.lend())
-                now = connection.begin(self.given_now(), gated=False, guest=True)
+                now = connection.begin(self.given_now(), gated=False, ours=False)
                 return held.pop_all(), connection, now
 
         held, connection, now = self.patiently(attempt)

@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Final
 
 import msgspec
@@ -18,8 +17,8 @@ from psycopg import errors
 
 from workqueue.backoff import Backoff
 from workqueue.errors import LeaseLost, QueueClosed, StoreUnavailable, UsageError
-from workqueue.job import Claim, Job, JobStatus, NewJob
-from workqueue.lifecycle import WAITING, HandedBack, Returned, Settlement, settle
+from workqueue.job import Claim, JobStatus, NewJob
+from workqueue.lifecycle import WAITING, Returned, Settlement
 from workqueue.store.clock import END, Clock, instant, micros, system_clock
 from workqueue.store.contract import Beat, Bell, Overview, Transaction, Turn, Want
 from workqueue.store.postgres import address, inspection
@@ -55,7 +54,6 @@ class PostgresStore(Verbs):
         self._claims = Claims()
         self._forget_at = 0.0
         self._looks: defaultdict[str, Looks] = defaultdict(Looks)  # by queue
-        self._doubtful: dict[int, list[tuple[int, frozenset[int]]]] = {}  # by runner: the tokens of turns cut off
         self._database = self._open()
         self._runners = Runners(self._db)
 
@@ -73,6 +71,7 @@ class PostgresStore(Verbs):
 
     def _push_at_once(self, database: Database, batch: Sequence[NewJob]) -> list[int]:
         head = batch[0]
+        token = secrets.randbits(63)
         row = {
             "now": database.given_now(),
             "queue": head.queue,
@@ -83,20 +82,29 @@ class PostgresStore(Verbs):
             "delay": 0 if head.delay is None else min(micros(head.delay), END),
             "end": END,
             "backoff": self._backoff_id(head.backoff),
-            "token": secrets.randbits(63),
+            "token": token,
             "data": [job.data for job in batch],
         }
 
+        said = False
+
         def attempt(again: bool) -> list[int]:
+            nonlocal said
             del again
             with database.pool.lend() as connection:
                 try:
+                    said = True
                     found = connection.one("push", row)
                 except errors.UniqueViolation:  # of the token: the first try was done, and its answer lost
-                    found = connection.one("pushed", {"token": row["token"]})
+                    found = connection.one("pushed", {"token": token})
             return list(found[0])
 
-        ids = database.patiently(attempt)
+        try:
+            ids = database.patiently(attempt)
+        except StoreUnavailable:
+            if not said or not database.lasted(token):
+                raise
+            ids = list(database.read(lambda connection: connection.one("pushed", {"token": token}))[0])
         database.ring({head.queue})
         return ids
 
@@ -200,7 +208,7 @@ class PostgresStore(Verbs):
         """Find out what came of a turn whose answer was lost, and do what did not come of it.
 
         Its claims are those with its token. What it settled is gone; so is what another settled before, which no one
-        can tell from it. A server that is still at it when we look may claim more later: `beat` hands those back.
+        can tell from it. A server that hears of it later may claim more: the runner hands back what it does not know.
         """
         refused: list[Claim] = []
         if settlements:
@@ -212,8 +220,6 @@ class PostgresStore(Verbs):
         claims: list[Claim] = []
         for line in found:
             claims += self._claims.build(connection, want, now[0], [Row(*line[:14])], lease_until=line[14])
-        known = frozenset(claim.job.id for claim in claims)
-        self._doubtful.setdefault(want.runner, []).append((int(str(row["token"])), known))
         turn = horizon(connection, now[0], want.queue, claims)
         return Turn(claims, refused, turn.suspects, turn.next_due if claims else timedelta(0))
 
@@ -297,14 +303,12 @@ class PostgresStore(Verbs):
         return self._runners.enlist(queue, label)
 
     def retire(self, runner: int) -> None:
-        self._doubtful.pop(runner, None)
         self._runners.retire(runner)
 
     def bell(self, runner: int) -> Bell:
         return self._db().listener.bell(runner)
 
     def beat(self, runner: int, lease: timedelta) -> Beat:
-        self._hand_back_doubtful(runner)
         return self._runners.beat(runner, lease)
 
     def held(self, runner: int) -> Beat:
@@ -312,15 +316,6 @@ class PostgresStore(Verbs):
 
     def orphans(self, *, expired: bool, limit: int) -> list[Claim]:
         return self._runners.orphans(expired=expired, limit=limit)
-
-    def _hand_back_doubtful(self, runner: int) -> None:
-        """Give back what a turn claimed after its answer was lost and we had looked: nobody here knows of it."""
-        database = self._db()
-        for token, known in self._doubtful.pop(runner, []):
-            strays = database.read(partial(_strays, runner=runner, token=token, known=known))
-            claims = [Claim(job, runner, timedelta(0), 0) for job in strays]
-            if claims:
-                self._settle(database, [settle(claim, HandedBack(), age=timedelta(0)) for claim in claims])
 
     # people
 
@@ -379,13 +374,6 @@ def _is_plain(settlement: Settlement) -> bool:
         and settlement.claim.job.terms is None
         and (settlement.result is None or not settlement.keep_result)
     )
-
-
-def _strays(connection: Connection, *, runner: int, token: int, known: frozenset[int]) -> list[Job]:
-    """Give the jobs that a claim took beside those that are known of."""
-    found = connection.ask("claimed_by", {"runner": runner, "token": token}).fetchall()
-    jobs = [records.get(connection, line[0]) for line in found if line[0] not in known]
-    return [job for job in jobs if job is not None and job.status is JobStatus.RUNNING]
 
 
 def _refuse_nul(jobs: Sequence[NewJob]) -> None:

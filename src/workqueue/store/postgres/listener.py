@@ -70,6 +70,7 @@ class Listener:
         self._session: Session | None = None
         self._known = threading.Event()  # whether there is a session, or can be none
         self._closed = threading.Event()
+        self.torn_at = 0  # when our session began that followed one which broke, as `Session.start`
         self._moved: Callable[[Session], None] = lambda _session: None
 
     # runners
@@ -84,8 +85,10 @@ class Listener:
         self._known.wait(5.0)
         return self._session
 
-    def add(self, runner: int, queue: str) -> None:
+    def add(self, runner: int, queue: str, seen: Session | None) -> Session | None:
+        """Let the runner have a bell; give the session that it is to be tied to by now, where it is not `seen`."""
         self._bells[runner] = RunnerBell(queue)
+        return None if self._session is seen else self._session
 
     def remove(self, runner: int) -> None:
         self._bells.pop(runner, None)
@@ -155,6 +158,8 @@ class Listener:
         row = connection.one("session")
         connection.ask("listen")
         self._connection = connection
+        if self._session is not None:
+            self.torn_at = row[1]
         self._session = Session(row[0], row[1])
         self._known.set()
         self._moved(self._session)

@@ -15,6 +15,15 @@ COMMIT;
 -- name: rollback
 ROLLBACK;
 
+-- name: impatient
+-- For transactions of ours, which never idle: a client that vanished in one, behind a line that does not say so, would
+-- keep what it had locked until the server's keepalive tells, after two hours.
+SELECT set_config('idle_in_transaction_session_timeout', :idle::text, true);
+
+-- name: is_at_it
+-- Whether the server still works on what the client of that session asked for.
+SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE pid = :pid AND state = 'active');
+
 -- name: gate
 -- One at a time for what judges, starts or ends jobs with terms: else one could keep a job back while another, who ended
 -- the last job before it, finds nobody to let go. Ends with the transaction, so it holds behind a pooler too.
@@ -52,7 +61,7 @@ VALUES (:token, coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()
 ON CONFLICT DO NOTHING;
 
 -- name: fate
-SELECT ids = '{}' FROM workqueue.pushes WHERE token = :token;
+SELECT ids <> '{0}' FROM workqueue.pushes WHERE token = :token;
 
 -- name: push
 -- One statement, so that one trip is a whole transaction. The ids rise in the order of :data. `pushes` lets whoever lost

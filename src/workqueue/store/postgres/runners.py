@@ -29,12 +29,16 @@ class Runners:
     """The runners of a store: those enlisted here, and what can be told of the others.
 
     A session that ended is no proof by itself: a process whose connection broke begins another, and says so. So it
-    counts when it has been gone for a while. A restart of the server ends all sessions at once, and proves nothing.
+    counts when it has been gone for a while. A restart of the server ends all sessions at once, and proves nothing; nor
+    does the crash of one of its processes, which it says nowhere. That broke our own session, too: of sessions that
+    began before ours broke, only those count that were seen alive since.
     """
 
     def __init__(self, database: Callable[[], Database]) -> None:
         self._database = database
         self._enlisted: set[int] = set()
+        self._alive: dict[int, int | None] = {}  # whose session was seen alive since ours broke: its start
+        self._torn_at = 0
         self._missing: dict[int, tuple[int | None, float]] = {}  # whose session is gone: which, and since when
 
     def enlist(self, queue: str, label: str) -> int:
@@ -55,7 +59,9 @@ class Runners:
             return int(found[0])
 
         runner = database.patiently(attempt)
-        database.listener.add(runner, queue)
+        another = database.listener.add(runner, queue, session)
+        if another is not None:  # the one we saw ended before the listener knew of this runner
+            self._move(database, another)
         self._enlisted.add(runner)
         self._remove_dead_runners(database)
         return runner
@@ -94,10 +100,16 @@ class Runners:
         known = {runner for runner, *_ in rows}
         dead = [runner for runner in runners if runner not in known]
         missing: dict[int, tuple[int | None, float]] = {}
+        torn_at = self._database().listener.torn_at
+        if self._torn_at != torn_at:
+            self._torn_at, self._alive = torn_at, {}
         for runner, pid, start, is_gone in rows:
             if pid == _ENDED:
                 dead.append(runner)
-            elif is_gone:
+            elif not is_gone:
+                if torn_at:
+                    self._alive[runner] = start
+            elif start >= torn_at or self._alive.get(runner) == start:
                 before = self._missing.get(runner)
                 since = before[1] if before is not None and before[0] == start else time.monotonic()
                 missing[runner] = (start, since)

@@ -1,0 +1,129 @@
+"""PostgreSQL over lines that break, or fall silent: nothing is lost or done twice, and it goes on by itself."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from prove.connections.cases import CASES
+from prove.connections.sweep import Line, every_cut
+from prove.postgres.protocol import Side
+from prove.postgres.proxy import Deed, Fault, Proxy
+from workqueue import Queue
+from workqueue.store.postgres import connection, silence
+from workqueue.store.postgres.engine import PostgresStore
+
+from support import LEASE, QUEUE, apply, claim_all, claim_one, completed, ids, push
+
+_CUTS = 40  # of each case; `python -m prove run` makes thousands
+PATIENCE = 60
+
+
+@pytest.fixture
+def proxy(postgres: str) -> Iterator[Proxy]:
+    with Proxy(postgres) as proxy:
+        yield proxy
+        proxy.heal()
+
+
+@pytest.fixture
+def store(proxy: Proxy) -> Iterator[PostgresStore]:
+    store = PostgresStore(proxy.url)
+    yield store
+    proxy.heal()
+    store.close()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_line_may_break_at_any_byte(postgres, case):
+    with Line(postgres) as line:
+        cuts = every_cut(line, case)
+        for cut in random.Random(1).sample(cuts, min(_CUTS, len(cuts))):
+            line.cut(cut)
+        broken, counts = line.verdict()
+    assert broken == []
+    assert line.struck > 0.5 * min(_CUTS, len(cuts))  # not all that is said is said each time
+    assert counts["jobs acknowledged"] >= min(_CUTS, len(cuts))
+
+
+@pytest.mark.parametrize("side", Side)
+@pytest.mark.parametrize("verb", ["push", "settle", "claim", "beat", "cancel"])
+def test_a_line_that_falls_silent_is_given_up(store, proxy, monkeypatch, verb, side):
+    monkeypatch.setattr(silence, "SILENCE", 0.2)
+    monkeypatch.setattr(connection, "IDLE", 1)  # until then, what the silent session has locked is locked
+    runner = store.enlist(QUEUE, "tests")
+    first = push(store)
+    claim = claim_one(store, runner)
+    second = push(store)
+    word = {"push": "INTO workqueue.pushes", "settle": "DELETE FROM", "claim": "AS MATERIALIZED", "beat": "FOR NO KEY"}
+    armed = proxy.arm(Fault(side, Deed.SWALLOW, statement=word.get(verb, "commit").replace("workqueue", '"workqueue"')))
+    match verb:
+        case "push":
+            third = push(store)
+            assert store.size(QUEUE).waiting == 3
+            assert third > second
+        case "settle":
+            assert apply(store, completed(claim)) == []
+            assert store.size(QUEUE).waiting == 1
+        case "claim":
+            known = ids(claim_all(store, runner))
+            known = known or ids(claim_all(store, runner))  # it was not done, and is to be done again
+            assert known == [second]
+        case "beat":
+            assert store.beat(runner, LEASE).held == {first: 1}
+        case "cancel":
+            assert store.cancel(second)
+    assert armed.struck
+
+
+def test_silence_is_no_reason_while_the_server_works(store, monkeypatch):
+    monkeypatch.setattr(silence, "SILENCE", 0.1)
+    with store.transaction() as transaction:
+        assert transaction.execute("SELECT 1 FROM pg_sleep(1.5)").fetchall() == [(1,)]
+
+
+def test_what_is_claimed_for_a_runner_that_does_not_know_of_it_is_handed_back(postgres):
+    """By a turn that it gave up, and that the server heard of late: its own beat must not keep the job for ever."""
+    worker = Ran()
+    often = timedelta(seconds=0.2)
+    with Queue(postgres) as near, Queue(postgres, worker, poll_rate=often, lease=timedelta(seconds=2)):
+        worker.wait_for(near.push("known", None))
+        with near.transaction() as transaction:
+            job = near.push("late", None)
+            transaction.execute(_CLAIMED_LATE, [job])
+        worker.wait_for(job)
+
+
+_CLAIMED_LATE = """UPDATE workqueue.jobs SET status = 4, ready = NULL, attempt = 1, token = 1,
+    runner = (SELECT max(id) FROM workqueue.runners), lease_until = pushed_at + 60000000 WHERE id = %s"""
+
+
+def test_what_was_pushed_while_the_listener_was_away_is_begun_when_it_is_back(postgres, proxy):
+    worker = Ran()
+    with Queue(postgres) as near, Queue(proxy.url, worker, poll_rate=timedelta(hours=1)):
+        worker.wait_for(near.push("before", None))
+        proxy.strike(Deed.RESET)
+        worker.wait_for(near.push("after", None))
+
+
+class Ran:
+    """A worker that remembers what it ran."""
+
+    def __init__(self) -> None:
+        self.jobs: list[int] = []
+        self._changed = threading.Condition()
+
+    def do_work(self, ctx, job) -> None:
+        with self._changed:
+            self.jobs.append(job.id)
+            self._changed.notify_all()
+
+    def id(self) -> str:
+        return "ran"
+
+    def wait_for(self, *jobs: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: set(jobs) <= set(self.jobs), PATIENCE)

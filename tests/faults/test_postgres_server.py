@@ -1,0 +1,282 @@
+"""PostgreSQL: servers that restart, crash, refuse and time out, and workers that die: all goes on by itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from prove.postgres.proxy import Proxy
+from workqueue import Queue
+from workqueue.errors import StoreUnavailable
+from workqueue.store.postgres.engine import PostgresStore
+
+from support import QUEUE, claim_all, completed, new_job, turn
+
+OFTEN = timedelta(seconds=0.2)
+PATIENCE = 60
+_END_OTHERS = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+)
+_SOME_SESSION = (
+    "SELECT min(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+)
+_AS_IF_NOTHING_WERE_SET = "-c default_transaction_read_only=off -c statement_timeout=0 -c lock_timeout=0"
+_WORKER = """
+import sys, time
+from datetime import timedelta
+from workqueue import Queue
+class Worker:
+    def do_work(self, ctx, job):
+        print(job.id, flush=True)
+        time.sleep(3600)
+    def id(self): return "sleeps"
+Queue(sys.argv[1], Worker(), lease=timedelta(seconds=float(sys.argv[2])), poll_rate=timedelta(seconds=0.2))
+time.sleep(3600)
+"""
+
+
+def ask(url: str, statement: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(url, autocommit=True, options=_AS_IF_NOTHING_WERE_SET) as session:
+        cursor = session.execute(statement.encode())
+        return cursor.fetchall() if cursor.description else []
+
+
+class Runs:
+    """A worker that counts, and holds its jobs while it is told to."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[int] = Counter()
+        self.goes_on = threading.Event()
+        self.goes_on.set()
+        self._changed = threading.Condition()
+
+    def do_work(self, ctx, job) -> None:
+        with self._changed:
+            self.counts[job.id] += 1
+            self._changed.notify_all()
+        self.goes_on.wait(PATIENCE)
+
+    def id(self) -> str:
+        return "runs"
+
+    def wait_for(self, count: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.counts) >= count, PATIENCE)
+
+
+def until(condition, seconds: float = PATIENCE) -> None:
+    """Wait for what a server or another process does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def empty(url: str) -> bool:
+    return ask(url, "SELECT count(*) FROM workqueue.jobs") == [(0,)]
+
+
+def named(url: str, name: str) -> str:
+    """Give the same place by another address, which has connections of its own."""
+    return url + ("&" if "?" in url else "?") + f"application_name={name}"
+
+
+@contextmanager
+def two_workers(url: str, runs: Runs, **options: object) -> Iterator[Queue]:
+    with Queue(named(url, "one"), runs, poll_rate=OFTEN, **options) as one:
+        with Queue(named(url, "two"), runs, poll_rate=OFTEN, **options):
+            yield one
+
+
+def restart(server, url: str, how: str) -> None:
+    if how == "terminate":
+        ask(url, _END_OTHERS)
+    elif how == "kill":
+        server.kill()
+        server.start()
+    else:
+        server.restart(how)
+
+
+@pytest.mark.parametrize("how", ["fast", "immediate", "kill", "terminate"])
+def test_workers_go_on_after_the_server_went_away(postgres_server, postgres, how):
+    runs = Runs()
+    with two_workers(postgres, runs, batch_size=5) as queue:
+        pushed: list[int] = []
+        for times in range(3):
+            pushed += [queue.push("job", n) for n in range(100)]
+            runs.wait_for(100 * times + 30)
+            restart(postgres_server, postgres, how)
+        until(lambda: empty(postgres))
+    assert sorted(runs.counts) == sorted(pushed)
+    assert sum(runs.counts.values()) == len(pushed), "nobody died, so nothing is run twice"
+
+
+@pytest.mark.parametrize("how", ["fast", "immediate", "kill", "terminate"])
+def test_a_long_job_is_run_once_whatever_becomes_of_the_server(postgres_server, postgres, how):
+    runs = Runs()
+    runs.goes_on.clear()
+    with two_workers(postgres, runs) as queue:
+        queue.push("long", None)
+        runs.wait_for(1)
+        restart(postgres_server, postgres, how)
+        other = queue.push("other", None)  # the other worker takes it, and looks for orphans for a while
+        runs.wait_for(2)
+        looks_until = time.monotonic() + 4
+        until(lambda: time.monotonic() > looks_until)
+        runs.goes_on.set()
+        until(lambda: empty(postgres))
+    assert set(runs.counts.values()) == {1}
+    assert other in runs.counts
+
+
+def test_a_crash_in_the_server_makes_nobody_look_dead(postgres_server, postgres):
+    """It ends all sessions, and says nowhere that it did; a runner that is slow to come back is no dead one."""
+    long, others = Runs(), Runs()
+    long.goes_on.clear()
+    with Proxy(postgres) as proxy, Queue(postgres) as near, Queue(proxy.url, long, poll_rate=OFTEN):
+        job = near.push("long", None)
+        long.wait_for(1)
+        with Queue(named(postgres, "quick"), others, poll_rate=OFTEN):
+            proxy.refuse()
+            [[victim]] = ask(postgres, _SOME_SESSION)
+            os.kill(victim, signal.SIGKILL)
+            looks_until = time.monotonic() + 4
+            until(lambda: time.monotonic() > looks_until)
+            near.push("other", None)
+            others.wait_for(1)
+            proxy.heal()
+            long.goes_on.set()
+            until(lambda: empty(postgres))
+    assert long.counts == {job: 1}
+    assert job not in others.counts
+
+
+@pytest.mark.parametrize(
+    "setting", ["default_transaction_read_only = on", "statement_timeout = 1", "lock_timeout = 1",
+                "idle_in_transaction_session_timeout = 1", "default_transaction_isolation = 'serializable'"],
+)  # fmt: skip
+def test_workers_go_on_after_settings_that_let_little_through(postgres, setting):
+    runs = Runs()
+    name = urlsplit(postgres).path[1:]
+    with two_workers(postgres, runs) as queue:
+        queue.push("before", None)
+        runs.wait_for(1)
+        ask(postgres, f"ALTER DATABASE {name} SET {setting}; {_END_OTHERS}")
+        pushed = 0
+        for n in range(5):
+            try:
+                queue.push("meanwhile", n)
+                pushed += 1
+            except StoreUnavailable:
+                break
+        ask(postgres, f"ALTER DATABASE {name} RESET ALL; {_END_OTHERS}")
+        queue.push("after", None)
+        runs.wait_for(pushed + 2)
+        until(lambda: empty(postgres))
+
+
+def test_a_role_may_lose_its_rights_and_get_them_back(postgres):
+    role = "worker_of_" + urlsplit(postgres).path[1:]  # roles belong to the whole server
+    runs = Runs()
+    with Queue(postgres) as near:
+        ask(postgres, f"CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA workqueue TO {role};"
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA workqueue TO {role}")  # fmt: skip
+        try:
+            with Queue(postgres.replace("postgres@", f"{role}@"), runs, poll_rate=OFTEN) as weak:
+                weak.push("before", None)
+                runs.wait_for(1)
+                ask(postgres, f"REVOKE INSERT, UPDATE ON workqueue.jobs FROM {role}")
+                with pytest.raises(StoreUnavailable, match="rights"):
+                    weak.push("refused", None)
+                near.push("meanwhile", None)
+                ask(postgres, f"GRANT INSERT, UPDATE ON workqueue.jobs TO {role}")
+                runs.wait_for(2)
+                until(lambda: empty(postgres))
+        finally:
+            ask(postgres, f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_ids_may_be_larger_than_an_int(postgres):
+    runs = Runs()
+    with Queue(postgres, runs, poll_rate=OFTEN) as queue:
+        ask(postgres, "ALTER TABLE workqueue.jobs ALTER id RESTART 2147483646;"
+            "ALTER TABLE workqueue.runners ALTER id RESTART 9007199254740993")  # fmt: skip
+        with two_workers(postgres, runs):
+            jobs = [queue.push("job", n) for n in range(20)]
+            until(lambda: empty(postgres))
+    assert set(jobs) == set(runs.counts)
+    assert max(jobs) > 2**31
+
+
+@pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
+def test_those_who_meet_over_the_same_jobs_do_each_once(postgres, isolation):
+    name = urlsplit(postgres).path[1:]
+    PostgresStore(postgres).close()
+    ask(postgres, f"ALTER DATABASE {name} SET default_transaction_isolation = '{isolation}'")
+    stores = [PostgresStore(named(postgres, f"s{n}")) for n in range(4)]
+    stores[0].push([new_job() for _ in range(300)])
+
+    def work(store: PostgresStore) -> list[int]:
+        runner = store.enlist(QUEUE, "tests")
+        done: list[int] = []
+        claims = claim_all(store, runner, limit=7)
+        while claims:
+            done += [claim.job.id for claim in claims]
+            found = turn(store, [completed(claim) for claim in reversed(claims)], runner, limit=7)
+            assert found.refused == []
+            claims = found.claims or claim_all(store, runner, limit=7)
+        return done
+
+    with ThreadPoolExecutor(4) as pool:
+        done = [job for jobs in pool.map(work, stores) for job in jobs]
+    assert len(done) == len(set(done)) == 300
+    for store in stores:
+        store.close()
+
+
+@contextmanager
+def sleeping_worker(url: str, lease: float) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen([sys.executable, "-c", _WORKER, url, str(lease)], stdout=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_the_jobs_of_a_killed_or_frozen_process_are_run_by_another(postgres, how, record_property):
+    _taken_over(postgres, how, lease=3600 if how == signal.SIGKILL else 3)
+
+
+def test_behind_a_pooler_the_lease_tells_of_a_death(pgbouncer):
+    _taken_over(pgbouncer.url, signal.SIGKILL, lease=3)
+
+
+def _taken_over(url: str, how: int, *, lease: float) -> None:
+    runs = Runs()
+    with Queue(url) as queue, sleeping_worker(url, lease) as process:
+        job = queue.push("long", None)
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"{job}\n"
+        os.kill(process.pid, how)
+        with Queue(named(url, "other"), runs, poll_rate=OFTEN, lease=timedelta(seconds=lease)):
+            runs.wait_for(1)
+    assert runs.counts == {job: 1}
