@@ -74,6 +74,20 @@ def test_each_command_does_on_a_database_what_it_does_on_a_file(postgres):
     assert run("show", postgres, "2").exit_code == 2
 
 
+def test_bench_measures_a_database_and_leaves_nothing_there(postgres):
+    ok("push", postgres, "n", "1")
+    found = json.loads(ok("bench", postgres, "--seconds", "0.5", "--json"))
+    assert found["flush_seconds"] is None and found["engine"]["name"] == "PostgreSQL"
+    assert min(found[name] for name in ("pushes_per_second", "push_many_per_second", "drain_per_second")) > 0
+    assert found["pick_up_seconds"]["other_process"]["count"] > 0
+    said = ok("bench", postgres, "--seconds", "0.1")
+    assert "a push takes" in said and "flush" not in said
+    with psycopg.connect(postgres) as session:
+        schemas = session.execute("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'workqueue%'").fetchall()
+    assert schemas == [("workqueue",)]
+    assert len(json.loads(ok("jobs", postgres, "--json"))) == 1
+
+
 def test_processes_run_the_jobs_of_a_database_until_a_signal(postgres, tmp_path: Path):
     (tmp_path / "app.py").write_text(APP)
     for name in ("events", "gate"):
@@ -133,6 +147,7 @@ main()
         ["copy", "URL", "jobs.db"],
         ["reopen", "URL"],
         ["migrate", "URL"],
+        ["bench", "URL"],
     ],
     ids=lambda arguments: arguments[0],
 )

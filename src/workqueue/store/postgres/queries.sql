@@ -740,6 +740,9 @@ UNION ALL SELECT format('ALTER DEFAULT PRIVILEGES IN SCHEMA %I GRANT SELECT, INS
 UNION ALL SELECT format('ALTER DEFAULT PRIVILEGES IN SCHEMA %I GRANT USAGE, SELECT ON SEQUENCES TO %I',
                         :schema::text, :role::text);
 
+-- name: removal
+SELECT format('DROP SCHEMA IF EXISTS %I CASCADE', :schema::text);
+
 -- name: set_version
 UPDATE workqueue.meta SET version = :version;
 
