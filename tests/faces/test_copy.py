@@ -90,6 +90,9 @@ def fill(place: str) -> None:
         claims = store.turn([], Want("other", runner, timedelta(minutes=1), 4)).claims
         store.turn([raised(claims[0]), raised(claims[1])], None)
         assert store.cancel(claims[2].job.id)  # runs, and was asked to stop
+    with Queue(place, id="gone") as queue:
+        assert queue.cancel(queue.push("its id was given out"))
+        assert queue.clean_cancelled_jobs() == 1
 
 
 def sums(place: str) -> dict[tuple[str, str], tuple[int, str]]:
@@ -125,7 +128,7 @@ def test_all_is_copied_and_what_ran_waits_again(places):
                 assert job.status is (JobStatus.CANCELLED if job.id in asked else JobStatus.PENDING)
         assert jobs == {}
     with Queue(target) as queue:
-        assert queue.push("new") == max(histories) + 1
+        assert queue.push("new") == max(histories) + 2
 
 
 def test_a_source_that_was_moved_takes_nothing_until_it_is_reopened(places):

@@ -163,7 +163,6 @@ def test_newer_tables_that_admit_this_program_are_worked_on_and_others_refused(p
                 queue.push("beside")
             assert run("migrate", postgres).output.endswith("has version 99 already\n")
             session.execute("UPDATE workqueue.meta SET oldest = 99")
-        running.push("on a connection that is open")  # such a migration leaves what they use until they are gone
         for again in range(2):
             with pytest.raises(SchemaOutdated, match="upgrade this program"):
                 parse_and_open(postgres, again)
