@@ -7,7 +7,8 @@ Each URL is one job. Press Ctrl-C, kill -9 it or pull the plug, and run it again
 links are stored, and their jobs pushed, in the transaction that completes the page's own job; so no link is missing,
 and no page is fetched again but those that were being fetched just then. Links to other hosts are not followed.
 
-The queue, and the tables beside it, are in linkcheck.db (or --file); delete that to begin anew.
+The queue, and the tables beside it, are in linkcheck.db (or --queue: a file, or postgresql://HOST/NAME); delete that to
+begin anew.
 """
 
 import argparse
@@ -28,15 +29,22 @@ from workqueue import AsyncTask, Backoff, Context, Queue, RecoverableWorkerError
 TABLES = (
     "CREATE TABLE IF NOT EXISTS site (given TEXT PRIMARY KEY, url TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS checked (url TEXT PRIMARY KEY, status INTEGER NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS links (url TEXT, page TEXT, PRIMARY KEY (url, page)) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS links (url TEXT, page TEXT, PRIMARY KEY (url, page))",
 )
 BROKEN = "SELECT url, status FROM checked WHERE status >= 400 ORDER BY url"
 HOLDING = "SELECT page FROM links WHERE url = ? ORDER BY page"
 BUSY = (429, 500, 502, 503, 504)
 
 
+def dialect(sql: str, queue: Queue) -> str:
+    """Give a statement in the words of what keeps the queue: a parameter is ? to SQLite, and %s to psycopg."""
+    return sql.replace("?", "%s") if queue.path.startswith("postgresql://") else sql
+
+
 def make_check(queue: Queue, rate: str) -> AsyncTask[[str, str], None]:
     """Make the task. A URL is one job, and stays one for a day after it was pushed."""
+    note_page = dialect("INSERT INTO checked VALUES (?, ?)", queue)
+    note_link = dialect("INSERT INTO links VALUES (?, ?)", queue)
 
     @queue.task(
         name="check",
@@ -52,9 +60,9 @@ def make_check(queue: Queue, rate: str) -> AsyncTask[[str, str], None]:
         status, links = await fetch(url)
         ours = [(host, link) for link in links if urlsplit(link).netloc == host]
         with ctx.transaction() as database:
-            database.execute("INSERT INTO checked VALUES (?, ?)", (url, status))
+            database.execute(note_page, (url, status))
             for _, link in ours:
-                database.execute("INSERT INTO links VALUES (?, ?)", (link, url))
+                database.execute(note_link, (link, url))
             check.push_many(ours)
 
     return check
@@ -138,7 +146,7 @@ def site_of(queue: Queue, given: str, stack: ExitStack) -> str:
             database.execute(table)
         row = database.execute("SELECT given, url FROM site").fetchone()
     if row is not None and row[0] != given:
-        sys.exit(f"{queue.path} is of {row[0]}; choose another --file")
+        sys.exit(f"{queue.path} is of {row[0]}; choose another --queue")
     url = given if row is None else str(row[1])
     if not given.startswith("http://"):
         server = serve(Path(given), 0 if row is None else urlsplit(url).port or 0)
@@ -146,7 +154,7 @@ def site_of(queue: Queue, given: str, stack: ExitStack) -> str:
         url = f"http://127.0.0.1:{server.server_port}/"
     if row is None:
         with queue.transaction() as database:
-            database.execute("INSERT INTO site VALUES (?, ?)", (given, url))
+            database.execute(dialect("INSERT INTO site VALUES (?, ?)", queue), (given, url))
     return url
 
 
@@ -159,7 +167,7 @@ def report(queue: Queue) -> int:
             broken[job.decode(dict[str, str])["url"]] = job.message
         for url, why in sorted(broken.items()):
             print(f"{why}  {url}")
-            for (page,) in database.execute(HOLDING, (url,)).fetchall():
+            for (page,) in database.execute(dialect(HOLDING, queue), (url,)).fetchall():
                 print(f"    on {page}")
     print(f"{total[0] if total else 0} URLs checked, {len(broken)} broken")
     return len(broken)
@@ -168,12 +176,12 @@ def report(queue: Queue) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Check the links of a site; run again to go on.")
     parser.add_argument("site", help="a folder of HTML files, or http://127.0.0.1:PORT/")
-    parser.add_argument("--file", default="linkcheck.db", help="the queue's file (%(default)s)")
+    parser.add_argument("--queue", default="linkcheck.db", metavar="FILE|URL", help="where it is kept (%(default)s)")
     parser.add_argument("--rate", default="2000/second", help="requests to the host at most (%(default)s)")
     options = parser.parse_args()
     given = options.site if options.site.startswith("http://") else str(Path(options.site).resolve(strict=True))
     with ExitStack() as stack:
-        queue = stack.enter_context(Queue(options.file, concurrency=200, grace=1))
+        queue = stack.enter_context(Queue(options.queue, concurrency=200, grace=1))
         start = site_of(queue, given, stack)
         check = make_check(queue, options.rate)
         check.push(urlsplit(start).netloc, start)  # the same job, if it was pushed before

@@ -9,7 +9,8 @@ line is missing or doubled, because two things commit together, twice:
     its checksum is stored      in the transaction that completes its job.
 
 The result is manifest-of-FOLDER/SHA256SUMS, for `sha256sum -c` to be run in FOLDER. The queue, and the tables `walked`
-and `manifest` beside it, are in manifest-of-FOLDER/jobs.db. Files that came since the last run are added.
+and `manifest` beside it, are in manifest-of-FOLDER/jobs.db, or in a database: --queue postgresql://HOST/NAME. Files
+that came since the last run are added.
 """
 
 import hashlib
@@ -27,16 +28,22 @@ from workqueue import Context, Job, Queue
 
 TABLES = (
     "CREATE TABLE IF NOT EXISTS source (folder BLOB PRIMARY KEY)",
-    "CREATE TABLE IF NOT EXISTS walked (path BLOB PRIMARY KEY) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS manifest (path BLOB PRIMARY KEY, sha256 TEXT NOT NULL, size INTEGER NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS walked (path BLOB PRIMARY KEY)",
+    "CREATE TABLE IF NOT EXISTS manifest (path BLOB PRIMARY KEY, sha256 TEXT NOT NULL, size BIGINT NOT NULL)",
 )
+
+
+def dialect(sql: str, path: str) -> str:
+    """Give a statement in the words of what keeps the queue at `path`: they differ in two."""
+    return sql.replace("BLOB", "BYTEA").replace("?", "%s") if path.startswith(("postgresql://", "postgres://")) else sql
 
 
 class Hasher:
     """The worker: one job is one file. Paths are bytes, as the system has them: not every file name is text."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, queue: str) -> None:
         self._folder = os.fsencode(folder)
+        self._insert = dialect("INSERT INTO manifest VALUES (?, ?, ?)", queue)
 
     def id(self) -> str:
         return "hasher"
@@ -48,7 +55,7 @@ class Hasher:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             size = file.tell()
         with ctx.transaction() as database:
-            database.execute("INSERT INTO manifest VALUES (?, ?, ?)", (path, sha256, size))
+            database.execute(self._insert, (path, sha256, size))
 
 
 def make_tables(queue: Queue, folder: Path) -> None:
@@ -56,10 +63,11 @@ def make_tables(queue: Queue, folder: Path) -> None:
     source = os.fsencode(folder)
     with queue.transaction() as database:
         for table in TABLES:
-            database.execute(table)
-        database.execute("INSERT INTO source SELECT ? WHERE NOT EXISTS (SELECT 1 FROM source)", [source])
+            database.execute(dialect(table, queue.path))
+        note = "INSERT INTO source SELECT ? WHERE NOT EXISTS (SELECT 1 FROM source)"
+        database.execute(dialect(note, queue.path), [source])
         if database.execute("SELECT folder FROM source").fetchone() != (source,):
-            raise click.UsageError(f"{queue.path} is of another folder of that name; choose another one with --out")
+            raise click.UsageError(f"{queue.path} is of another folder; choose another one with --out, or --queue")
 
 
 def walk(queue: Queue, folder: Path, out: Path, skip: frozenset[bytes]) -> list[OSError]:
@@ -68,7 +76,7 @@ def walk(queue: Queue, folder: Path, out: Path, skip: frozenset[bytes]) -> list[
     files = regular_files(os.fsencode(folder), os.fsencode(out), skip, unlisted)
     while batch := list(islice(files, 1000)):
         with queue.transaction() as database:
-            note = "INSERT OR IGNORE INTO walked VALUES (?)"
+            note = dialect("INSERT INTO walked VALUES (?) ON CONFLICT DO NOTHING", queue.path)
             queue.push_many("hash", [path for path in batch if database.execute(note, [path]).rowcount])
     return unlisted
 
@@ -147,10 +155,13 @@ def make_manifest(queue: Queue, folder: Path, out: Path, *, skip: frozenset[byte
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path))
 @click.option("--out", metavar="DIR", type=click.Path(file_okay=False, resolve_path=True, path_type=Path))
+@click.option("--queue", "where", metavar="FILE|URL", help="Keep the queue there, and not in DIR/jobs.db.")
 @click.option("--concurrency", metavar="N", type=click.IntRange(min=1), default=os.cpu_count())
 @click.option("--skip", metavar="NAME", multiple=True, help="Leave out folders of this name; may be repeated.")
 @click.option("--retry-failed", is_flag=True, help="Try the files again that could not be read.")
-def main(folder: Path, out: Path | None, concurrency: int, skip: tuple[str, ...], retry_failed: bool) -> None:
+def main(
+    folder: Path, *, out: Path | None, where: str | None, concurrency: int, skip: tuple[str, ...], retry_failed: bool
+) -> None:
     """Write the SHA-256 of each file below FOLDER to DIR/SHA256SUMS (DIR: manifest-of-FOLDER). Run again to go on."""
     out = out or Path(f"manifest-of-{folder.name}").absolute()
     if out == folder:
@@ -158,7 +169,9 @@ def main(folder: Path, out: Path | None, concurrency: int, skip: tuple[str, ...]
     out.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(filename=out / "log", format="%(asctime)s %(levelname)s %(message)s")
     try:  # on Ctrl-C, what ends within the grace is finished, and the rest handed back
-        with Queue(out / "jobs.db", Hasher(folder), concurrency=concurrency, auto_start=False, grace=1) as queue:
+        where = where or str(out / "jobs.db")
+        hasher = Hasher(folder, where)
+        with Queue(where, hasher, concurrency=concurrency, auto_start=False, grace=1) as queue:
             names = frozenset(map(os.fsencode, skip))
             sys.exit(make_manifest(queue, folder, out, skip=names, retry_failed=retry_failed))
     except KeyboardInterrupt:

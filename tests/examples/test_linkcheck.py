@@ -11,14 +11,17 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
+import psycopg
 import pytest
 from workqueue import Queue
+
+from postgres_fixtures import VERSIONS, Servers
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "linkcheck.py"
 MAKE_PAGES = """
@@ -190,24 +193,31 @@ def stopped(*arguments: str, folder: Path) -> str:
     return done.stderr
 
 
-def test_killed_in_the_middle_it_goes_on_where_it_stopped(site, tmp_path):
+@pytest.fixture(params=["file", "url"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, postgres_servers: Servers) -> Iterator[str]:
+    """Where the queue is: a file, or the URL of an empty database."""
+    with postgres_servers.database(VERSIONS[-1]) if request.param == "url" else nullcontext("") as url:
+        yield url or str(tmp_path / "links.db")
+
+
+def test_killed_in_the_middle_it_goes_on_where_it_stopped(site, tmp_path, place):
     with served(site, stop_at=60) as (url, asked):
-        process = subprocess.Popen([sys.executable, str(EXAMPLE), url], cwd=tmp_path)
+        process = subprocess.Popen([sys.executable, str(EXAMPLE), url, "--queue", place], cwd=tmp_path)
         assert asked.reached.wait(60)
         process.send_signal(signal.SIGKILL)
         process.wait(10)
-        with closing(sqlite3.connect(tmp_path / "linkcheck.db")) as connection:
+        with closing(psycopg.connect(place) if "://" in place else sqlite3.connect(place)) as connection:
             done = {urlsplit(row[0]).path for row in connection.execute("SELECT url FROM checked").fetchall()}
         assert 0 < len(done) < 60
         before = asked.requests.copy()
         asked.stop_at = 10**9
         asked.go_on.set()
-        said = check(url, folder=tmp_path)
+        said = check(url, "--queue", place, folder=tmp_path)
         assert_right(said, site, url)
         again = asked.requests - before
         assert not done & {urlsplit(path).path for path in again}
         assert set((before + again).values()) <= {1, 2}
-    with Queue(tmp_path / "linkcheck.db") as queue:
+    with Queue(place) as queue:
         assert queue.check() == []
         assert (queue.size().waiting, queue.size().failed) == (0, 0)
 

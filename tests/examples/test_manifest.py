@@ -12,9 +12,11 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from types import ModuleType
 
+import psycopg
 import pytest
 from workqueue import Queue
 
@@ -108,31 +110,35 @@ def hashed_by_us(folder: Path) -> dict[bytes, tuple[str, int]]:
     return found
 
 
-def in_the_table(out: Path) -> dict[bytes, tuple[str, int]]:
-    connection = sqlite3.connect(out / "jobs.db")
-    rows = connection.execute("SELECT path, sha256, size FROM manifest").fetchall()
-    connection.close()
+def in_the_table(out: Path | str) -> dict[bytes, tuple[str, int]]:
+    """out: the folder, or the URL of the queue."""
+    with closing(psycopg.connect(out) if isinstance(out, str) else sqlite3.connect(out / "jobs.db")) as connection:
+        rows = connection.execute("SELECT path, sha256, size FROM manifest").fetchall()
     assert len({row[0] for row in rows}) == len(rows)
     return {path: (sha256, size) for path, sha256, size in rows}
 
 
-def assert_complete(folder: Path, out: Path) -> None:
+def assert_complete(folder: Path, out: Path, url: str | None = None) -> None:
     """The table and SHA256SUMS hold every file of the folder once, sha256sum agrees, and the queue is sound."""
     expected = hashed_by_us(folder)
-    assert in_the_table(out) == expected
+    assert in_the_table(url or out) == expected
     lines = (out / "SHA256SUMS").read_bytes().splitlines()
     assert len(lines) == len(set(lines)) == len(expected)
     if SHA256SUM is not None:
         check = [SHA256SUM, "--check", "--strict", "--quiet", str(out / "SHA256SUMS")]
         done = subprocess.run(check, cwd=folder, capture_output=True, timeout=60)
         assert done.returncode == 0, done.stdout + done.stderr
-    with Queue(out / "jobs.db") as queue:
+    with Queue(url or out / "jobs.db") as queue:
         assert queue.check() == []
         assert (queue.size().waiting, queue.size().failed) == (0, 0)
 
 
-def count(out: Path, table: str) -> int:
-    """Say how many rows a table has by now; 0 while it cannot be read."""
+def count(out: Path | str, table: str) -> int:
+    """Say how many rows a table has by now; 0 while it cannot be read. out: the folder, or the URL of the queue."""
+    if isinstance(out, str):
+        with closing(psycopg.connect(out)) as connection:
+            row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (table,)).fetchone()
+            return connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] if row == (True,) else 0
     try:
         connection = sqlite3.connect(f"file:{out / 'jobs.db'}?mode=ro", uri=True)
         try:
@@ -159,6 +165,21 @@ def ends_before(process: subprocess.Popen[str], reached: Callable[[], bool]) -> 
         if has_ended(process, within=0.005):
             return True
     return False
+
+
+def test_on_a_database_it_does_the_same_and_goes_on_when_killed(large_tree: Path, postgres: str) -> None:
+    out, options = output(large_tree), ("--queue", postgres)
+    for table, least in (("walked", 1), ("walked", 1500), ("manifest", 200), ("manifest", 900)):
+        with subprocess.Popen(
+            command(large_tree, *options), cwd=large_tree.parent, stdout=subprocess.DEVNULL, text=True
+        ) as one:
+            ends_before(one, lambda table=table, least=least: count(postgres, table) >= least)
+            one.kill()
+    said = run(large_tree, *options, "--retry-failed")
+    assert_complete(large_tree, out, postgres)
+    assert f"{len(hashed_by_us(large_tree)):,} files" in said
+    assert "it had finished before" in run(large_tree, *options)
+    assert not (out / "jobs.db").exists()
 
 
 def test_a_manifest_of_odd_names_satisfies_sha256sum(tree: Path) -> None:

@@ -139,7 +139,7 @@ def test_a_network_file_system_is_refused_unless_allowed(folder, tmp_path_factor
 @pytest.mark.parametrize(
     ("argument", "said"),
     [
-        ("postgresql://ada:secret@db/jobs", "got a URL (postgresql://…); queues live in files only"),
+        ("mysql://ada:secret@db/jobs", "expected a file, a folder or a postgresql:// URL, got: mysql://…"),
         (":memory:", "expected a file or a folder on the disk to measure, got: ':memory:'"),
         ("", "expected a file or a folder on the disk to measure, got: ''"),
     ],

@@ -90,6 +90,9 @@ def fill(place: str) -> None:
         claims = store.turn([], Want("other", runner, timedelta(minutes=1), 4)).claims
         store.turn([raised(claims[0]), raised(claims[1])], None)
         assert store.cancel(claims[2].job.id)  # runs, and was asked to stop
+    with Queue(place, id="gone") as queue:
+        assert queue.cancel(queue.push("its id was given out"))
+        assert queue.clean_cancelled_jobs() == 1
 
 
 def sums(place: str) -> dict[tuple[str, str], tuple[int, str]]:
@@ -125,7 +128,7 @@ def test_all_is_copied_and_what_ran_waits_again(places):
                 assert job.status is (JobStatus.CANCELLED if job.id in asked else JobStatus.PENDING)
         assert jobs == {}
     with Queue(target) as queue:
-        assert queue.push("new") == max(histories) + 1
+        assert queue.push("new") == max(histories) + 2
 
 
 def test_a_source_that_was_moved_takes_nothing_until_it_is_reopened(places):
@@ -140,6 +143,8 @@ def test_a_source_that_was_moved_takes_nothing_until_it_is_reopened(places):
             queue.push("two")
         with pytest.raises(QueueMoved):
             queue.batch()
+        with pytest.raises(QueueMoved):
+            queue.cancel(1)
     with closing(open_store(source)) as store, pytest.raises(QueueMoved):
         store.enlist("default", "worker")
     status = run("status", source)
@@ -168,7 +173,7 @@ def test_a_target_with_something_of_its_own_is_refused(places):
 
 
 @pytest.mark.parametrize("which", ["source", "target"])
-def test_living_runners_are_refused_unless_it_is_a_snapshot(places, which, monkeypatch):
+def test_living_runners_are_refused_but_for_the_source_of_a_snapshot(places, which, monkeypatch):
     monkeypatch.setattr(copying, "_DYING", 0.0)
     source, target = places
     with Queue(source) as queue:
@@ -177,14 +182,44 @@ def test_living_runners_are_refused_unless_it_is_a_snapshot(places, which, monke
         store = stores[which == "target"]
         runner = store.enlist("default", "pid 1 of me")
         result = run("copy", source, target)
-        assert result.exit_code == 2 and "pid 1 of me" in result.output and "--while-running" in result.output
+        assert result.exit_code == 2 and "pid 1 of me" in result.output
+        result = run("copy", source, target, "--while-running", "--verify")
         if which == "source":
-            result = run("copy", source, target, "--while-running", "--verify")
             assert result.exit_code == 0 and "snapshot" in result.output, result.output
             assert stores[1].size("default").waiting == 1
+        else:
+            assert result.exit_code == 2 and "pid 1 of me" in result.output
         store.retire(runner)
     with Queue(source) as queue:
         queue.push("goes on")
+
+
+@pytest.mark.parametrize("which", ["source", "target"])
+def test_a_runner_that_comes_while_we_look_is_refused_too(places, which, monkeypatch):
+    monkeypatch.setattr(copying, "_DYING", 0.0)
+    source, target = places
+    with Queue(source) as queue:
+        queue.push("one")
+    verb = "shut" if which == "source" else "begin"
+    before = getattr(Whole, verb)
+
+    with opened(source, target) as stores:
+        store = stores[which == "target"]
+        come: list[int] = []
+
+        def coming(self, argument):
+            come.append(store.enlist("default", "late"))
+            return before(self, argument)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Whole, verb, coming)
+            with pytest.raises(UsageError, match="late"):
+                copying.copy(*stores)
+        for runner in come:
+            store.retire(runner)
+        if which == "source":
+            stores[0].retire(stores[0].enlist("default", "goes on"))
+        assert copying.copy(*stores).jobs == 1
 
 
 class Ended(BaseException):

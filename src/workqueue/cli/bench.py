@@ -16,6 +16,7 @@ import click
 from workqueue.cli.options import existing, json_option, network_allowed
 from workqueue.cli.output import complain, facts, printable, say, say_json
 from workqueue.cli.trial import PUSHERS, Times, Trial, measure, place
+from workqueue.store import is_url
 from workqueue.store.contract import Durability, Engine
 
 _FASTEST_DISK: Final = 20e-6  # seconds a flush; memory answers sooner
@@ -26,10 +27,10 @@ _TERMINATED: Final = 143
 def _as_folder(ctx: click.Context, param: click.Parameter, value: str) -> str:
     """Give the folder that the path of a file is in, or that it is."""
     scheme, separator, _ = value.partition("://")
+    if is_url(value):
+        return value
     if separator:  # of what follows nothing is said: it may hold a password
-        raise click.BadParameter(
-            f"expected a file or a folder, got a URL ({scheme}://…); queues live in files only", ctx, param
-        )
+        raise click.BadParameter(f"expected a file, a folder or a postgresql:// URL, got: {scheme}://…", ctx, param)
     if not value or "\0" in value or value == ":memory:":
         raise click.BadParameter(f"expected a file or a folder on the disk to measure, got: {value!r}", ctx, param)
     path = os.path.realpath(value)
@@ -47,7 +48,7 @@ def _as_folder(ctx: click.Context, param: click.Parameter, value: str) -> str:
 @json_option
 @click.pass_context
 def bench(ctx: click.Context, folder: str, *, durability: Durability, seconds: float, as_json: bool) -> None:
-    """Measure what the disk under FILE lets a queue do.
+    """Measure what the disk under FILE, or the database of a URL, lets a queue do.
 
     It makes a queue of its own beside FILE (by default in the current folder) and removes it at the end, also after
     Ctrl-C; FILE itself is not touched, and need not exist.
@@ -58,6 +59,7 @@ def bench(ctx: click.Context, folder: str, *, durability: Durability, seconds: f
             found = measure(path, durability=durability, seconds=seconds, allow_network=network_allowed(), tell=tell)
             with existing(path) as store:
                 engine = store.overview().engine
+                folder = store.path if is_url(folder) else folder
     except KeyboardInterrupt:
         complain("stopped; what it had made is removed")
         ctx.exit(_INTERRUPTED)
@@ -143,8 +145,8 @@ def _say_for_people(folder: str, durability: Durability, load: float, engine: En
     machine = _machine()
     facts(
         [
-            ("folder", folder),
-            ("file system", engine.file_system or "unknown"),
+            ("database" if is_url(folder) else "folder", folder),
+            ("file system", "" if is_url(folder) else engine.file_system or "unknown"),
             ("machine", f"{machine['system']}, load before {load:.1f}"),
             ("versions", f"{machine['python']}, {engine.name} {engine.version}"),
             ("durability", durability),
@@ -153,7 +155,7 @@ def _say_for_people(folder: str, durability: Durability, load: float, engine: En
     say()
     facts(
         [
-            ("flush of 4 KiB", _milliseconds(found.flush)),
+            ("flush of 4 KiB", "" if found.flush is None else _milliseconds(found.flush)),
             ("commit of one job", _milliseconds(found.commit)),
             ("push, one thread", f"{_rounded(found.push)} jobs/s"),
             (f"push, {PUSHERS} threads", f"{_rounded(found.push_threads)} jobs/s"),
@@ -171,6 +173,11 @@ def _say_for_people(folder: str, durability: Durability, load: float, engine: En
 
 def _conclusion(durability: Durability, engine: Engine, found: Trial) -> str:
     """Say what the disk allows."""
+    if found.flush is None:
+        return (
+            f"a push takes {found.commit.median * 1000:.2g} ms from here, the way to the server and its commit: at "
+            f"most about {_rounded(1 / found.commit.median)} pushes/s by one thread; push_many shares the way"
+        )
     flush = found.flush.median
     takes = f"a flush takes {flush * 1000:.2g} ms here"
     if flush < _FASTEST_DISK:

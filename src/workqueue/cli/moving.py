@@ -56,7 +56,9 @@ def copy(ctx: click.Context, source: str, target: str, *, verify: bool, while_ru
     else:
         _say_for_people(found, paths, seconds, verify=verify, while_running=while_running)
     if wrong:
-        complain(f"{len(wrong)} sums differ: {paths[1]} stays shut; begin anew with another target, and report this")
+        complain(
+            f"{len(wrong)} sums differ: {paths[1]} stays shut; report this. `workqueue reopen {paths[0]}` gives it up"
+        )
         ctx.exit(1)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Thread
 from types import TracebackType
@@ -33,7 +34,7 @@ class Sleeper:
         self._said: SimpleQueue[str] = SimpleQueue()
         # -P: the current folder's modules are not ours. A session of its own: Ctrl-C is told to us alone.
         self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
-            [sys.executable, "-P", "-m", __name__, path, queue, durability, *(["allow"] if allow_network else [])],
+            [sys.executable, "-P", "-m", __name__, queue, durability, *(["allow"] if allow_network else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -41,6 +42,7 @@ class Sleeper:
         )
         self._reader = Thread(target=self._read, daemon=True)
         self._reader.start()
+        self._tell(path)  # not as an argument: other users can see those, and a URL may have a password
 
     def __enter__(self) -> Self:
         try:
@@ -69,6 +71,12 @@ class Sleeper:
         except Empty:
             return None
 
+    def _tell(self, path: str) -> None:
+        if self._process.stdin is not None:
+            with suppress(BrokenPipeError):  # whoever waits for it to be ready is told
+                self._process.stdin.write(f"{msgspec.json.encode(path).decode()}\n")
+                self._process.stdin.flush()
+
     def _read(self) -> None:
         for line in self._process.stdout or ():
             self._said.put(line.strip())
@@ -95,8 +103,9 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
-def main(path: str, queue: str, durability: str, *allow: str) -> None:
-    """Wait for jobs until stdin ends."""
+def main(queue: str, durability: str, *allow: str) -> None:
+    """Wait for jobs of the path that the first line of stdin names, until stdin ends."""
+    path = msgspec.json.decode(sys.stdin.readline(), type=str)
     how: Durability = msgspec.convert(durability, type=Durability)
     with Queue(path, _Saying(), id=queue, durability=how, allow_network=bool(allow)):
         _say(_READY)

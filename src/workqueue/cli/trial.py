@@ -26,6 +26,7 @@ from workqueue.context import Context
 from workqueue.errors import StoreUnavailable, UnsuitableFile
 from workqueue.job import Job
 from workqueue.queue import Queue
+from workqueue.store import is_url, scratch_schema
 from workqueue.store.contract import Durability
 from workqueue.worker import Worker
 
@@ -60,11 +61,12 @@ class Times(msgspec.Struct, frozen=True):
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """What was measured; rates are jobs per second.
 
-    flush: 4 KiB of a plain file written over, and flushed. commit: one job pushed by one thread, until it is durable.
-    pick_up: from before a push until the job has begun on an idle worker, in this process or in another.
+    flush: 4 KiB of a plain file written over, and flushed; None where a server has the disk. commit: one job pushed by
+    one thread, until it is durable. pick_up: from before a push until the job has begun on an idle worker, in this
+    process or in another.
     """
 
-    flush: Times
+    flush: Times | None
     commit: Times
     push: float
     push_threads: float
@@ -76,7 +78,14 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 
 @contextmanager
 def place(folder: str) -> Generator[str]:
-    """Give the path for a file in a new folder inside `folder`; both are gone when the block ends."""
+    """Give the path for a file in a new folder inside `folder`; both are gone when the block ends.
+
+    For the URL of a database, that of a new schema in it.
+    """
+    if is_url(folder):
+        with scratch_schema(folder) as url:
+            yield url
+        return
     if not os.path.isdir(folder):
         raise UnsuitableFile(f"expected a folder {folder!r} to measure in, but there is none; create it", path=folder)
     try:
@@ -102,8 +111,10 @@ def measure(
 
     counting, stamped = _Counting(), _Stamped()
     with opened(counting) as queue:
-        tell("a flush of the disk")
-        flush = _flushes(os.path.dirname(path), share["flush"])
+        flush = None
+        if not is_url(path):
+            tell("a flush of the disk")
+            flush = _flushes(os.path.dirname(path), share["flush"])
         tell("pushing, one thread")
         commit = _times(_each(lambda: queue.push("trial", _JOB), share["push"]))
         tell(f"pushing, {PUSHERS} threads")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from workqueue.errors import UnsuitableFile, UsageError
 from workqueue.store.clock import Clock, system_clock
@@ -67,6 +67,13 @@ def migrate_schema(url: str, grant: Sequence[str] = ()) -> list[str]:
     with _driver():
         from workqueue.store.postgres.schema import upgrade  # noqa: PLC0415 - as above
     return upgrade(url, grant)
+
+
+def scratch_schema(url: str) -> AbstractContextManager[str]:
+    """Lend the URL of a new schema in the database of `url`; it is removed when the block ends."""
+    with _driver():
+        from workqueue.store.postgres.schema import scratch  # noqa: PLC0415 - as above
+    return scratch(url)
 
 
 def open_existing(path: str | os.PathLike[str], *, allow_network: bool = False) -> Store:

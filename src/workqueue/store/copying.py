@@ -31,6 +31,8 @@ from workqueue.store.relational.whole import Copy, Move, Whole
 
 _ALL_HERE, _HANDING_BACK = "all here", "handing back"  # steps after the tables
 _AT_ONCE: Final = 500
+_STOP: Final = "stop them, or say --while-running to copy what there is just now, and leave the source as it is"
+_LATE: Final = "stop them: a target takes workers in when all is there"
 _DYING: Final = 4.0  # seconds within which a runner that was killed is seen to be dead
 _LOOK_AGAIN: Final = 0.2
 
@@ -146,7 +148,7 @@ class _Copying:
         if ours is None:
             self._refuse_full()
         if ours is None or not ours.done:
-            self._refuse_alive(self._target.store)
+            self._refuse_alive(self._target.store, _LATE)
         return ours
 
     def _refuse_full(self) -> None:
@@ -160,29 +162,24 @@ class _Copying:
                 "some; give a new file, or another ?schema="
             )
 
-    def _refuse_alive(self, store: Store) -> None:
+    def _refuse_alive(self, store: Store, advice: str) -> None:
         """Raise UsageError while somebody runs jobs there; one that was killed just now is waited for."""
-        if self._snapshot:
-            return
         until = time.monotonic() + _DYING
         while alive := [runner for runner in store.overview().runners if runner.alive]:
             if time.monotonic() > until:
                 named = ", ".join(f"{runner.label} (queue {runner.queue!r})" for runner in alive)
-                raise UsageError(
-                    f"expected no runners of {store.path}, but these are alive: {named}; stop them, or say "
-                    "--while-running to copy what there is just now, and leave the source as it is"
-                )
+                raise UsageError(f"expected no runners of {store.path}, but these are alive: {named}; {advice}")
             time.sleep(_LOOK_AGAIN)
 
     def _shut(self, begun: Copy | None) -> str:
         """Shut the source; give the id of its move."""
         known = self._source.whole.move()
         if known is None:
-            self._refuse_alive(self._source.store)
+            self._refuse_alive(self._source.store, _STOP)
             move = Move(secrets.token_hex(16), self._target.store.path, done=False)
             self._source.whole.shut(move)
             try:
-                self._refuse_alive(self._source.store)  # one may have come while we looked
+                self._refuse_alive(self._source.store, _STOP)  # one may have come while we looked
             except UsageError:
                 self._source.whole.reopen()
                 raise
@@ -208,6 +205,11 @@ class _Copying:
             last_batch=reader.last_batch,
         )
         self._target.whole.begin(first)
+        try:
+            self._refuse_alive(self._target.store, _LATE)  # one may have come while we looked
+        except UsageError:
+            self._target.whole.drop(first)
+            raise
         return first
 
     def _pages(self, reader: Reader, now: Copy) -> tuple[Copy, int]:

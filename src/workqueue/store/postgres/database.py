@@ -49,9 +49,12 @@ class Database:
         self._clock = clock
         self.pool = Pool(address)
         self._here = threading.local()
-        with translated(address.shown), self.pool.lend() as connection:
-            schema.prepare(connection, address.schema, address.shown)
-            self.pooled = connection.pooled
+        with ExitStack() as unless_it_opens, translated(address.shown):
+            unless_it_opens.callback(self.pool.close)
+            with self.pool.lend() as connection:
+                schema.prepare(connection, address.schema, address.shown)
+                self.pooled = connection.pooled
+            unless_it_opens.pop_all()
         self.pool.greet = lambda connection: schema.refuse_newer(connection, address.schema, address.shown)
         self.listener = Listener(address, self.pool)
 

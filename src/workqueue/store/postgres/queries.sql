@@ -791,6 +791,9 @@ UNION ALL SELECT format('ALTER DEFAULT PRIVILEGES IN SCHEMA %I GRANT SELECT, INS
 UNION ALL SELECT format('ALTER DEFAULT PRIVILEGES IN SCHEMA %I GRANT USAGE, SELECT ON SEQUENCES TO %I',
                         :schema::text, :role::text);
 
+-- name: removal
+SELECT format('DROP SCHEMA IF EXISTS %I CASCADE', :schema::text);
+
 -- name: set_version
 UPDATE workqueue.meta SET version = :version;
 
@@ -844,6 +847,10 @@ CREATE OR REPLACE TRIGGER moved_jobs BEFORE INSERT ON workqueue.jobs
 CREATE OR REPLACE TRIGGER moved_claims BEFORE UPDATE ON workqueue.jobs
     FOR EACH STATEMENT EXECUTE FUNCTION workqueue.refuse_moved();
 
+-- name: shut_cleaning
+CREATE OR REPLACE TRIGGER moved_cleaning BEFORE DELETE ON workqueue.jobs
+    FOR EACH STATEMENT EXECUTE FUNCTION workqueue.refuse_moved();
+
 -- name: shut_runners
 CREATE OR REPLACE TRIGGER moved_runners BEFORE INSERT ON workqueue.runners
     FOR EACH STATEMENT EXECUTE FUNCTION workqueue.refuse_moved();
@@ -861,6 +868,9 @@ DROP TRIGGER IF EXISTS moved_jobs ON workqueue.jobs;
 
 -- name: open_claims
 DROP TRIGGER IF EXISTS moved_claims ON workqueue.jobs;
+
+-- name: open_cleaning
+DROP TRIGGER IF EXISTS moved_cleaning ON workqueue.jobs;
 
 -- name: open_runners
 DROP TRIGGER IF EXISTS moved_runners ON workqueue.runners;

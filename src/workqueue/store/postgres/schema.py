@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Generator, Sequence
+from contextlib import closing, contextmanager
 from typing import Final
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from psycopg import errors
 
@@ -135,6 +137,22 @@ def upgrade(url: str, grant: Sequence[str]) -> list[str]:
         for role in grant:
             done += _grant(connection, address, role)
     return done
+
+
+@contextmanager
+def scratch(url: str) -> Generator[str]:
+    """Give the URL of a schema beside the one of `url`, which is removed at the end with all that is in it."""
+    name = f"workqueue_scratch_{secrets.token_hex(4)}"
+    parts = urlsplit(parse(url).url)
+    query = [(key, value) for key, value in parse_qsl(parts.query, keep_blank_values=True) if key != "schema"]
+    address = parse(parts._replace(query=urlencode([*query, ("schema", name)], quote_via=quote)).geturl())
+    with translated(address.shown), closing(connect(address)):
+        pass  # before anything is to be removed
+    try:
+        yield f"{address.url}{'&' if query else '?'}schema={name}"
+    finally:
+        with translated(address.shown), closing(connect(address)) as connection:
+            connection.execute(connection.one("removal", {"schema": name})[0].encode())
 
 
 def _grant(connection: Connection, address: Address, role: str) -> list[str]:

@@ -12,7 +12,7 @@ from workqueue.errors import UsageError
 from workqueue.store.relational.rows import TABLES, Key, Reader, Row, Table, store
 from workqueue.store.relational.session import Database, Session
 
-_SHUT: Final = ("jobs", "claims", "runners", "batches", "schedules")
+_SHUT: Final = ("jobs", "claims", "cleaning", "runners", "batches", "schedules")
 _encode = msgspec.json.encode
 _key = msgspec.json.Decoder(list[str | int])
 
@@ -112,26 +112,32 @@ class Whole:
         """Keep runners away, and ids free, until `finish`. Raises UsageError where others came first."""
 
         def work(session: Session, now: int) -> None:
-            if not session.ask("is_empty").fetchone()[0] or session.ask("copies").fetchall():
+            others = [line for line in session.ask("copies").fetchall() if line[-1] is None]
+            if not session.ask("is_empty").fetchone()[0] or others:
                 raise UsageError("expected a target that nobody else uses, but jobs came to it just now")
             session.ask("shut_runners")
             session.continue_ids(copy.last_job, copy.last_batch)
             row = {**msgspec.structs.asdict(copy), "after": _encode(copy.after).decode(), "now": now}
             session.ask("begin_copy", row)
 
-        self._database().write(work, lambda session, _none: bool(session.ask("copies").fetchall()))
+        def landed(session: Session, nothing: None) -> bool:
+            del nothing
+            return any(line[0] == copy.source_id for line in session.ask("copies").fetchall())
+
+        self._database().write(work, landed)
 
     def drop(self, copy: Copy) -> None:
-        """Remove what an unfinished copy has brought."""
+        """Remove what an unfinished copy has brought, and let runners come."""
 
         def work(session: Session, now: int) -> None:
             del now
             for table in TABLES:
                 name = "all_terms" if table.name == "terms" else table.name
                 session.ask(f"drop_{name}", {"last_job": copy.last_job, "last_batch": copy.last_batch})
+            session.ask("open_runners")
             session.ask("drop_copy", {"source_id": copy.source_id})
 
-        self._database().write(work, lambda session, _none: not session.ask("copies").fetchall())
+        self._database().write(work, lambda _session, _none: False)
 
     def take(self, copy: Copy, table: Table | None, rows: Sequence[Row], step: str, after: Key) -> Copy:
         """Store a page, and note in the same transaction that the copy is as far as this; give it so."""

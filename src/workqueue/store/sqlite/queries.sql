@@ -665,6 +665,10 @@ BEGIN SELECT RAISE(ABORT, 'closed by workqueue copy'); END;
 CREATE TRIGGER IF NOT EXISTS moved_claims BEFORE UPDATE ON jobs
 BEGIN SELECT RAISE(ABORT, 'closed by workqueue copy'); END;
 
+-- name: shut_cleaning
+CREATE TRIGGER IF NOT EXISTS moved_cleaning BEFORE DELETE ON jobs
+BEGIN SELECT RAISE(ABORT, 'closed by workqueue copy'); END;
+
 -- name: shut_runners
 CREATE TRIGGER IF NOT EXISTS moved_runners BEFORE INSERT ON runners
 BEGIN SELECT RAISE(ABORT, 'closed by workqueue copy'); END;
@@ -682,6 +686,9 @@ DROP TRIGGER IF EXISTS moved_jobs;
 
 -- name: open_claims
 DROP TRIGGER IF EXISTS moved_claims;
+
+-- name: open_cleaning
+DROP TRIGGER IF EXISTS moved_cleaning;
 
 -- name: open_runners
 DROP TRIGGER IF EXISTS moved_runners;
