@@ -12,6 +12,7 @@ from workqueue.lifecycle import Postponed, Returned
 from support import (
     QUEUE,
     SECOND,
+    a_suspect,
     apply,
     claim_all,
     claim_one,
@@ -297,6 +298,15 @@ def test_a_resumed_name_brings_neither_others_nor_what_is_for_later(store):
     assert store.paused("b") == ["p"]
 
 
+@pytest.mark.parametrize("name", [None, "task"])
+def test_a_pause_elsewhere_stops_nothing_here(store, name):
+    store.pause("b", name)
+    job = push(store)
+    assert ids(turn(store, []).claims) == [job]
+    suspect = a_suspect(store)
+    assert ids(claim_all(store, alone=True)) == [suspect]
+
+
 # chains and batches
 
 
@@ -383,10 +393,10 @@ def test_cancelling_a_batch_concerns_no_other_and_twice_is_once(store):
 
 
 def test_restoring_a_job_is_counted_in_its_own_batch(store):
-    (batch, [job], _), (other, _, _) = members(store), members(store)
+    batches = [members(store) for _ in range(3)]
     apply(store, *map(raised, claim_all(store)))
-    assert store.restore(QUEUE, [job]) == 1
-    assert [store.batches.get(each).failed for each in (batch, other)] == [0, 1]
+    assert store.restore(QUEUE, batches[1][1]) == 1
+    assert [store.batches.get(batch).failed for batch, _, _ in batches] == [1, 0, 1]
 
 
 def test_a_batch_that_is_sealed_again_is_forgotten_no_later(store, clock):

@@ -40,7 +40,7 @@ HOT = {
     "clean": ["INDEX jobs_settled (queue=? AND status=?)"],
     "restore_failed": ["INDEX jobs_settled (queue=? AND status=?)"],
     "special_failed": ["INDEX jobs_settled (queue=? AND status=?)"],
-    "cancel_waiting": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
+    "cancel_job": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
     "retire": ["INDEX jobs_running (runner=?)"],
     "terms_of": ["SEARCH terms USING INTEGER PRIMARY KEY (rowid=?)"],
     "key_holder": ["INDEX terms_key (queue=? AND name=? AND key=?)"],

@@ -189,10 +189,6 @@ SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.set
 -- name: history
 SELECT attempt, runner, started_at, duration, outcome, error, traceback FROM attempts WHERE job = :id ORDER BY attempt;
 
--- name: cancel_waiting
-UPDATE jobs SET status = 5, ready = NULL, settled_at = :now, message = 'cancelled'
- WHERE id = :id AND status IN (0, 2);
-
 -- name: cancel_running
 UPDATE jobs SET cancel_requested = 1 WHERE id = :id AND status = 4;
 
