@@ -129,7 +129,7 @@ WITH clock AS MATERIALIZED (
        SET status = 4, ready = NULL, attempt = j.attempt + 1, runner = :runner, token = :token,
            lease_until = (SELECT now FROM clock) + :lease
      WHERE j.ctid = ANY (ARRAY(SELECT ctid FROM front)) AND j.status IN (0, 2)
-       AND NOT (SELECT paused OR special OR coalesce(run_at <= (SELECT now FROM clock), false) FROM beside)
+       AND NOT (SELECT paused OR special OR coalesce(least(run_at, opens_at) <= (SELECT now FROM clock), false) FROM beside)
     RETURNING j.id, j.name, j.attempt, j.retry_count, j.lost, j.priority, j.position, j.run_at, j.pushed_at, j.backoff, j.data
 )
 SELECT NULL::bigint, (SELECT now FROM clock), b.run_at, b.opens_at, b.suspects, b.paused, b.special,
