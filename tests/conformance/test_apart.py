@@ -314,7 +314,7 @@ def chain(store, number: int) -> tuple[int, int]:
     first, second = store.push(
         [
             new_job(terms=Terms(followed=True)),
-            new_job(terms=Terms(follows=-1, into="of"), data=f'{{"of":{number}}}'.encode()),
+            new_job(terms=Terms(follows=-1, into="of"), data=f'{{"number":{number}}}'.encode()),
         ]
     )
     return first, second
@@ -325,8 +325,8 @@ def test_the_end_of_a_job_calls_what_follows_it_and_nothing_else(store):
     claims = {claim.job.id: claim for claim in claim_all(store)}
     apply(store, verdict(claims[third], Returned(b"7")))
     [claim] = claim_all(store)
-    assert (claim.job.id, claim.job.decode()) == (fourth, {"of": 7})
-    assert store.get(second).decode() == {"of": 1}
+    assert (claim.job.id, claim.job.decode()) == (fourth, {"number": 2, "of": 7})
+    assert store.get(second).decode() == {"number": 1}
     apply(store, raised(claims[first]))
     assert store.get(second).status is JobStatus.CANCELLED
     assert store.get(fourth).status is JobStatus.RUNNING
@@ -337,7 +337,7 @@ def test_what_follows_and_was_cancelled_stays_as_it_was(store):
     assert store.cancel(second)
     apply(store, verdict(claim_one(store), Returned(b"7")))
     found = store.get(second)
-    assert (found.status, found.message, found.decode()) == (JobStatus.CANCELLED, "cancelled", {"of": 1})
+    assert (found.status, found.message, found.decode()) == (JobStatus.CANCELLED, "cancelled", {"number": 1})
 
 
 def members(store, count: int = 1) -> tuple[int, list[int], int]:

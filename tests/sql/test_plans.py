@@ -66,6 +66,7 @@ HOT = {
     "batch_followers": ["INDEX terms_following_batch (follows_batch=?)"],
     "batch_waiting": ["INDEX terms_of_batch (batch=?)"],
     "cancel_running_of_batch": ["INDEX jobs_running", "SEARCH terms USING INTEGER PRIMARY KEY (rowid=?)"],
+    "batch_done": ["SEARCH batches USING INTEGER PRIMARY KEY (rowid=?)"],
     "expiring": ["INDEX terms_expiring (queue=? AND expires_at<?)"],
     "wants_sweeping": ["INDEX terms_expiring (queue=? AND expires_at<?)", "INDEX terms_paused (queue=?"],
     "forget_results": ["INDEX results_until (until<?)"],
