@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from workqueue.backoff import Backoff
 from workqueue.errors import BatchNotFound
 from workqueue.job import JobStatus, Lane, Terms
 from workqueue.lifecycle import Postponed, Returned
@@ -445,6 +446,33 @@ def test_restoring_some_brings_those_and_only_if_they_ended_in_this_queue(store)
     assert store.restore(QUEUE, [job, running.job.id, waiting, elsewhere]) == 1
     assert ids(claim_all(store)) == [job]
     assert store.get(other).status is JobStatus.FAILED
+
+
+# rules, runners, figures
+
+
+def test_each_job_keeps_its_own_rule(store):
+    rules = [Backoff(limit=limit) for limit in (3, 5)]
+    for rule in rules:
+        push(store, backoff=rule)
+    assert [claim.job.backoff.limit for claim in claim_all(store)] == [3, 5]
+
+
+def test_a_runner_that_retires_takes_no_other_along(store):
+    first, second = (store.enlist(QUEUE, "tests") for _ in range(2))
+    store.retire(first)
+    assert [runner.id for runner in store.overview().runners] == [second]
+    store.retire(second)
+
+
+def test_a_job_that_runs_or_was_cancelled_is_neither_due_nor_for_later(store):
+    suspect = a_suspect(store)
+    [claim] = claim_all(store, alone=True)
+    assert claim.job.id == suspect
+    assert store.cancel(push(store, delay=SECOND * 60))
+    [standing] = store.overview().queues
+    found = standing.pending, standing.oldest_due, standing.later, standing.running, standing.cancelled
+    assert found == (0, None, 0, 1, 1)
 
 
 # results, progress, edits, sweeping

@@ -97,6 +97,22 @@ def test_the_last_id_is_that_of_jobs(store, connection):
     assert connection.execute(SQL["pushed"], {"last": 4, "queue": QUEUE, "at": 0}).fetchone() == (0, 1, 1)
 
 
+def test_a_job_can_be_cancelled_until_it_is_settled(store, connection):
+    waiting, settled = push(store), push(store)
+    assert store.cancel(settled)
+    asked = [connection.execute(SQL["cancellable"], {"id": job}).fetchone()[0] for job in (waiting, settled, 9)]
+    assert asked == [1, 0, 0]
+
+
+def test_a_plain_job_that_is_kept_back_is_a_broken_file(store, connection):
+    for _ in range(2):
+        push(store)
+    assert connection.execute(SQL["check_rows"]).fetchone() == (0,)
+    connection.execute("PRAGMA ignore_check_constraints = on")
+    connection.execute("UPDATE jobs SET ready = 2 WHERE id = 1")
+    assert connection.execute(SQL["check_rows"]).fetchone() == (1,)
+
+
 # what there is to sweep
 
 
