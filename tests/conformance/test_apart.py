@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 from workqueue.backoff import Backoff
-from workqueue.errors import BatchNotFound
+from workqueue.errors import BatchNotFound, JobNotFound
 from workqueue.job import JobStatus, Lane, Terms
 from workqueue.lifecycle import Postponed, Returned
 
@@ -398,6 +398,19 @@ def test_restoring_a_job_is_counted_in_its_own_batch(store):
     apply(store, *map(raised, claim_all(store)))
     assert store.restore(QUEUE, batches[1][1]) == 1
     assert [store.batches.get(batch).failed for batch, _, _ in batches] == [1, 0, 1]
+
+
+def test_a_cancelled_job_that_is_restored_is_counted_as_that_whatever_others_are(store):
+    failed = push(store)
+    apply(store, raised(claim_one(store)))
+    batch, [job], _ = members(store)
+    assert store.cancel(job)
+    assert store.batches.get(batch).cancelled == 1
+    assert store.restore(QUEUE, [job]) == 1
+    assert (store.batches.get(batch).cancelled, store.batches.get(batch).failed) == (0, 0)
+    assert store.get(failed).status is JobStatus.FAILED
+    with pytest.raises(JobNotFound):
+        store.edit(99, b"{}")
 
 
 def test_a_batch_that_is_sealed_again_is_forgotten_no_later(store, clock):

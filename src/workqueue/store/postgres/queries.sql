@@ -443,10 +443,11 @@ SELECT (SELECT count(*) FROM workqueue.jobs WHERE special AND id NOT IN (SELECT 
          WHERE (j.ready IS NOT NULL AND j.ready = 3) AND t.follows IS NULL AND t.follows_batch IS NULL);
 
 -- name: add_terms
--- Rows [job, spec, key, expires_at, limit lane, rate lane, order lane, batch, follows, follows_batch].
+-- Rows [job, spec, key, expires_at, limit lane, rate lane, order lane, batch, follows, follows_batch]. The place of a job
+-- is noted when it is kept back.
 INSERT INTO workqueue.terms (job, queue, name, priority, position, spec, key, expires_at, limit_lane, rate_lane,
                              order_lane, batch, follows, follows_batch)
-SELECT (r ->> 0)::bigint, :queue, :name, :priority, :position, r ->> 1, r ->> 2, (r ->> 3)::bigint, r ->> 4, r ->> 5,
+SELECT (r ->> 0)::bigint, :queue, :name, :priority, 0, r ->> 1, r ->> 2, (r ->> 3)::bigint, r ->> 4, r ->> 5,
        r ->> 6, (r ->> 7)::bigint, (r ->> 8)::bigint, (r ->> 9)::bigint
   FROM json_array_elements(:rows::json) AS r;
 
@@ -702,9 +703,6 @@ DELETE FROM workqueue.pauses WHERE queue = :queue AND name = :name;
 
 -- name: pauses
 SELECT coalesce(json_agg(name ORDER BY name), '[]')::text FROM workqueue.pauses WHERE queue = :queue;
-
--- name: position_of
-SELECT position FROM workqueue.jobs WHERE id = :job;
 
 -- name: status_of
 SELECT status FROM workqueue.jobs WHERE id = :job;
