@@ -5,13 +5,15 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from workqueue.errors import BatchNotFound
+from workqueue.backoff import Backoff
+from workqueue.errors import BatchNotFound, JobNotFound
 from workqueue.job import JobStatus, Lane, Terms
 from workqueue.lifecycle import Postponed, Returned
 
 from support import (
     QUEUE,
     SECOND,
+    a_suspect,
     apply,
     claim_all,
     claim_one,
@@ -297,6 +299,15 @@ def test_a_resumed_name_brings_neither_others_nor_what_is_for_later(store):
     assert store.paused("b") == ["p"]
 
 
+@pytest.mark.parametrize("name", [None, "task"])
+def test_a_pause_elsewhere_stops_nothing_here(store, name):
+    store.pause("b", name)
+    job = push(store)
+    assert ids(turn(store, []).claims) == [job]
+    suspect = a_suspect(store)
+    assert ids(claim_all(store, alone=True)) == [suspect]
+
+
 # chains and batches
 
 
@@ -304,7 +315,7 @@ def chain(store, number: int) -> tuple[int, int]:
     first, second = store.push(
         [
             new_job(terms=Terms(followed=True)),
-            new_job(terms=Terms(follows=-1, into="of"), data=f'{{"of":{number}}}'.encode()),
+            new_job(terms=Terms(follows=-1, into="of"), data=f'{{"number":{number}}}'.encode()),
         ]
     )
     return first, second
@@ -315,8 +326,8 @@ def test_the_end_of_a_job_calls_what_follows_it_and_nothing_else(store):
     claims = {claim.job.id: claim for claim in claim_all(store)}
     apply(store, verdict(claims[third], Returned(b"7")))
     [claim] = claim_all(store)
-    assert (claim.job.id, claim.job.decode()) == (fourth, {"of": 7})
-    assert store.get(second).decode() == {"of": 1}
+    assert (claim.job.id, claim.job.decode()) == (fourth, {"number": 2, "of": 7})
+    assert store.get(second).decode() == {"number": 1}
     apply(store, raised(claims[first]))
     assert store.get(second).status is JobStatus.CANCELLED
     assert store.get(fourth).status is JobStatus.RUNNING
@@ -327,7 +338,7 @@ def test_what_follows_and_was_cancelled_stays_as_it_was(store):
     assert store.cancel(second)
     apply(store, verdict(claim_one(store), Returned(b"7")))
     found = store.get(second)
-    assert (found.status, found.message, found.decode()) == (JobStatus.CANCELLED, "cancelled", {"of": 1})
+    assert (found.status, found.message, found.decode()) == (JobStatus.CANCELLED, "cancelled", {"number": 1})
 
 
 def members(store, count: int = 1) -> tuple[int, list[int], int]:
@@ -383,10 +394,23 @@ def test_cancelling_a_batch_concerns_no_other_and_twice_is_once(store):
 
 
 def test_restoring_a_job_is_counted_in_its_own_batch(store):
-    (batch, [job], _), (other, _, _) = members(store), members(store)
+    batches = [members(store) for _ in range(3)]
     apply(store, *map(raised, claim_all(store)))
+    assert store.restore(QUEUE, batches[1][1]) == 1
+    assert [store.batches.get(batch).failed for batch, _, _ in batches] == [1, 0, 1]
+
+
+def test_a_cancelled_job_that_is_restored_is_counted_as_that_whatever_others_are(store):
+    failed = push(store)
+    apply(store, raised(claim_one(store)))
+    batch, [job], _ = members(store)
+    assert store.cancel(job)
+    assert store.batches.get(batch).cancelled == 1
     assert store.restore(QUEUE, [job]) == 1
-    assert [store.batches.get(each).failed for each in (batch, other)] == [0, 1]
+    assert (store.batches.get(batch).cancelled, store.batches.get(batch).failed) == (0, 0)
+    assert store.get(failed).status is JobStatus.FAILED
+    with pytest.raises(JobNotFound):
+        store.edit(99, b"{}")
 
 
 def test_a_batch_that_is_sealed_again_is_forgotten_no_later(store, clock):
@@ -435,6 +459,33 @@ def test_restoring_some_brings_those_and_only_if_they_ended_in_this_queue(store)
     assert store.restore(QUEUE, [job, running.job.id, waiting, elsewhere]) == 1
     assert ids(claim_all(store)) == [job]
     assert store.get(other).status is JobStatus.FAILED
+
+
+# rules, runners, figures
+
+
+def test_each_job_keeps_its_own_rule(store):
+    rules = [Backoff(limit=limit) for limit in (3, 5)]
+    for rule in rules:
+        push(store, backoff=rule)
+    assert [claim.job.backoff.limit for claim in claim_all(store)] == [3, 5]
+
+
+def test_a_runner_that_retires_takes_no_other_along(store):
+    first, second = (store.enlist(QUEUE, "tests") for _ in range(2))
+    store.retire(first)
+    assert [runner.id for runner in store.overview().runners] == [second]
+    store.retire(second)
+
+
+def test_a_job_that_runs_or_was_cancelled_is_neither_due_nor_for_later(store):
+    suspect = a_suspect(store)
+    [claim] = claim_all(store, alone=True)
+    assert claim.job.id == suspect
+    assert store.cancel(push(store, delay=SECOND * 60))
+    [standing] = store.overview().queues
+    found = standing.pending, standing.oldest_due, standing.later, standing.running, standing.cancelled
+    assert found == (0, None, 0, 1, 1)
 
 
 # results, progress, edits, sweeping

@@ -16,7 +16,7 @@ from workqueue.store.clock import micros
 from workqueue.store.sqlite.engine import SqliteStore
 from workqueue.store.sqlite.schema import SQL
 
-from support import QUEUE, SECOND, apply, claim_all, claim_one, completed, push, raised, verdict
+from support import QUEUE, SECOND, apply, claim_all, claim_one, completed, new_job, push, raised, verdict
 
 WEEK = timedelta(days=7)
 
@@ -95,6 +95,47 @@ def test_the_last_id_is_that_of_jobs(store, connection):
     assert store.check() == []
     push(store)
     assert connection.execute(SQL["pushed"], {"last": 4, "queue": QUEUE, "at": 0}).fetchone() == (0, 1, 1)
+
+
+def test_a_job_can_be_cancelled_until_it_is_settled(store, connection):
+    waiting, settled = push(store), push(store)
+    assert store.cancel(settled)
+    asked = [connection.execute(SQL["cancellable"], {"id": job}).fetchone()[0] for job in (waiting, settled, 9)]
+    assert asked == [1, 0, 0]
+
+
+def test_a_plain_job_that_is_kept_back_is_a_broken_file(store, connection):
+    for _ in range(2):
+        push(store)
+    assert connection.execute(SQL["check_rows"]).fetchone() == (0,)
+    connection.execute("PRAGMA ignore_check_constraints = on")
+    connection.execute("UPDATE jobs SET ready = 2 WHERE id = 1")
+    assert connection.execute(SQL["check_rows"]).fetchone() == (1,)
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        ("UPDATE jobs SET special = 0 WHERE id = 1", (0, 1, 0, 0, 0, 0)),
+        ("DELETE FROM terms WHERE job = 1", (1, 0, 0, 0, 0, 0)),
+        ("UPDATE terms SET runs = 0 WHERE job = 1", (0, 0, 1, 0, 0, 0)),
+        ("UPDATE terms SET is_open = 0 WHERE job = 1", (0, 0, 0, 1, 0, 0)),
+        ("UPDATE terms SET kept_by = 1 WHERE job = 1", (0, 0, 0, 0, 1, 0)),
+        ("UPDATE terms SET kept_by = NULL WHERE job = 2", (0, 0, 0, 0, 1, 0)),
+        ("UPDATE terms SET follows = NULL WHERE follows > 0", (0, 0, 0, 0, 0, 1)),
+        ("UPDATE terms SET follows_batch = NULL WHERE follows_batch > 0", (0, 0, 0, 0, 0, 1)),
+    ],
+)
+def test_each_kind_of_damage_to_terms_is_told_from_the_others(store, connection, damage, expected):
+    for _ in range(2):
+        push(store, terms=Terms(limit=Lane("one", most=1)))
+    store.push([new_job(terms=Terms(followed=True), delay=SECOND), new_job(terms=Terms(follows=-1))])
+    push(store, terms=Terms(follows_batch=store.batches.open(QUEUE)))
+    push(store)
+    assert len(claim_all(store)) == 2
+    assert connection.execute(SQL["check_terms"]).fetchone() == (0,) * 6
+    connection.execute(damage)
+    assert connection.execute(SQL["check_terms"]).fetchone() == expected
 
 
 # what there is to sweep

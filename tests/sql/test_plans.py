@@ -40,7 +40,7 @@ HOT = {
     "clean": ["INDEX jobs_settled (queue=? AND status=?)"],
     "restore_failed": ["INDEX jobs_settled (queue=? AND status=?)"],
     "special_failed": ["INDEX jobs_settled (queue=? AND status=?)"],
-    "cancel_waiting": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
+    "cancel_job": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
     "retire": ["INDEX jobs_running (runner=?)"],
     "terms_of": ["SEARCH terms USING INTEGER PRIMARY KEY (rowid=?)"],
     "key_holder": ["INDEX terms_key (queue=? AND name=? AND key=?)"],
@@ -66,6 +66,7 @@ HOT = {
     "batch_followers": ["INDEX terms_following_batch (follows_batch=?)"],
     "batch_waiting": ["INDEX terms_of_batch (batch=?)"],
     "cancel_running_of_batch": ["INDEX jobs_running", "SEARCH terms USING INTEGER PRIMARY KEY (rowid=?)"],
+    "batch_done": ["SEARCH batches USING INTEGER PRIMARY KEY (rowid=?)"],
     "expiring": ["INDEX terms_expiring (queue=? AND expires_at<?)"],
     "wants_sweeping": ["INDEX terms_expiring (queue=? AND expires_at<?)", "INDEX terms_paused (queue=?"],
     "forget_results": ["INDEX results_until (until<?)"],
@@ -217,6 +218,6 @@ def plan(connection: sqlite3.Connection, statement: str) -> list[str]:
         def __missing__(self, key: str) -> object:
             return json.dumps([]) if key in ("rows", "ids", "dead", "queues") else None
 
-    values = [None] * statement.count("?") if "VALUES (?" in statement else Anything()
+    values = [None] * statement.count("?") if "(?" in statement else Anything()  # and not where a comment asks
     explain = "EXPLAIN" if " TRIGGER " in statement else "EXPLAIN QUERY PLAN"
     return [row[3] for row in connection.execute(f"{explain} {statement}", values).fetchall()]

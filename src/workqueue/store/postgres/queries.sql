@@ -144,7 +144,7 @@ WITH clock AS MATERIALIZED (
        SET status = 4, ready = NULL, attempt = j.attempt + 1, runner = :runner, token = :token,
            lease_until = (SELECT now FROM clock) + :lease
      WHERE j.ctid = ANY (ARRAY(SELECT ctid FROM front)) AND j.status IN (0, 2)
-       AND NOT (SELECT paused OR special OR coalesce(run_at <= (SELECT now FROM clock), false) FROM beside)
+       AND NOT (SELECT paused OR special OR coalesce(least(run_at, opens_at) <= (SELECT now FROM clock), false) FROM beside)
     RETURNING j.id, j.name, j.attempt, j.retry_count, j.lost, j.priority, j.position, j.run_at, j.pushed_at, j.backoff, j.data
 )
 SELECT NULL::bigint, (SELECT now FROM clock), b.run_at, b.opens_at, b.suspects, b.paused, b.special,
@@ -458,10 +458,11 @@ SELECT (SELECT count(*) FROM workqueue.jobs WHERE special AND id NOT IN (SELECT 
          WHERE (j.ready IS NOT NULL AND j.ready = 3) AND t.follows IS NULL AND t.follows_batch IS NULL);
 
 -- name: add_terms
--- Rows [job, spec, key, expires_at, limit lane, rate lane, order lane, batch, follows, follows_batch].
+-- Rows [job, spec, key, expires_at, limit lane, rate lane, order lane, batch, follows, follows_batch]. The place of a job
+-- is noted when it is kept back.
 INSERT INTO workqueue.terms (job, queue, name, priority, position, spec, key, expires_at, limit_lane, rate_lane,
                              order_lane, batch, follows, follows_batch)
-SELECT (r ->> 0)::bigint, :queue, :name, :priority, :position, r ->> 1, r ->> 2, (r ->> 3)::bigint, r ->> 4, r ->> 5,
+SELECT (r ->> 0)::bigint, :queue, :name, :priority, 0, r ->> 1, r ->> 2, (r ->> 3)::bigint, r ->> 4, r ->> 5,
        r ->> 6, (r ->> 7)::bigint, (r ->> 8)::bigint, (r ->> 9)::bigint
   FROM json_array_elements(:rows::json) AS r;
 
@@ -717,9 +718,6 @@ DELETE FROM workqueue.pauses WHERE queue = :queue AND name = :name;
 
 -- name: pauses
 SELECT coalesce(json_agg(name ORDER BY name), '[]')::text FROM workqueue.pauses WHERE queue = :queue;
-
--- name: position_of
-SELECT position FROM workqueue.jobs WHERE id = :job;
 
 -- name: status_of
 SELECT status FROM workqueue.jobs WHERE id = :job;

@@ -95,7 +95,7 @@ def add(session: Session, head: NewJob, now: int, jobs: Mapping[int, tuple[NewJo
         for job, (_, terms) in jobs.items()
     ]
     columns = {"queue": head.queue, "name": head.name, "priority": head.priority, "rows": _encode(rows).decode()}
-    session.ask("add_terms", columns | {"position": _position(session, next(iter(jobs)))})
+    session.ask("add_terms", columns)
     for job, (new, terms) in jobs.items():
         if new.unique_for is not None and terms.key is not None:
             row = {"queue": new.queue, "name": new.name, "key": terms.key, "job": job}
@@ -104,10 +104,6 @@ def add(session: Session, head: NewJob, now: int, jobs: Mapping[int, tuple[NewJo
     for batch, count in Counter(terms.batch for _, terms in jobs.values() if terms.batch is not None).items():
         if not session.ask("count_in", {"batch": batch, "count": count}).rowcount:
             raise UsageError(f"expected a batch that is open, but batch {batch} is sealed or there is none")
-
-
-def _position(session: Session, job: int) -> int:
-    return int(session.ask("position_of", {"job": job}).fetchone()[0])
 
 
 def of(session: Session, jobs: Collection[int]) -> list[Known]:

@@ -189,10 +189,6 @@ SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.set
 -- name: history
 SELECT attempt, runner, started_at, duration, outcome, error, traceback FROM attempts WHERE job = :id ORDER BY attempt;
 
--- name: cancel_waiting
-UPDATE jobs SET status = 5, ready = NULL, settled_at = :now, message = 'cancelled'
- WHERE id = :id AND status IN (0, 2);
-
 -- name: cancel_running
 UPDATE jobs SET cancel_requested = 1 WHERE id = :id AND status = 4;
 
@@ -325,10 +321,11 @@ SELECT count(*) FROM jobs
     OR (status = 4 AND attempt < 1) OR (status = 2 AND retry_count + lost < 1) OR (ready > 1 AND NOT special);
 
 -- name: add_terms
--- Rows [job, spec, key, expires_at, limit lane, rate lane, order lane, batch, follows, follows_batch].
+-- Rows [job, spec, key, expires_at, limit lane, rate lane, order lane, batch, follows, follows_batch]. The place of a job
+-- is noted when it is kept back.
 INSERT INTO terms (job, queue, name, priority, position, spec, key, expires_at, limit_lane, rate_lane, order_lane,
                    batch, follows, follows_batch, later_until)
-SELECT json_extract(value, '$[0]'), :queue, :name, :priority, :position, json_extract(value, '$[1]'),
+SELECT json_extract(value, '$[0]'), :queue, :name, :priority, 0, json_extract(value, '$[1]'),
        json_extract(value, '$[2]'), json_extract(value, '$[3]'), json_extract(value, '$[4]'),
        json_extract(value, '$[5]'), json_extract(value, '$[6]'), json_extract(value, '$[7]'),
        json_extract(value, '$[8]'), json_extract(value, '$[9]'),
@@ -578,12 +575,9 @@ SELECT (SELECT count(*) FROM jobs WHERE special AND id NOT IN (SELECT job FROM t
        (SELECT count(*) FROM terms AS t JOIN jobs AS j ON j.id = t.job WHERE t.runs <> (j.status = 4)),
        (SELECT count(*) FROM terms AS t JOIN jobs AS j ON j.id = t.job WHERE t.is_open <> (j.settled_at IS NULL)),
        (SELECT count(*) FROM terms AS t JOIN jobs AS j ON j.id = t.job
-         WHERE (t.kept_by IS NOT NULL) <> (j.ready IS NOT NULL AND j.ready = 2)),
+         WHERE (t.kept_by IS NOT NULL) <> (j.ready IS 2)),
        (SELECT count(*) FROM terms AS t JOIN jobs AS j ON j.id = t.job
-         WHERE (j.ready IS NOT NULL AND j.ready = 3) AND t.follows IS NULL AND t.follows_batch IS NULL);
-
--- name: position_of
-SELECT position FROM jobs WHERE id = :job;
+         WHERE j.ready = 3 AND t.follows IS NULL AND t.follows_batch IS NULL);
 
 -- name: status_of
 SELECT status FROM jobs WHERE id = :job;
