@@ -69,9 +69,10 @@ def test_a_rescuer_that_minds_no_step_is_caught(monkeypatch, tmp_path):
         "from workqueue.upkeep import Upkeep\nUpkeep._notice = lambda *_: None",
     )
     monkeypatch.setattr(scenes, "drawn_step", lambda _: timedelta(hours=1))
-    played = time_faults.play(scenes.steps_beside_leases, 1, 0)
-    assert played.counts["living runners robbed"] > 0
-    assert any("was taken from runner" in text for text in played.broken)
+    rounds = (time_faults.play(scenes.steps_beside_leases, 1, number) for number in range(10))  # a beat may be in time
+    robbed = next((played for played in rounds if played.counts["living runners robbed"]), None)
+    assert robbed is not None
+    assert any("was taken from runner" in text for text in robbed.broken)
 
 
 def test_a_store_that_gives_jobs_out_early_is_caught(monkeypatch, tmp_path):

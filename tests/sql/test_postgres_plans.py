@@ -32,6 +32,7 @@ NOT_TO_PREPARE = (
     "SAVEPOINT",
     "RELEASE",
     "LISTEN",
+    "COPY",
     "CREATE",
     "DROP",
     "GRANT",
