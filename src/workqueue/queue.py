@@ -19,9 +19,11 @@ from workqueue.duration import as_duration
 from workqueue.errors import InvalidOption, InvalidPayload, JobNotFound, QueueClosed, ScheduleNotFound, UsageError
 from workqueue.executor.children import in_child
 from workqueue.handle import Handle
+from workqueue.plan import Plan
 from workqueue.pusher import Pusher
 from workqueue.registry import Registry
-from workqueue.runner import Plan, Runner
+from workqueue.retention import Keep, Retention, as_keep, as_keep_results
+from workqueue.runner import Runner
 from workqueue.steering import Steering
 from workqueue.store import open_store
 from workqueue.store.clock import Clock, system_clock
@@ -37,8 +39,10 @@ class Queue(Steering):
 
     path: a file, made when missing, or ":memory:". worker: None means push, look and clean only.
     id: the queue's name in the file; several queues share one. timing: run what has the earliest `run_at` first, not
-    what was pushed first; all who push to one queue must agree on it. archive: keep failed jobs. auto_start: begin work
-    at once. backoff: the rule stored with each job pushed here. batch_size: jobs claimed per transaction, 1 to 1000.
+    what was pushed first; all who push to one queue must agree on it. archive: keep failed jobs. keep_completed,
+    keep_failed, keep_results: for how long, how many, or both as `Keep(age=…, count=…)`; None: completed jobs leave at
+    once, failed ones stay, results are kept where their task says so (docs/retention.md). auto_start: begin work at
+    once. backoff: the rule stored with each job pushed here. batch_size: jobs claimed per transaction, 1 to 1000.
     poll_rate: the longest a due job waits if every wake-up is lost. concurrency: jobs run at once. grace: how long
     `stop` waits for running jobs. lease: how long a frozen process keeps its jobs. max_payload: bytes.
     processes, max_jobs, max_memory: of isolated tasks: how many children at once (0: one for each core), and after how
@@ -60,6 +64,9 @@ class Queue(Steering):
         id: str = "default",
         timing: bool = False,
         archive: bool = True,
+        keep_completed: Keep | timedelta | int | None = None,
+        keep_failed: Keep | timedelta | int | None = None,
+        keep_results: Keep | timedelta | None = None,
         auto_start: bool = True,
         backoff: Backoff | None = None,
         batch_size: int = 100,
@@ -77,6 +84,17 @@ class Queue(Steering):
     ) -> None:
         self.id = checked_name(id, "id")
         rule = Backoff() if backoff is None else _checked_backoff(backoff).copy()
+        retention = Retention(
+            completed=as_keep(keep_completed, "keep_completed"),
+            failed=as_keep(keep_failed, "keep_failed"),
+            results=as_keep_results(keep_results, "keep_results"),
+        )
+        if retention.failed is not None and not archive:
+            raise InvalidOption(
+                f"expected archive=True beside keep_failed, got: archive=False, keep_failed={keep_failed!r}",
+                name="keep_failed",
+                value=keep_failed,
+            )
         most = between(max_payload, 1, 512 * 1024 * 1024, "max_payload")
         self._plan = Plan(
             queue=self.id,
@@ -86,6 +104,7 @@ class Queue(Steering):
             lease=at_least(lease, timedelta(seconds=1), "lease"),
             grace=as_duration(grace, "grace"),
             archive=archive,
+            retention=retention,
             processes=between(processes, 0, 1000, "processes"),
             max_jobs=None if max_jobs is None else between(max_jobs, 1, 2**31, "max_jobs"),
             max_memory=None if max_memory is None else between(max_memory, 2**20, 2**50, "max_memory"),
@@ -99,7 +118,8 @@ class Queue(Steering):
         self.path = self._store.path
         self._pusher = Pusher(self._open_store, self.id, timing=timing, backoff=rule, max_payload=most)
         self._make_locks()
-        self.task = Registry(Desk(self._pusher, self._watch, self._cancel_known), worker=worker, runs=self._runs)
+        desk = Desk(self._pusher, self._watch, self._cancel_known, retention)
+        self.task = Registry(desk, worker=worker, runs=self._runs)
         closing.remember(self)
         if auto_start and worker is not None:
             try:

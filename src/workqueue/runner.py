@@ -24,8 +24,6 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Final, cast
 
-import msgspec
-
 from workqueue.context import Context
 from workqueue.errors import StoreError, WorkqueueError
 from workqueue.executor import Executor
@@ -37,6 +35,8 @@ from workqueue.job import Claim, JobStatus
 from workqueue.lifecycle import HandedBack, Outcome, Raised, Settlement, settle
 from workqueue.liveness import Heartbeat
 from workqueue.logs import Log
+from workqueue.plan import Plan
+from workqueue.pruning import Pruner
 from workqueue.store.contract import Beat, Store, Turn, Want
 from workqueue.timekeeper import MakeJob, Timekeeper
 from workqueue.upkeep import Upkeep
@@ -53,24 +53,6 @@ _NEVER: Final = float("inf")
 _SWEEP_SECONDS: Final = 5.0
 _SWEPT: Final = 500  # jobs ended, and rows of each kind forgotten, at once
 _LAST_TRIES: Final = timedelta(seconds=10)  # for settling at the end, when the store is away
-
-
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """How a runner works; `Queue` checks the ranges.
-
-    processes: child processes for isolated jobs; 0: one per CPU. max_jobs, max_memory (bytes): see `ChildExecutor`.
-    """
-
-    queue: str
-    batch_size: int
-    concurrency: int
-    poll_rate: timedelta
-    lease: timedelta
-    grace: timedelta
-    archive: bool
-    processes: int = 0
-    max_jobs: int | None = None
-    max_memory: int | None = None
 
 
 class Runner:
@@ -91,11 +73,13 @@ class Runner:
         self.pid = os.getpid()
         self._store = store
         self._plan = plan
+        self._stay = plan.retention.completed is not None  # jobs that complete
         self._settled = settled
         self._id = store.enlist(plan.queue, f"{socket.gethostname()}:{self.pid}")
         self._bell = store.bell(self._id)
         self._upkeep = Upkeep(store, self._id, every=plan.poll_rate, lease=plan.lease, archive=plan.archive)
         self._timekeeper = Timekeeper(store, plan.queue, makers) if makers else None
+        self._pruner = Pruner(store, plan.queue, plan.retention)
         self._heartbeat = Heartbeat(store, self._id, lease=plan.lease, heard=self._hear)
         self._executor = self._make_executor(handler)
         self._in_hand: dict[int, Context] = {}
@@ -177,6 +161,8 @@ class Runner:
             self._keep_up()
             self._exchange()
             self._look_after()
+            if not self._stopping:
+                self._pruner.step()
         except Exception as error:
             self._failures += 1
             pause = min(_LONGEST_PAUSE, 0.1 * 2 ** min(self._failures, 10)) * random.uniform(0.5, 1)  # noqa: S311 - jitter
@@ -222,7 +208,7 @@ class Runner:
             job = self._store.get(job_id)
             if job.status is JobStatus.RUNNING and job.attempt == attempt:
                 claim = Claim(job, self._id, timedelta(0), 0)
-                self._unsettled.append(settle(claim, HandedBack(), age=timedelta(0), archive=self._plan.archive))
+                self._unsettled.append(settle(claim, HandedBack(), age=timedelta(0)))
 
     def _collect(self) -> None:
         done = self._executor.collect()
@@ -260,11 +246,11 @@ class Runner:
         age = context.claim.age
         if isinstance(outcome, Raised):  # nothing else asks how old the job is
             age += timedelta(seconds=time.monotonic() - context.claimed_at)
+        archive, stays = self._plan.archive, self._stay
         try:
-            return settle(context.claim, outcome, age=age, archive=self._plan.archive)
+            return settle(context.claim, outcome, age=age, archive=archive, stays=stays)
         except Exception as error:  # noqa: BLE001 - the handler may have made nonsense of its job's backoff
-            failed = of_exception(context, error)
-            return settle(context.claim, failed, age=age, archive=self._plan.archive)
+            return settle(context.claim, of_exception(context, error), age=age, archive=archive, stays=stays)
 
     def _want(self) -> Want | None:
         plan = self._plan
@@ -284,6 +270,8 @@ class Runner:
         contexts = [Context(claim, self._store, now) for claim in turn.claims]
         for context in contexts:
             self._in_hand[context.job.id] = context
+            if self._stay:
+                context.stays = True
         self._executor.submit(contexts)
         self._suspects = turn.suspects or (want.alone and bool(contexts))
         if turn.next_due is not None:
@@ -294,7 +282,7 @@ class Runner:
     def _sleep(self) -> None:
         """Wait for the bell, but not past the next instant at which something is to be done."""
         now = time.monotonic()
-        until = min(self._next_upkeep, self._due_at)
+        until = min(self._next_upkeep, self._due_at, self._pruner.next_at)
         if self._stopping:
             until = min(until, self._give_up_at) if self._in_hand else now
         if not self._executor.finished():

@@ -20,6 +20,7 @@ from support import (
     apply,
     claim_all,
     claim_one,
+    completed,
     new_job,
     push,
     raised,
@@ -46,6 +47,9 @@ def mixed(store: Store) -> list[Job]:
             store.push([new_job(queue=queue, name=name, data=b"%d" % place) for name in ("x", "y")])
             failing, retrying = claim_all(store, runner, queue=queue)
             apply(store, raised(failing, f"error {place}"), again(retrying, timedelta(days=1)))
+            size = 1500 * (place == 2)
+            store.push([new_job(queue=queue, name=name, data=b"%d" % place + b" " * size) for name in ("x", "y")])
+            apply(store, *(completed(claim, stays=True) for claim in claim_all(store, runner, queue=queue)))
     for place in range(4):
         for queue in runners:
             cancelled, _ = store.push([new_job(queue=queue, name=name, data=b"%d" % place) for name in ("x", "y")])
@@ -88,6 +92,7 @@ def test_the_pages_of_a_search_have_what_is_meant_once_each_and_in_order(store, 
         *({"queue": "b", "status": status} for status in JobStatus),
         {"name": "x"},
         {"queue": "a", "name": "y", "status": JobStatus.FAILED},
+        {"queue": "a", "name": "y", "status": JobStatus.COMPLETED},
         {"name": "y", "status": JobStatus.CANCELLED},
         {"text": "2"},
         {"text": "error", "queue": "b"},
@@ -184,7 +189,10 @@ def test_a_deed_is_done_to_all_that_match_and_can_take_it(store, width, deed):
     mixed(store)
     can, is_done = {
         "cancel": (lambda job: job.settled_at is None, lambda job: job.status is CANCELLED or job.cancel_requested),
-        "restore": (lambda job: job.settled_at is not None, lambda job: job.status is JobStatus.PENDING),
+        "restore": (
+            lambda job: job.status in (CANCELLED, JobStatus.FAILED),
+            lambda job: job.status is JobStatus.PENDING,
+        ),
         "delete": (lambda job: job.settled_at is not None, lambda job: job is None),
     }[deed]
     searches = [
@@ -193,7 +201,8 @@ def test_a_deed_is_done_to_all_that_match_and_can_take_it(store, width, deed):
         Find(queue="a", status=CANCELLED, limit=3),
         Find(name="x", newest_first=True, limit=3),
         Find(queue="a", status=JobStatus.RUNNING, limit=100),
-        Find(queue="b", status=JobStatus.COMPLETED),
+        Find(queue="b", status=JobStatus.COMPLETED, limit=2),
+        Find(text="3", status=JobStatus.COMPLETED),
         Find(limit=100),
     ]
     for which in searches:

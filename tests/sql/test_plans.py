@@ -38,8 +38,11 @@ HOT = {
     "enlisted": ["INDEX jobs_running (runner=?)"],
     "idle": ["jobs_ready", "jobs_suspect", "jobs_running", "jobs_later", "jobs_kept_back", "jobs_retrying"],
     "clean": ["INDEX jobs_settled (queue=? AND status=?)"],
-    "jobs_of": ["SEARCH j USING INTEGER PRIMARY KEY (rowid=?)"],
+    "get": ["SEARCH j USING INTEGER PRIMARY KEY (rowid=?)", "SEARCH c USING INTEGER PRIMARY KEY (rowid=?)"],
+    "jobs_of": ["SEARCH j USING INTEGER PRIMARY KEY (rowid=?)", "SEARCH c USING INTEGER PRIMARY KEY (rowid=?)"],
     "walk": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"],
+    "walk_completed": ["SEARCH completed USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"],
+    "completed_ids": ["INDEX completed_of_queue (queue=? AND id>? AND id<?)"],
     "settled_ids": ["INDEX jobs_settled (queue=? AND status=? AND id>? AND id<?)"],
     "settled_queues": ["INDEX jobs_settled (queue>?)"],
     "running_ids": ["INDEX jobs_running"],
@@ -51,8 +54,29 @@ HOT = {
         "INDEX jobs_kept_back (queue=?)",
         "INDEX jobs_following (queue=?)",
     ],
-    "sizes": ["SEARCH j USING INTEGER PRIMARY KEY (rowid=?)"],
-    "matching": ["SEARCH j USING INTEGER PRIMARY KEY (rowid=?)", "SEARCH p USING INTEGER PRIMARY KEY (rowid=?)"],
+    "sizes": [
+        "SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCH completed USING INTEGER PRIMARY KEY (rowid=?)",
+    ],
+    "matching": [
+        "SEARCH j USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCH c USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCH p USING INTEGER PRIMARY KEY (rowid=?)",
+    ],
+    "known": [
+        "SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCH completed USING INTEGER PRIMARY KEY (rowid=?)",
+    ],
+    "keep_completed": ["SEARCH j USING INTEGER PRIMARY KEY (rowid=?)", "SEARCH runners USING INTEGER PRIMARY KEY"],
+    "delete_completed": ["SEARCH completed USING INTEGER PRIMARY KEY (rowid=?)"],
+    "nth_completed": ["COVERING INDEX completed_settled (queue=?)"],
+    "nth_failed": ["INDEX jobs_settled (queue=? AND status=?)"],
+    "nth_result": ["COVERING INDEX results_counted (queue=?)"],
+    "old_completed": ["INDEX completed_settled (queue=? AND settled_at<?)"],
+    "old_failed": ["INDEX jobs_settled (queue=? AND status=?)"],
+    "old_results": ["INDEX results_counted (queue=? AND until<?)"],
+    "prune_failed": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
+    "prune_results": ["SEARCH results USING INTEGER PRIMARY KEY (rowid=?)"],
     "cancel_plain": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
     "delete_settled": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
     "restore_failed": ["INDEX jobs_settled (queue=? AND status=?)"],
@@ -93,7 +117,10 @@ HOT = {
     "due_schedules": ["INDEX schedules_due (queue=? AND next_at<?)"],
     "next_slots": ["INDEX schedules_due (queue=?)"],
     "fire": ["schedules_1 (queue=? AND name=?)"],
-    "outlook_jobs": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
+    "outlook_jobs": [
+        "SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCH completed USING INTEGER PRIMARY KEY (rowid=?)",
+    ],
     "outlook_results": ["SEARCH results USING INTEGER PRIMARY KEY (rowid=?)"],
     "outlook_progress": ["SEARCH progress USING INTEGER PRIMARY KEY (rowid=?)"],
     "keep_back": ["SEARCH terms USING INTEGER PRIMARY KEY (rowid=?)"],
@@ -106,7 +133,8 @@ HOT = {
         "SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)",
     ],
 }
-SORTED = {"orphans"}  # they are few, unless thousands ran when a machine died
+# The first are few, unless thousands ran when a machine died; of the second, no index has the order.
+SORTED = {"orphans", "nth_failed"}
 MAY_SCAN = ("jobs USING INDEX jobs_running", "jobs USING COVERING INDEX jobs_running")  # as many as are being run
 
 LOOKS: Final[dict[str, dict[str, object]]] = {
@@ -122,6 +150,17 @@ LOOKS: Final[dict[str, dict[str, object]]] = {
     "walk": {"up": True, "after": 0, "before": FAR, "most": FEW},
     "settled_ids": {"queue": "default", "status": 3, "up": False, "after": 0, "before": FAR, "most": FEW},
     "settled_queues": {"most": FEW},
+    "walk_completed": {"up": False, "after": 0, "before": 2**62, "most": FEW},
+    "completed_ids": {"queue": "default", "up": True, "after": 0, "before": 2**62, "most": FEW},
+    "nth_completed": {"queue": "default", "count": FEW},
+    "nth_result": {"queue": "default", "count": FEW},
+    "old_completed": {"queue": "default", "at": FAR, "last": FAR, "limit": FEW},
+    "old_failed": {"queue": "default", "at": FAR, "last": FAR, "limit": FEW},
+    "old_results": {"queue": "default", "at": FAR, "last": FAR, "limit": FEW},
+    "prune_failed": {"ids": "[1, 2]", "at": 5},
+    "prune_results": {"ids": "[1, 2]"},
+    "delete_completed": {"ids": "[1, 2]"},
+    "keep_completed": {"rows": "[[1, 1], [2, 1]]", "attempt": 1, "now": 5},
     "running_ids": {},
     "open_ids": {"queue": "default", "most": 3 * FEW},
     "sizes": {"ids": "[1, 2, 3]"},
@@ -205,7 +244,7 @@ def scans(steps: list[str]) -> list[str]:
     return [
         step
         for step in steps
-        if step.startswith(("SCAN jobs", "SCAN terms", "SCAN starts"))
+        if step.startswith(("SCAN jobs", "SCAN terms", "SCAN starts", "SCAN completed", "SCAN results"))
         and not step.removeprefix("SCAN ").startswith(MAY_SCAN)
     ]
 

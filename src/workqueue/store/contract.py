@@ -18,6 +18,7 @@ import msgspec
 from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Size
 from workqueue.lifecycle import Returned, Settlement
 from workqueue.store.batching import Batches
+from workqueue.store.surplus import Surplus
 from workqueue.store.timetable import Schedules
 
 Durability: TypeAlias = Literal["full", "process", "conservative"]
@@ -233,13 +234,14 @@ class Store(Protocol):
         ...
 
     def transaction(
-        self, claim: Claim | None = None, *, returned: Callable[[], Returned] = Returned
+        self, claim: Claim | None = None, *, returned: Callable[[], Returned] = Returned, stays: bool = False
     ) -> AbstractContextManager[Transaction]:
         """Open a write transaction; it commits when the block ends and rolls back when it raises.
 
-        With a claim, the job is settled as COMPLETED in the same commit, with what `returned` gives then; raises
-        LeaseLost, rolled back, when the claim was taken back. It holds the only write lock of a SQLite file: no network
-        calls inside. On PostgreSQL those of several threads and processes run side by side, as READ COMMITTED has it.
+        With a claim, the job is settled as COMPLETED in the same commit, with what `returned` gives then (stays: and is
+        kept); raises LeaseLost, rolled back, when the claim was taken back. It holds the only write lock of a SQLite
+        file: no network calls inside. On PostgreSQL those of several threads and processes run side by side, as READ
+        COMMITTED has it.
         """
         ...
 
@@ -307,11 +309,11 @@ class Store(Protocol):
         ...
 
     def clean(self, queue: str, status: JobStatus) -> int:
-        """Delete the queue's jobs of this status, FAILED or CANCELLED; give how many."""
+        """Delete the queue's jobs of this status, FAILED, CANCELLED or COMPLETED; give how many."""
         ...
 
     def edit(self, job_id: int, data: bytes) -> bool:
-        """Give a job that waits, failed or was cancelled other data; False when it runs. Raises JobNotFound."""
+        """Give a job that waits, failed or was cancelled other data; False for another one. Raises JobNotFound."""
         ...
 
     def pause(self, queue: str, name: str | None) -> None:
@@ -346,6 +348,9 @@ class Store(Protocol):
 
     @property
     def schedules(self) -> Schedules: ...
+
+    @property
+    def surplus(self) -> Surplus: ...
 
     def size(self, queue: str) -> Size: ...
 

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from workqueue.job import JobStatus
-from workqueue.lifecycle import WAITING
+from workqueue.lifecycle import FINAL, WAITING
 from workqueue.store.contract import Changed, Deed, Find
 from workqueue.store.memory.inspection import meant
 from workqueue.store.memory.keeping import Keeping
@@ -18,7 +18,7 @@ _RESTORABLE: Final = frozenset({JobStatus.FAILED, JobStatus.CANCELLED})
 _OF: Final[Mapping[Deed, frozenset[JobStatus]]] = {  # what can be done to whom
     "cancel": WAITING | {JobStatus.RUNNING},
     "restore": _RESTORABLE,
-    "delete": _RESTORABLE,
+    "delete": FINAL,
 }
 
 

@@ -189,10 +189,41 @@ SELECT EXISTS (SELECT 1 FROM workqueue.jobs WHERE queue = :queue AND ready = 1 A
        (SELECT min(run_at) FROM workqueue.jobs WHERE queue = :queue AND ready = 0),
        (SELECT min(opens_at) FROM workqueue.closed_lanes WHERE queue = :queue);
 
+-- name: completed_and_kept
+-- Those of the jobs that run as these attempts, taken from where they were and kept; :claimed has when each was claimed.
+WITH gone AS (
+    DELETE FROM workqueue.jobs WHERE id = ANY (:ids::bigint[]) AND lease_until IS NOT NULL
+       AND ((id, attempt) IN (SELECT s.* FROM unnest(:ids::bigint[], :attempts::int[]) AS s)) IS TRUE
+    RETURNING *
+), kept AS (
+    INSERT INTO workqueue.completed (id, queue, name, priority, run_at, pushed_at, claimed_at, settled_at, backoff,
+                                     attempt, retry_count, lost, runner, data)
+    SELECT g.id, g.queue, g.name, g.priority, g.run_at, g.pushed_at,
+           (:claimed::bigint[])[array_position(:ids::bigint[], g.id)],
+           coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint), g.backoff,
+           g.attempt, g.retry_count, g.lost,
+           coalesce((SELECT r.label FROM workqueue.runners AS r WHERE r.id = g.runner), ''), g.data
+      FROM gone AS g
+)
+SELECT id FROM gone;
+
 -- name: complete
 DELETE FROM workqueue.jobs
  WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
    AND lease_until IS NOT NULL AND attempt = :attempt;
+
+-- name: keep_completed
+-- Rows [id, claimed_at], of those that run as :attempt; before `complete` takes them from where they were.
+WITH s AS MATERIALIZED (
+    SELECT (r ->> 0)::bigint AS id, (r ->> 1)::bigint AS claimed_at FROM json_array_elements(:rows::json) AS r
+)
+INSERT INTO workqueue.completed (id, queue, name, priority, run_at, pushed_at, claimed_at, settled_at, backoff, attempt,
+                                 retry_count, lost, runner, spec, data)
+SELECT j.id, j.queue, j.name, j.priority, j.run_at, j.pushed_at, s.claimed_at, :now, j.backoff, j.attempt,
+       j.retry_count, j.lost, coalesce((SELECT r.label FROM workqueue.runners AS r WHERE r.id = j.runner), ''),
+       (SELECT t.spec FROM workqueue.terms AS t WHERE t.job = j.id), j.data
+  FROM workqueue.jobs AS j JOIN s ON s.id = j.id
+ WHERE j.id = ANY (ARRAY(SELECT id FROM s)) AND j.lease_until IS NOT NULL AND j.attempt = :attempt;
 
 -- name: settle
 -- Rows [id, attempt, lease or null, status, run_at or null, failures, losses, message]. A verdict by a rescuer names the
@@ -237,6 +268,10 @@ SELECT EXISTS (SELECT 1 FROM workqueue.jobs WHERE id = :id AND attempt = :attemp
 
 -- name: cancellable
 SELECT EXISTS (SELECT 1 FROM workqueue.jobs WHERE id = :id AND status IN (0, 2, 4));
+
+-- name: known
+-- Whether the job is here, whatever became of it.
+SELECT EXISTS (SELECT 1 FROM workqueue.jobs WHERE id = :id) OR EXISTS (SELECT 1 FROM workqueue.completed WHERE id = :id);
 
 -- name: settled
 SELECT EXISTS (SELECT 1 FROM workqueue.jobs WHERE id = :id AND settled_at IS NOT NULL);
@@ -298,16 +333,28 @@ SELECT id, runner, lease_until FROM orphaned ORDER BY id LIMIT :limit;
 -- name: get
 SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.settled_at, j.attempt, j.retry_count,
        j.lost, j.cancel_requested::int, j.message, j.data, b.rule,
-       (SELECT t.spec FROM workqueue.terms AS t WHERE t.job = j.id)
+       (SELECT t.spec FROM workqueue.terms AS t WHERE t.job = j.id), NULL::bigint,
+       coalesce((SELECT r.label FROM workqueue.runners AS r WHERE r.id = j.runner), '')
   FROM workqueue.jobs AS j JOIN workqueue.backoffs AS b ON b.id = j.backoff
- WHERE j.id = :id;
+ WHERE j.id = :id
+UNION ALL
+SELECT c.id, c.queue, c.name, 1, c.priority, c.run_at, c.pushed_at, c.settled_at, c.attempt, c.retry_count,
+       c.lost, 0, '', c.data, b.rule, c.spec, c.claimed_at, c.runner
+  FROM workqueue.completed AS c JOIN workqueue.backoffs AS b ON b.id = c.backoff
+ WHERE c.id = :id;
 
 -- name: jobs_of
 SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.settled_at, j.attempt, j.retry_count,
        j.lost, j.cancel_requested::int, j.message, j.data, b.rule,
-       (SELECT t.spec FROM workqueue.terms AS t WHERE t.job = j.id)
+       (SELECT t.spec FROM workqueue.terms AS t WHERE t.job = j.id), NULL::bigint,
+       coalesce((SELECT r.label FROM workqueue.runners AS r WHERE r.id = j.runner), '')
   FROM workqueue.jobs AS j JOIN workqueue.backoffs AS b ON b.id = j.backoff
- WHERE j.id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)));
+ WHERE j.id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
+UNION ALL
+SELECT c.id, c.queue, c.name, 1, c.priority, c.run_at, c.pushed_at, c.settled_at, c.attempt, c.retry_count,
+       c.lost, 0, '', c.data, b.rule, c.spec, c.claimed_at, c.runner
+  FROM workqueue.completed AS c JOIN workqueue.backoffs AS b ON b.id = c.backoff
+ WHERE c.id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)));
 
 -- name: walk
 -- The next jobs by id, upwards or down: of two halves one is empty.
@@ -315,6 +362,27 @@ SELECT coalesce(json_agg(id), '[]')::text FROM (
     (SELECT id FROM workqueue.jobs WHERE :up::bool AND id > :after AND id < :before ORDER BY id LIMIT :most)
     UNION ALL
     (SELECT id FROM workqueue.jobs WHERE NOT :up::bool AND id > :after AND id < :before ORDER BY id DESC LIMIT :most)
+  ) AS next;
+
+-- name: walk_completed
+SELECT coalesce(json_agg(id), '[]')::text FROM (
+    (SELECT id FROM workqueue.completed WHERE :up::bool AND id > :after AND id < :before ORDER BY id LIMIT :most)
+    UNION ALL
+    (SELECT id FROM workqueue.completed WHERE NOT :up::bool AND id > :after AND id < :before
+      ORDER BY id DESC LIMIT :most)
+  ) AS next;
+
+-- name: completed_ids
+SELECT coalesce(json_agg(id), '[]')::text FROM (
+    (SELECT id FROM workqueue.completed
+      WHERE :up::bool AND attempt > 0
+        AND (queue, id) > (:queue, :after::bigint) AND (queue, id) < (:queue, :before::bigint)
+      ORDER BY queue, id LIMIT :most)
+    UNION ALL
+    (SELECT id FROM workqueue.completed
+      WHERE NOT :up::bool AND attempt > 0
+        AND (queue, id) > (:queue, :after::bigint) AND (queue, id) < (:queue, :before::bigint)
+      ORDER BY queue DESC, id DESC LIMIT :most)
   ) AS next;
 
 -- name: settled_ids
@@ -356,17 +424,28 @@ SELECT coalesce(json_agg(id), '[]')::text FROM (SELECT id FROM (
     UNION ALL SELECT id FROM workqueue.jobs WHERE queue = :queue AND ready > 1) AS open LIMIT :most) AS found;
 
 -- name: sizes
-SELECT coalesce(json_agg(json_build_array(id, octet_length(data))), '[]')::text FROM workqueue.jobs
- WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)));
+SELECT coalesce(json_agg(json_build_array(id, octet_length(data))), '[]')::text FROM (
+    SELECT id, data FROM workqueue.jobs
+     WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
+    UNION ALL
+    SELECT id, data FROM workqueue.completed
+     WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))) AS here;
 
 -- name: matching
 -- Of these ids, those of the jobs that are meant. What people look for is data: no pattern is made of it.
-SELECT coalesce(json_agg(json_build_array(id, octet_length(data), queue)), '[]')::text FROM workqueue.jobs
- WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
-   AND status = ANY (ARRAY(SELECT s.status::int FROM json_array_elements_text(:statuses::json) AS s (status)))
-   AND (:queue::text IS NULL OR queue = :queue) AND (:name::text IS NULL OR name = :name)
-   AND (:text::bytea IS NULL OR position(:text::bytea IN data) > 0
-        OR position(:text::bytea IN convert_to(message, 'UTF8')) > 0);
+SELECT coalesce(json_agg(json_build_array(id, size, queue)), '[]')::text FROM (
+    SELECT id, octet_length(data) AS size, queue FROM workqueue.jobs
+     WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
+       AND status = ANY (ARRAY(SELECT s.status::int FROM json_array_elements_text(:statuses::json) AS s (status)))
+       AND (:queue::text IS NULL OR queue = :queue) AND (:name::text IS NULL OR name = :name)
+       AND (:text::bytea IS NULL OR position(:text::bytea IN data) > 0
+            OR position(:text::bytea IN convert_to(message, 'UTF8')) > 0)
+    UNION ALL
+    SELECT id, octet_length(data), queue FROM workqueue.completed
+     WHERE 1 = ANY (ARRAY(SELECT s.status::int FROM json_array_elements_text(:statuses::json) AS s (status)))
+       AND id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
+       AND (:queue::text IS NULL OR queue = :queue) AND (:name::text IS NULL OR name = :name)
+       AND (:text::bytea IS NULL OR position(:text::bytea IN data) > 0)) AS meant;
 
 -- name: history
 SELECT attempt, runner, started_at, duration, outcome, error, traceback
@@ -422,6 +501,59 @@ DELETE FROM workqueue.jobs
    AND status IN (3, 5)
 RETURNING id;
 
+-- name: delete_completed
+DELETE FROM workqueue.completed
+ WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
+RETURNING id;
+
+-- name: nth_completed
+-- The newest of those that are more than :count.
+SELECT settled_at, id FROM workqueue.completed WHERE queue = :queue AND settled_at > 0
+ ORDER BY queue DESC, settled_at DESC, id DESC LIMIT 1 OFFSET :count;
+
+-- name: nth_failed
+SELECT settled_at, id FROM workqueue.jobs WHERE queue = :queue AND status = 3 AND settled_at IS NOT NULL
+ ORDER BY settled_at DESC, id DESC LIMIT 1 OFFSET :count;
+
+-- name: nth_result
+SELECT until, job FROM workqueue.results WHERE queue = :queue AND queue IS NOT NULL
+ ORDER BY queue DESC, until DESC, job DESC LIMIT 1 OFFSET :count;
+
+-- name: old_completed
+-- Those settled up to a place in that order, the oldest first, with what they hold.
+SELECT coalesce(json_agg(json_build_array(id, octet_length(data))), '[]')::text FROM (
+    SELECT id, data FROM workqueue.completed
+     WHERE settled_at > 0 AND (queue, settled_at, id) >= (:queue, 0, 0)
+       AND (queue, settled_at, id) <= (:queue, :at::bigint, :last::bigint)
+     ORDER BY queue, settled_at, id LIMIT :limit) AS old;
+
+-- name: old_failed
+-- No index has their order: in that of their ids, which is nearly the same.
+SELECT coalesce(json_agg(json_build_array(id, octet_length(data))), '[]')::text FROM (
+    SELECT id, data FROM workqueue.jobs
+     WHERE settled_at IS NOT NULL AND (queue, status, id) > (:queue, 3::smallint, 0::bigint)
+       AND (queue, status) <= (:queue, 3::smallint) AND (settled_at, id) <= (:at::bigint, :last::bigint)
+     ORDER BY queue, status, id LIMIT :limit) AS old;
+
+-- name: old_results
+SELECT coalesce(json_agg(json_build_array(job, octet_length(result))), '[]')::text FROM (
+    SELECT job, result FROM workqueue.results
+     WHERE queue IS NOT NULL AND (queue, until, job) >= (:queue, 0, 0)
+       AND (queue, until, job) <= (:queue, :at::bigint, :last::bigint)
+     ORDER BY queue, until, job LIMIT :limit) AS old;
+
+-- name: prune_failed
+-- Not one that was restored since it was looked for, and has failed again.
+DELETE FROM workqueue.jobs
+ WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
+   AND status = 3 AND coalesce(settled_at, 0) <= :at
+RETURNING id;
+
+-- name: prune_results
+DELETE FROM workqueue.results
+ WHERE job = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
+RETURNING job;
+
 -- name: size
 SELECT (SELECT count(*) FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost = 0)
      + (SELECT count(*) FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost > 0)
@@ -439,7 +571,14 @@ SELECT NOT EXISTS (SELECT 1 FROM workqueue.jobs WHERE queue = :queue AND ready =
    AND NOT EXISTS (SELECT 1 FROM workqueue.jobs WHERE queue = :queue AND ready = 0 AND status = 2);
 
 -- name: standings
--- For people. Kinds: 1 due, 0 later, 2 retrying (counted above already), 3 failed, 4 running, 5 cancelled.
+-- For people. Kinds: 1 due, 0 later, 2 retrying (counted above already), 3 failed, 4 running, 5 cancelled; 6: some completed
+-- are kept, as many as it may be.
+WITH RECURSIVE kept (name) AS (
+    (SELECT queue FROM workqueue.completed WHERE queue >= '' AND attempt > 0 ORDER BY queue LIMIT 1)
+    UNION ALL
+    SELECT (SELECT c.queue FROM workqueue.completed AS c WHERE c.queue > kept.name AND c.attempt > 0
+             ORDER BY c.queue LIMIT 1)
+      FROM kept WHERE kept.name IS NOT NULL)
 SELECT coalesce(json_agg(json_build_array(queue, kind, jobs, oldest,
                                           (SELECT j.run_at FROM workqueue.jobs AS j WHERE j.id = oldest))), '[]')::text
   FROM (
@@ -453,6 +592,7 @@ SELECT coalesce(json_agg(json_build_array(queue, kind, jobs, oldest,
     UNION ALL SELECT queue, 2, count(*), NULL FROM workqueue.jobs WHERE status = 2 GROUP BY queue
     UNION ALL SELECT queue, 4, count(*), NULL FROM workqueue.jobs WHERE status = 4 GROUP BY queue
     UNION ALL SELECT queue, status, count(*), NULL FROM workqueue.jobs WHERE settled_at IS NOT NULL GROUP BY queue, status
+    UNION ALL SELECT name, 6, 0, NULL FROM kept WHERE name IS NOT NULL
   ) AS counted;
 
 -- name: enlisted
@@ -498,10 +638,17 @@ UPDATE workqueue.schedules SET paused = false, next_at = :then WHERE queue = :qu
 DELETE FROM workqueue.schedules WHERE queue = :queue AND name = :name;
 
 -- name: check_jobs
-SELECT (SELECT count(*) FROM workqueue.attempts AS a WHERE NOT EXISTS (SELECT 1 FROM workqueue.jobs AS j WHERE j.id = a.job)),
+SELECT (SELECT count(*) FROM workqueue.attempts AS a
+         WHERE NOT EXISTS (SELECT 1 FROM workqueue.jobs AS j WHERE j.id = a.job)
+           AND NOT EXISTS (SELECT 1 FROM workqueue.completed AS c WHERE c.id = a.job)),
        (SELECT count(*) FROM workqueue.jobs AS j
          WHERE NOT EXISTS (SELECT 1 FROM workqueue.backoffs AS b WHERE b.id = j.backoff)),
-       (SELECT count(*) FROM workqueue.attempts AS a JOIN workqueue.jobs AS j ON j.id = a.job WHERE a.attempt > j.attempt);
+       (SELECT count(*) FROM workqueue.attempts AS a JOIN workqueue.jobs AS j ON j.id = a.job WHERE a.attempt > j.attempt),
+       (SELECT count(*) FROM workqueue.completed AS c JOIN workqueue.jobs AS j ON j.id = c.id),
+       (SELECT count(*) FROM workqueue.completed AS c
+         WHERE NOT EXISTS (SELECT 1 FROM workqueue.backoffs AS b WHERE b.id = c.backoff)),
+       (SELECT count(*) FROM workqueue.attempts AS a JOIN workqueue.completed AS c ON c.id = a.job
+         WHERE a.attempt >= c.attempt);
 
 -- name: check_rows
 SELECT count(*) FROM workqueue.jobs
@@ -740,8 +887,8 @@ SELECT coalesce(json_agg(job), '[]')::text FROM (
      WHERE queue = :queue AND expires_at <= :now AND expires_at IS NOT NULL AND is_open AND NOT runs LIMIT :limit) AS late;
 
 -- name: keep_result
-INSERT INTO workqueue.results (job, result, until) VALUES (:job, :result, :until)
-    ON CONFLICT (job) DO UPDATE SET result = excluded.result, until = excluded.until;
+INSERT INTO workqueue.results (job, result, until, queue) VALUES (:job, :result, :until, :queue)
+    ON CONFLICT (job) DO UPDATE SET result = excluded.result, until = excluded.until, queue = excluded.queue;
 
 -- name: forget_results
 DELETE FROM workqueue.results WHERE job IN (SELECT job FROM workqueue.results WHERE until <= :now ORDER BY until LIMIT :limit);
@@ -766,8 +913,12 @@ SELECT id, :data FROM workqueue.jobs WHERE id = :job AND status = 4 AND runner =
     ON CONFLICT (job) DO UPDATE SET data = excluded.data;
 
 -- name: outlook_jobs
-SELECT coalesce(json_agg(json_build_array(id, status, message)), '[]')::text FROM workqueue.jobs
- WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)));
+SELECT coalesce(json_agg(json_build_array(id, status, message)), '[]')::text FROM (
+    SELECT id, status, message FROM workqueue.jobs
+     WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
+    UNION ALL
+    SELECT id, 1, '' FROM workqueue.completed
+     WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))) AS known;
 
 -- name: outlook_results
 SELECT job, result FROM workqueue.results
@@ -904,7 +1055,7 @@ SELECT NOT EXISTS (SELECT 1 FROM workqueue.jobs) AND NOT EXISTS (SELECT 1 FROM w
    AND NOT EXISTS (SELECT 1 FROM workqueue.results)
    AND NOT EXISTS (SELECT 1 FROM workqueue.pauses) AND NOT EXISTS (SELECT 1 FROM workqueue.schedules)
    AND NOT EXISTS (SELECT 1 FROM workqueue.taken_keys) AND NOT EXISTS (SELECT 1 FROM workqueue.starts)
-   AND NOT EXISTS (SELECT 1 FROM workqueue.closed_lanes);
+   AND NOT EXISTS (SELECT 1 FROM workqueue.closed_lanes) AND NOT EXISTS (SELECT 1 FROM workqueue.completed);
 
 -- name: shut_jobs
 -- A store whose jobs go elsewhere takes no new ones and runs none. A trigger costs nothing where there is none.
@@ -917,6 +1068,10 @@ CREATE OR REPLACE TRIGGER moved_claims BEFORE UPDATE ON workqueue.jobs
 
 -- name: shut_cleaning
 CREATE OR REPLACE TRIGGER moved_cleaning BEFORE DELETE ON workqueue.jobs
+    FOR EACH STATEMENT EXECUTE FUNCTION workqueue.refuse_moved();
+
+-- name: shut_completed
+CREATE OR REPLACE TRIGGER moved_completed BEFORE DELETE ON workqueue.completed
     FOR EACH STATEMENT EXECUTE FUNCTION workqueue.refuse_moved();
 
 -- name: shut_runners
@@ -939,6 +1094,9 @@ DROP TRIGGER IF EXISTS moved_claims ON workqueue.jobs;
 
 -- name: open_cleaning
 DROP TRIGGER IF EXISTS moved_cleaning ON workqueue.jobs;
+
+-- name: open_completed
+DROP TRIGGER IF EXISTS moved_completed ON workqueue.completed;
 
 -- name: open_runners
 DROP TRIGGER IF EXISTS moved_runners ON workqueue.runners;
@@ -981,6 +1139,11 @@ SELECT j.id, j.queue, j.name, j.status, j.ready, j.special::int, j.priority, j.p
   FROM workqueue.jobs AS j
  WHERE j.id > :id AND j.id <= :last ORDER BY j.id LIMIT :limit;
 
+-- name: export_completed
+SELECT id, queue, name, priority, run_at, pushed_at, claimed_at, settled_at, attempt, retry_count, backoff, lost, runner,
+       spec, data
+  FROM workqueue.completed WHERE id > :id AND id <= :last ORDER BY id LIMIT :limit;
+
 -- name: export_terms
 SELECT job, queue, name, spec, is_open::int, runs::int, kept_by, priority, position, key, expires_at, limit_lane, rate_lane,
        order_lane, batch, follows, follows_batch
@@ -991,7 +1154,7 @@ SELECT job, attempt, runner, started_at, duration, outcome, error, traceback
   FROM workqueue.attempts WHERE (job, attempt) > (:job, :attempt) AND job <= :last ORDER BY job, attempt LIMIT :limit;
 
 -- name: export_results
-SELECT job, result, until FROM workqueue.results WHERE job > :job AND job <= :last ORDER BY job LIMIT :limit;
+SELECT job, until, queue, result FROM workqueue.results WHERE job > :job AND job <= :last ORDER BY job LIMIT :limit;
 
 -- name: export_progress
 SELECT job, data FROM workqueue.progress WHERE job > :job AND job <= :last ORDER BY job LIMIT :limit;
@@ -1024,6 +1187,10 @@ SELECT queue, lane, most, opens_at
 COPY workqueue.jobs (id, queue, name, status, ready, special, priority, position, run_at, pushed_at, backoff, attempt,
                   retry_count, lost, cancel_requested, runner, lease_until, settled_at, message, data) FROM STDIN;
 
+-- name: import_completed
+COPY workqueue.completed (id, queue, name, priority, run_at, pushed_at, claimed_at, settled_at, attempt, retry_count,
+                          backoff, lost, runner, spec, data) FROM STDIN;
+
 -- name: import_terms
 COPY workqueue.terms (job, queue, name, spec, is_open, runs, kept_by, priority, position, key, expires_at, limit_lane,
                    rate_lane, order_lane, batch, follows, follows_batch) FROM STDIN;
@@ -1032,7 +1199,7 @@ COPY workqueue.terms (job, queue, name, spec, is_open, runs, kept_by, priority, 
 COPY workqueue.attempts (job, attempt, runner, started_at, duration, outcome, error, traceback) FROM STDIN;
 
 -- name: import_results
-COPY workqueue.results (job, result, until) FROM STDIN;
+COPY workqueue.results (job, until, queue, result) FROM STDIN;
 
 -- name: import_progress
 COPY workqueue.progress (job, data) FROM STDIN;
@@ -1061,6 +1228,9 @@ SELECT count(*) FROM workqueue.jobs WHERE id > :id AND id <= :last;
 -- name: drop_jobs
 -- The triggers take attempts along.
 DELETE FROM workqueue.jobs WHERE id <= :last_job;
+
+-- name: drop_completed
+DELETE FROM workqueue.completed WHERE id <= :last_job;
 
 -- name: drop_attempts
 DELETE FROM workqueue.attempts WHERE job <= :last_job;

@@ -17,6 +17,7 @@ from workqueue.store.relational.session import Session
 _encode = msgspec.json.encode
 _DUE: Final = 1  # a kind of `standings`
 _LATER: Final = 0
+_KEPT: Final = 6
 _OF_TERMS: Final = (
     "jobs are said to have terms, and have none",
     "terms belong to no job",
@@ -66,6 +67,8 @@ def overview(session: Session, now: int, engine: Engine, *, is_dead: Callable[[i
     standings = _standing_rows.decode(session.ask("standings", {"now": now}).fetchone()[0])
     for queue, kind, jobs, first, run_at in standings:
         counts = figures.setdefault(queue, {})
+        if kind == _KEPT:
+            continue
         word = "later" if kind == _LATER else "due" if kind == _DUE else str(JobStatus(kind))
         counts[word] = counts.get(word, 0) + jobs
         if first is not None and run_at is not None:
@@ -130,6 +133,8 @@ def _job(row: Sequence[object]) -> Job:
         message=stored.message,
         backoff=msgspec.json.decode(stored.rule, type=Backoff),
         terms=None if stored.spec is None else msgspec.json.decode(stored.spec, type=Terms),
+        claimed_at=None if stored.claimed_at is None else instant(stored.claimed_at),
+        runner=stored.runner,
     )
 
 
@@ -156,3 +161,5 @@ class _Stored(msgspec.Struct, array_like=True):
     data: bytes
     rule: str
     spec: str | None
+    claimed_at: int | None
+    runner: str

@@ -15,6 +15,7 @@ from workqueue.store.relational.batches import StoredBatches
 from workqueue.store.relational.pushing import Pushing
 from workqueue.store.relational.schedules import StoredSchedules
 from workqueue.store.relational.session import Database, Session
+from workqueue.store.relational.surplus import StoredSurplus
 from workqueue.store.relational.whole import Whole
 
 _names = msgspec.json.Decoder(list[str])
@@ -28,6 +29,7 @@ class Verbs(ABC):
     def __init__(self) -> None:
         self._batches = StoredBatches(self._db, self._pushing)
         self._schedules = StoredSchedules(self._db, self._pushing)
+        self._surplus = StoredSurplus(self._db)
 
     @abstractmethod
     def _db(self) -> Database:
@@ -40,6 +42,10 @@ class Verbs(ABC):
     @property
     def batches(self) -> StoredBatches:
         return self._batches
+
+    @property
+    def surplus(self) -> StoredSurplus:
+        return self._surplus
 
     @property
     def whole(self) -> Whole:

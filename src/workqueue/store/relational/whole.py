@@ -12,7 +12,7 @@ from workqueue.errors import UsageError
 from workqueue.store.relational.rows import TABLES, Key, Reader, Row, Table, store
 from workqueue.store.relational.session import Database, Session
 
-_SHUT: Final = ("jobs", "claims", "cleaning", "runners", "batches", "schedules")
+_SHUT: Final = ("jobs", "claims", "cleaning", "completed", "runners", "batches", "schedules")
 _encode = msgspec.json.encode
 _key = msgspec.json.Decoder(list[str | int])
 

@@ -15,7 +15,7 @@ import msgspec
 from workqueue.backoff import Backoff
 from workqueue.errors import LeaseLost, QueueClosed, UsageError
 from workqueue.job import Claim, JobStatus, NewJob
-from workqueue.lifecycle import WAITING, Returned, Settlement
+from workqueue.lifecycle import WAITING, Returned, Settlement, completion
 from workqueue.logs import Log
 from workqueue.store.clock import Clock, instant, micros, system_clock
 from workqueue.store.contract import Beat, Bell, Durability, Overview, Transaction, Turn, Want
@@ -155,7 +155,7 @@ class SqliteStore(Verbs):
 
     @contextmanager
     def transaction(
-        self, claim: Claim | None = None, *, returned: Callable[[], Returned] = Returned
+        self, claim: Claim | None = None, *, returned: Callable[[], Returned] = Returned, stays: bool = False
     ) -> Generator[Transaction]:
         database = self._db()
 
@@ -164,9 +164,7 @@ class SqliteStore(Verbs):
             if claim is None:
                 return
             try:
-                done = returned()
-                to = JobStatus.COMPLETED
-                complete(connection, now, [Settlement(claim=claim, to=to, result=done.result, keep_result=done.keep)])
+                complete(connection, now, [completion(claim, returned(), stays=stays)])
             except SomeRefusedError:
                 raise LeaseLost(claim.job.id, claim.job.attempt) from None
 
