@@ -20,6 +20,7 @@ import pytest
 from prove.postgres.proxy import Proxy
 from workqueue import Queue
 from workqueue.errors import StoreUnavailable
+from workqueue.store.postgres import database
 from workqueue.store.postgres.engine import PostgresStore
 
 from support import QUEUE, claim_all, completed, new_job, turn
@@ -170,7 +171,9 @@ def test_a_crash_in_the_server_makes_nobody_look_dead(postgres_server, postgres)
     "setting", ["default_transaction_read_only = on", "statement_timeout = 1", "lock_timeout = 1",
                 "idle_in_transaction_session_timeout = 1", "default_transaction_isolation = 'serializable'"],
 )  # fmt: skip
-def test_workers_go_on_after_settings_that_let_little_through(postgres, setting):
+def test_workers_go_on_after_settings_that_let_little_through(postgres, setting, monkeypatch):
+    monkeypatch.setattr(database, "PATIENCE", 1.0)
+    monkeypatch.setattr(database, "_FATE_PATIENCE", 1.0)
     runs = Runs()
     name = urlsplit(postgres).path[1:]
     with two_workers(postgres, runs) as queue:
