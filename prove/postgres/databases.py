@@ -133,7 +133,8 @@ def _how_to_begin_anew(session: psycopg.Connection) -> sql.Composable:
         steps.append(sql.SQL("DELETE FROM {}").format(table))
         rows = session.execute(sql.SQL("SELECT * FROM {}").format(table)).fetchall()
         steps += [
-            sql.SQL("INSERT INTO {} VALUES ({})").format(table, sql.SQL(", ").join(map(sql.Literal, row))) for row in rows
+            sql.SQL("INSERT INTO {} VALUES ({})").format(table, sql.SQL(", ").join(map(sql.Literal, row)))
+            for row in rows
         ]
     for (name,) in session.execute(_SEQUENCES).fetchall():
         steps.append(sql.SQL("ALTER SEQUENCE {} RESTART").format(sql.Identifier("workqueue", name)))
