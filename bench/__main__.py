@@ -14,6 +14,7 @@ from bench import (
     idle,
     limits,
     memory,
+    moving,
     neighbour,
     payloads,
     postgres,
@@ -50,6 +51,7 @@ SCENARIOS = {
     "postgres-wal": wal.sizes,
     "postgres-snapshot": wal.snapshot,
     "postgres-capacity": capacity.costs,
+    "copy": moving.both_ways,
     "profile": profile.parts,
 }
 

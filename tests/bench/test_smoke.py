@@ -75,7 +75,7 @@ def test_the_payloads_and_the_profile_are_tables_of_their_own(tmp_path: Path) ->
 
 @pytest.mark.skipif(not versions(), reason=f"{NOT_TESTED}PostgreSQL")
 def test_the_server_has_rows_and_tables_of_its_own(tmp_path: Path) -> None:
-    said = quickly(tmp_path, "postgres-push", "postgres-drain", "postgres-wal", "postgres-snapshot")
+    said = quickly(tmp_path, "postgres-push", "postgres-drain", "postgres-wal", "postgres-snapshot", "copy")
     cells = first_cells(said)
     assert cells[2:7] == [
         "PostgreSQL: push one at a time, one thread",
@@ -86,6 +86,7 @@ def test_the_server_has_rows_and_tables_of_its_own(tmp_path: Path) -> None:
     ]
     assert cells[cells.index("payload") + 2 :][:3] == ["100 B", "10 KiB", "1 MiB"]
     assert any(cell.endswith("s, snapshot gone") for cell in cells)
+    assert cells[-2:] == ["file → PostgreSQL", "PostgreSQL → file"]
     for line in [line for line in said.splitlines() if line.startswith("| PostgreSQL: drain")]:
         for peer in ("PgQueuer", "procrastinate"):
             assert f"{peer}: " in line  # its figures, or why it is missing
