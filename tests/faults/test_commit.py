@@ -16,7 +16,7 @@ from workqueue import Context, Job, JobStatus, Queue, RecoverableWorkerError, St
 from workqueue.job import NewJob, Terms
 from workqueue.schedule import Schedule
 from workqueue.store.contract import Find, Want
-from workqueue.store.sqlite import connection, database
+from workqueue.store.sqlite import checkpoints, connection, database
 from workqueue.store.sqlite.connection import LOG_LIMIT
 from workqueue.store.sqlite.engine import SqliteStore
 from workqueue.upkeep import Upkeep
@@ -379,10 +379,10 @@ def test_a_claim_whose_turn_raised_is_handed_back(disk: Disk, tmp_path: Path) ->
 def test_a_checkpoint_that_fails_does_not_fail_the_write_before_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def checkpoint(self: database.Database) -> tuple[int, int, int]:
+    def checkpoint(self: database.Database, _patience: float) -> tuple[int, int, int]:
         raise StoreUnavailable("the disk went away", path=self.path)
 
-    monkeypatch.setattr(database, "_CHECKPOINT_PAGES", 1)
+    monkeypatch.setattr(checkpoints, "PAGES", 1)
     with Queue(tmp_path / "jobs.db") as queue:
         monkeypatch.setattr(database.Database, "checkpoint_in_turn", checkpoint)
         job = queue.push("n")

@@ -39,7 +39,7 @@ class StoredBatches:
 
         def work(session: Session, now: int) -> list[int]:
             ids = push(session, now)
-            database.wake({_get(session, batch).queue})
+            session.to_wake.add(_get(session, batch).queue)
             session.ask("seal_batch", {"batch": batch})
             terms.finish_batch(session, now, batch)
             return ids
@@ -57,7 +57,7 @@ class StoredBatches:
 
         def seal(session: Session, now: int) -> int:
             session.ask("seal_batch", {"batch": _get(session, batch).id})
-            database.wake({_get(session, batch).queue})
+            session.to_wake.add(_get(session, batch).queue)
             terms.finish_batch(session, now, batch)
             return session.ask("cancel_running_of_batch", {"batch": batch}).rowcount
 

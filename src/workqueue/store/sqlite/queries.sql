@@ -28,6 +28,17 @@ SELECT EXISTS (SELECT 1 FROM jobs WHERE id = :last AND queue = :queue AND pushed
        EXISTS (SELECT 1 FROM jobs WHERE id = :last),
        (SELECT seq FROM sqlite_sequence WHERE name = 'jobs') >= :last;
 
+-- name: free_pages
+PRAGMA freelist_count;
+
+-- name: take_lock
+-- Writes nothing, but no other connection can write from now on.
+UPDATE meta SET made_at = made_at WHERE 0;
+
+-- name: hidden_by_temporary
+-- Which of our tables: a name alone means a temporary one first.
+SELECT name FROM temp.sqlite_master WHERE lower(name) IN (SELECT value FROM json_each(:names)) ORDER BY name;
+
 -- name: add_backoff
 INSERT OR IGNORE INTO backoffs (rule) VALUES (:rule);
 
