@@ -101,7 +101,7 @@ def substituted(host: Host, seed: str, *, checkpoint_pages: int) -> Generator[No
         (database, "Owners", lambda _path: side_files.Owners(host)),
         (database, "Exchange", lambda _path: side_files.Exchange(host)),
         (database, "Reserve", lambda _path: side_files.Reserve(host)),
-        (checkpoints, "PAGES", checkpoint_pages),
+        (workqueue.store.sqlite.checkpoints, "PAGES", checkpoint_pages),
         (engine, "SocketBell", lambda _exchange, runner: side_files.Bell(host, runner)),
         (
             engine,

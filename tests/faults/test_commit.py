@@ -379,7 +379,7 @@ def test_a_claim_whose_turn_raised_is_handed_back(disk: Disk, tmp_path: Path) ->
 def test_a_checkpoint_that_fails_does_not_fail_the_write_before_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def checkpoint(self: database.Database, _patience: float) -> tuple[int, int, int]:
+    def checkpoint(self: database.Database) -> tuple[int, int, int]:
         raise StoreUnavailable("the disk went away", path=self.path)
 
     monkeypatch.setattr(checkpoints, "PAGES", 1)
@@ -489,7 +489,9 @@ def test_a_batch_that_could_not_be_sealed_can_be_sealed_again(tmp_path: Path, mo
     batch = queue.batch(then=work.s())
     batch.add(work.s())
     with monkeypatch.context() as patch:
-        patch.setattr(database.Database, "write", lambda *_: (_ for _ in ()).throw(StoreUnavailable("away", path="")))
+        patch.setattr(
+            database.Database, "write", lambda *_, **__: (_ for _ in ()).throw(StoreUnavailable("away", path=""))
+        )
         with pytest.raises(StoreUnavailable):
             batch.seal()
     assert queue.size().waiting == 0

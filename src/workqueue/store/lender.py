@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple, Protocol, cast
 
 from workqueue.errors import UsageError
 
+_DRIVERS: Final = ("sqlite3", "psycopg")
 _OLDEST_SQLALCHEMY: Final = 2
 _ADVICE: Final = (
     ("Async", "such a push blocks: do the whole transaction in a thread, on a connection that is not async"),
@@ -41,7 +42,9 @@ def lender(given: object) -> Lender:
 
     Raises UsageError where the framework has no transaction that can be written in.
     """
-    return _of_sqlalchemy(given) or _of_django(given) or Lender(given, _name(given))
+    is_drivers = type(given).__module__ in _DRIVERS
+    found = None if is_drivers else _of_sqlalchemy(given) or _of_django(given)
+    return found or Lender(given, _name(given))
 
 
 def no_lender(lent: Lender, wanted: str) -> UsageError:
@@ -61,6 +64,15 @@ def in_ours_already() -> UsageError:
         "expected within= outside of the queue's own transaction, but this code is inside its block; leave it out: "
         "what is pushed here commits with that"
     )
+
+
+def refuse_in_memory(within: object) -> None:
+    """Raise UsageError for any, where jobs are in no database."""
+    if within is not None:
+        raise UsageError(
+            f"expected no within= for a queue in memory, which no other connection can write, got: {_name(within)}; "
+            "open the queue on the file or database that your own tables are in"
+        )
 
 
 def not_open(said: str, how: str) -> UsageError:
@@ -85,7 +97,6 @@ class _Alchemy(Protocol):
     @property
     def connection(self) -> Any: ...
     def in_transaction(self) -> bool: ...
-    def get_nested_transaction(self) -> Any: ...
     def begin(self) -> object: ...
 
 
@@ -99,9 +110,6 @@ def _of_sqlalchemy(given: object) -> Lender | None:
     said = _name(given)
     with _alchemy_in_our_words(said):
         connection = cast("_Alchemy", cast("Any", given).connection() if is_session else given)
-        nested = connection.get_nested_transaction()
-        if nested is not None and not nested.is_active:
-            raise failed(said, "its savepoint was rolled back")
         return Lender(connection.connection.driver_connection, said, lambda: _begin(connection, said))
 
 

@@ -29,7 +29,6 @@ class Asking:
     space: int
     to_wake: set[str]
     is_lent = False
-    prepares: bool | None = None  # as psycopg decides
 
     @property
     def info(self) -> psycopg.ConnectionInfo:
@@ -38,6 +37,11 @@ class Asking:
     def cursor_of_ours(self) -> psycopg.Cursor[tuple[Any, ...]]:
         """Give a cursor that answers with tuples, in the binary format."""
         raise NotImplementedError
+
+    def prepares(self, statement: str) -> bool | None:
+        """Say whether its plan is to be kept by the session; None leaves it to psycopg."""
+        del statement
+        return None
 
     def stand_in(self, address: Address) -> None:
         """Let the statements be those of the schema at this address."""
@@ -49,7 +53,7 @@ class Asking:
         if not _OUR_WORDS.isdisjoint(row):
             row = {name: _storable(value) if name in _OUR_WORDS else value for name, value in row.items()}
         try:
-            return self.cursor_of_ours().execute(self.texts[statement], row, prepare=self.prepares)
+            return self.cursor_of_ours().execute(self.texts[statement], row, prepare=self.prepares(statement))
         except errors.UniqueViolation as error:
             if error.diag.constraint_name == _OF_KEYS:
                 raise MetAnotherError from error

@@ -1,13 +1,13 @@
 """Loan: the application's own connection to the queue's database, lent for a push in its open transaction.
 
-What is done on it is the application's to commit or to roll back; nothing of ours stays in its session.
+What is done on it is the application's to commit or to roll back, and its settings stay as they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from typing import Any, Final, NamedTuple, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeGuard, TypeVar
 from weakref import WeakSet
 
 import psycopg
@@ -27,6 +27,7 @@ from workqueue.store.relational.session import Row
 
 T = TypeVar("T")
 
+_INSERT: Final = frozenset({"push_within", "insert", "add_terms", "begun", "begin_push", "end_push"})
 _ADAPTERS: Final = AdaptersMap(psycopg.adapters)
 _ADAPTERS.register_dumper(int, Int8Dumper)
 
@@ -43,7 +44,6 @@ class Loan(Asking):
     """A lent connection as a `relational.session.Session`."""
 
     is_lent = True
-    prepares = False
 
     def __init__(self, connection: psycopg.Connection[Any], address: Address, lent: Lender) -> None:
         self.connection = connection
@@ -56,6 +56,10 @@ class Loan(Asking):
 
     def cursor_of_ours(self) -> psycopg.Cursor[tuple[Any, ...]]:
         return _Cursor(self.connection)
+
+    def prepares(self, statement: str) -> bool | None:
+        # A plan that is kept for long must not be one for small tables; those which insert search in none.
+        return None if statement in _INSERT else False
 
     def begin(self) -> bool:
         """See that a transaction is open, or begins with the first statement; say whether it is that."""
@@ -145,10 +149,10 @@ class Loans:
     @contextmanager
     def _lend(self, within: object) -> Generator[Loan]:
         lent = lender(within)
-        if not isinstance(lent.connection, psycopg.Connection):
+        if not _is_psycopgs(lent.connection):
             raise no_lender(lent, f"a psycopg.Connection to {self._address.shown}")
-        loan = Loan(cast("psycopg.Connection[Any]", lent.connection), self._address, lent)
-        if loan.connection.pgconn.pipeline_status is not pq.PipelineStatus.OFF:
+        loan = Loan(lent.connection, self._address, lent)
+        if loan.connection.pgconn.pipeline_status != pq.PipelineStatus.OFF:
             raise UsageError(f"expected within= outside of `with connection.pipeline():`, but {lent.said} is in one")
         lent.begin()
         began = loan.begin()
@@ -188,6 +192,10 @@ class Loans:
             f"{loan.lender.said} is to database {info.dbname!r} at {info.host or 'a socket'}:{info.port}, which is not "
             "that, or has another store of this name"
         )
+
+
+def _is_psycopgs(given: object) -> TypeGuard[psycopg.Connection[Any]]:
+    return isinstance(given, psycopg.Connection)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from workqueue.store.sqlite.handles import Handles
 log = Log("workqueue.store")
 
 PAGES: Final = 1000  # as SQLite's own autocheckpoint
-_PAGE: Final = 4096
+PAGE: Final = 4096  # bytes
 _READERS_PATIENCE: Final = 1.0  # seconds that a checkpoint waits for our own readers
 
 
@@ -28,7 +28,7 @@ class Checkpoints:
 
     def note_bytes(self, count: int) -> None:
         """Count payload bytes; whoever pushes in the application's transaction may do so without the turn."""
-        self._unsaved_pages += count / _PAGE
+        self._unsaved_pages += count / PAGE
 
     def note_commit(self, changes: int) -> None:
         """Count a commit of ours."""

@@ -29,12 +29,12 @@ from workqueue.store.relational.session import Session
 from workqueue.store.sqlite import connection as sqlite
 from workqueue.store.sqlite import location, schema
 from workqueue.store.sqlite.bell import Exchange, SocketBell
-from workqueue.store.sqlite.checkpoints import Checkpoints
+from workqueue.store.sqlite.checkpoints import PAGE, Checkpoints
 from workqueue.store.sqlite.connection import Connection, patiently, primary_code, translated
 from workqueue.store.sqlite.handles import Handles
 from workqueue.store.sqlite.loan import write_within
 from workqueue.store.sqlite.owners import Owners
-from workqueue.store.sqlite.reserve import Reserve
+from workqueue.store.sqlite.reserve import Reserve, nearly_full
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[Connection, int], T]
@@ -47,7 +47,6 @@ _BEGIN: Final = "BEGIN IMMEDIATE -- by workqueue"
 _COMMIT: Final = "COMMIT -- by workqueue"
 _ROLLBACK: Final = "ROLLBACK -- by workqueue"
 _APPLICATIONS_PATIENCE: Final = 1.0  # seconds that a checkpoint waits for a transaction that may be this thread's own
-_PAGE: Final = 4096
 
 _SUSPECT: Final = frozenset(
     {
@@ -167,12 +166,8 @@ class Database:
 
     def refuse_pushes_when_full(self, session: Session) -> None:
         """Raise QueueFull unless the disk, or the pages that completed jobs left in the file, have room to spare."""
-        if self.reserve.is_low() and _spare_bytes(session) < self.reserve.size:
-            raise QueueFull(
-                f"expected room on the disk of {self.path!r}, but it is nearly full: pushes are refused so that "
-                "settling and cleaning can go on; free some space",
-                path=self.path,
-            )
+        if self.reserve.is_low() and PAGE * session.ask("free_pages").fetchone()[0] < self.reserve.size:
+            raise nearly_full(self.path)
 
     @contextmanager
     def guest(self, *, last: Callable[[Connection, int], None]) -> Generator[Connection]:
@@ -326,10 +321,10 @@ class Database:
 
     # the WAL
 
-    def _keep_wal_short(self, patience: float = PATIENCE) -> None:
+    def _keep_wal_short(self) -> None:
         if self.checkpoints.is_due():
             try:
-                self.checkpoint_in_turn(patience)
+                self.checkpoint_in_turn()
             except (sqlite3.Error, StoreError) as error:  # whoever wrote before is not to be told that it failed
                 log.warning("checkpoint of %s: %s; the log grows until one succeeds", self.path, error)
 
@@ -345,8 +340,8 @@ class Database:
     def _checkpoint_late(self) -> None:
         try:
             with self._turn():
-                self._keep_wal_short(_APPLICATIONS_PATIENCE)
-        except StoreError as error:
+                self.checkpoint_in_turn(_APPLICATIONS_PATIENCE)
+        except (sqlite3.Error, StoreError) as error:
             log.debug("no checkpoint of %s: %s; the next push sees to it", self.path, error)
         finally:
             self._will_checkpoint = False
@@ -399,7 +394,3 @@ class Database:
 
 def _is_full(error: BaseException) -> bool:
     return isinstance(error, sqlite3.Error) and primary_code(error) == sqlite3.SQLITE_FULL
-
-
-def _spare_bytes(session: Session) -> int:
-    return _PAGE * int(session.ask("free_pages").fetchone()[0])

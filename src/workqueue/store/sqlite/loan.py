@@ -50,10 +50,11 @@ class Loan(Asking):
     def refuse_other_file(self, path: str, said: str) -> None:
         """Raise UsageError where it is not to the file at `path`, or where other tables would be taken for ours."""
         names = {name: file for _, name, file in self.execute("PRAGMA database_list").fetchall()}
-        if not names["main"] or location.identity(names["main"]) != location.identity(path):
+        there = names["main"]
+        if there != path and (not there or location.identity(there) != location.identity(path)):
             raise UsageError(
                 f"expected within= to be a connection to the queue's own file {path!r}, but {said} is to "
-                f"{names['main'] or 'a database in memory'!r}; put your tables into the queue's file"
+                f"{there or ':memory:'!r}; put your tables into the queue's file"
             )
         if "temp" in names:
             hiding = [name for (name,) in self.ask("hidden_by_temporary", _TABLES).fetchall()]
