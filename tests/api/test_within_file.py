@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -305,29 +306,48 @@ def test_a_connection_that_pushed_leaves_checkpoints_to_us(queue, connection):
     assert connection.execute("PRAGMA journal_size_limit").fetchone()[0] > 0
 
 
-def test_the_log_is_kept_short_after_the_commit(queue, connection, monkeypatch):
-    copied = threading.Event()
+@pytest.fixture
+def copied(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set when all of the log was copied into the file."""
+    event = threading.Event()
     copy = checkpoints.Checkpoints.copy
 
     def noting(self: Any) -> tuple[int, int, int]:
         busy, pages, done = copy(self)
         if (busy, pages) == (0, done):
-            copied.set()
+            event.set()
         return busy, pages, done
 
-    monkeypatch.setattr(checkpoints, "PAGES", 1)
     monkeypatch.setattr(checkpoints.Checkpoints, "copy", noting)
+    return event
+
+
+def test_the_log_is_kept_short_after_the_commit(queue, connection, copied, monkeypatch):
+    monkeypatch.setattr(checkpoints, "PAGES", 1)
     queue.push("task", within=connection)
+    assert not copied.is_set()
     connection.commit()
     assert copied.wait(20)
 
 
-def test_closing_the_queue_does_not_wait_for_the_application(queue, connection, monkeypatch):
-    monkeypatch.setattr(database, "_APPLICATIONS_PATIENCE", 0.01)
-    monkeypatch.setattr(database, "PATIENCE", 1000)
+def test_a_runner_keeps_the_log_short_that_the_application_alone_writes(queue, connection, copied, monkeypatch):
+    runner = queue._store.enlist(queue.id, "test")
+    queue._store.beat(runner, timedelta(seconds=60))
+    assert not copied.is_set()
+    monkeypatch.setattr(checkpoints, "LOG_LIMIT", 4096)
+    connection.execute("INSERT INTO orders VALUES ('a')")
+    connection.commit()
+    queue._store.beat(runner, timedelta(seconds=60))
+    assert copied.is_set()
+
+
+def test_closing_the_queue_waits_for_the_application_but_a_moment(queue, connection, monkeypatch):
+    waited: list[float] = []
+    monkeypatch.setattr(database, "patiently", lambda step, seconds: waited.append(seconds) or step())
     queue.push("task", within=connection)
     queue.close()
     connection.commit()
+    assert waited == [1.0]
 
 
 # who waits for whom

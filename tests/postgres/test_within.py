@@ -193,9 +193,13 @@ def test_the_settings_of_a_connection(queue, place):
         def load(self, data: Any) -> str:
             return "loaded"
 
+    class BinaryLoader(Loader):
+        format = pq.Format.BINARY
+
     with psycopg.connect(place, row_factory=dict_row, cursor_factory=psycopg.ClientCursor) as connection:
         for kind in ("int8", "int4", "text", "bytea", "bool"):
             connection.adapters.register_loader(kind, Loader)
+            connection.adapters.register_loader(kind, BinaryLoader)
         task = queue.task(name="task")(lambda x: None)
         inside = task.using(within=connection, key="k")
         first = inside.push("a" * 2000)

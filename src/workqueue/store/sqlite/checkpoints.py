@@ -35,8 +35,14 @@ class Checkpoints:
         self._unsaved_pages += 4 + changes / 8
 
     def note_others(self) -> None:
-        """Count what others may have written, whom nobody counts: by the size of the log."""
-        self._unsaved_pages += PAGES if self._handles.log_bytes() > LOG_LIMIT else 8
+        """Count a transaction of code that is not ours."""
+        self._unsaved_pages += 8
+        self.note_size()
+
+    def note_size(self) -> None:
+        """Count what connections of the application have written, which leave checkpoints to us: by the log's size."""
+        if self._handles.log_bytes() > LOG_LIMIT:
+            self._unsaved_pages += PAGES
 
     def is_due(self) -> bool:
         return self._unsaved_pages >= PAGES and self._has_log

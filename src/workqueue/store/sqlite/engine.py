@@ -241,6 +241,7 @@ class SqliteStore(Verbs):
     def beat(self, runner: int, lease: timedelta) -> Beat:
         def work(connection: Connection, now: int) -> Beat:
             connection.execute(SQL["beat"], {"runner": runner, "lease_until": now + micros(lease)})
+            database.checkpoints.note_size()
             return _beat(connection, runner)
 
         database = self._db()
