@@ -146,6 +146,8 @@ def test_a_connection_that_was_closed_or_lost(queue, place):
         other.execute("SELECT pg_terminate_backend(%s, 5000)", (lost.info.backend_pid,))
         refused(queue, lost, "expected an answer", StoreUnavailable)
         refused(queue, lost, "closed, or has lost its server")
+        lost.close()
+        refused(queue, lost, "closed, or has lost its server")
 
 
 def test_a_connection_in_the_middle_of_something(queue, connection):
