@@ -455,7 +455,7 @@ def test_a_commit_after_the_queue_was_closed_is_no_matter(path, monkeypatch):
         with atomic():
             with Queue(path) as queue:
                 queue.push("task", within=connection)
-        assert not queue._store._database._handles.are_open()
+        assert queue._store._database._handles._reader is None, "it was opened again"
         with Queue(path) as queue:
             assert queue.size().waiting == 1
 

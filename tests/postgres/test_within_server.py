@@ -110,6 +110,12 @@ def test_a_copy_of_the_database_is_another_one(postgres_server):
         session.execute("DROP DATABASE copied")
 
 
+def test_a_connection_is_asked_once_where_it_leads(queue, connection, monkeypatch):
+    queue.push("task", within=connection)
+    monkeypatch.setattr(queue._store._database.loans, "_meet", None)
+    queue.push("task", within=connection)
+
+
 def test_a_server_that_was_started_again_is_the_same(queue, connection):
     queue.push("task", within=connection)
     loans = queue._store._database.loans
