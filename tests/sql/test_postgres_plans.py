@@ -80,7 +80,7 @@ HOT = {
 IN_ORDER = {"is_behind", "let_go_ordered"}  # the primary key has their order too: with no terms at all it is as good
 # What these look for is all there is, and that is little; or somebody asked for all to be checked or counted.
 READS_ALL = {"standings", "check_jobs", "check_rows", "check_terms", "backoff_rules", "runners", "enlisted",
-             "schema_version", "set_version", "last_id", "forget_progress", "wants_sweeping"}  # fmt: skip
+             "schema_version", "set_version", "last_id", "forget_progress", "wants_sweeping", "is_empty"}  # fmt: skip
 FEW = {"jobs_running"}  # all of this index are meant
 FILL = """
     INSERT INTO workqueue.jobs (queue, name, status, ready, priority, position, run_at, pushed_at, backoff, attempt,
@@ -140,8 +140,8 @@ def test_every_statement_prepares_and_has_its_index_in_the_plan_that_is_kept(con
 @pytest.mark.parametrize("analysed", [False, True], ids=["", "analysed"])
 def test_behind_a_pooler_too_which_keeps_no_settings(connection, filled, analysed):
     """There each plan is made for the tables as they are: a small one may well be read."""
-    if not filled[1]:
-        pytest.skip("nothing to search")
+    if filled[1] <= 1_000:
+        pytest.skip("reading all of so small a table is as good")
     assert connection.usual_plans is not None
     connection.execute("BEGIN")
     connection.one("plan_as_before", connection.usual_plans)

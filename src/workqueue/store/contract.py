@@ -188,11 +188,11 @@ class BatchStanding(msgspec.Struct, frozen=True, kw_only=True):
 class Batches(Protocol):
     """The batches of a store: jobs that are looked at, cancelled and waited for together."""
 
-    def open(self, queue: str) -> int:
-        """Begin a batch; give its id. Jobs join it by their terms, until it is sealed."""
+    def open(self, queue: str, *, within: object | None = None) -> int:
+        """Begin a batch; give its id. Jobs join it by their terms, until it is sealed. within: as of `Store.push`."""
         ...
 
-    def seal(self, batch: int, jobs: Sequence[NewJob] = ()) -> list[int]:
+    def seal(self, batch: int, jobs: Sequence[NewJob] = (), *, within: object | None = None) -> list[int]:
         """Push the last jobs, as `Store.push` does, and let no more come: both or neither; give the ids of those.
 
         jobs: of the batch, or to follow it: they become due when all of the batch have ended. Raises BatchNotFound.
@@ -203,7 +203,7 @@ class Batches(Protocol):
         """Raises BatchNotFound."""
         ...
 
-    def cancel(self, batch: int) -> int:
+    def cancel(self, batch: int, *, within: object | None = None) -> int:
         """Cancel those that wait and ask those that run, as `Store.cancel` does; give how many. Seals it."""
         ...
 
@@ -217,12 +217,17 @@ class Store(Protocol):
         ...
 
     # push
-    def push(self, jobs: Sequence[NewJob]) -> list[int]:
+    def push(self, jobs: Sequence[NewJob], *, within: object | None = None) -> list[int]:
         """Store all the jobs or none; give their ids, rising in the order given. Raises QueueFull.
 
         Inside this thread's open `transaction` it joins it: the jobs are there when that commits. A job whose key is
         taken is not stored; see NewJob.on_conflict: its place in the answer has the id of who holds it. Raises
         DuplicateJob, UsageError for a batch that is sealed; then nothing was stored.
+
+        within: the application's own connection to this database, see `store.lender`: the jobs are written in the
+        transaction that is open there, or begins there with any statement, and are there when it commits. Raises
+        UsageError where it is none, or none can be written in. Whatever is raised, the transaction is as it was before.
+        Runners hear of the jobs where the connection tells of its commit; else they poll.
         """
         ...
 

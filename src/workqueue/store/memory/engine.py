@@ -23,6 +23,7 @@ from workqueue.store.clock import Clock, instant, later, micros, system_clock
 from workqueue.store.contract import Beat, Bell, Find, Outlook, Overview, Transaction, Turn, Want
 from workqueue.store.guest import GuestTransaction
 from workqueue.store.joining import Opened, opened_by_us
+from workqueue.store.lender import refuse_in_memory
 from workqueue.store.memory.batches import MemoryBatches
 from workqueue.store.memory.claiming import claim
 from workqueue.store.memory.inspection import broken_invariants, find, outlook, overview
@@ -33,7 +34,6 @@ from workqueue.store.memory.schedules import MemorySchedules
 from workqueue.store.memory.settling import settle
 
 _PATIENCE: Final = 30.0  # seconds that a verb waits for another thread's transaction
-
 
 _stores: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
 
@@ -63,8 +63,9 @@ class MemoryStore:
 
     # push
 
-    def push(self, jobs: Sequence[NewJob]) -> list[int]:
+    def push(self, jobs: Sequence[NewJob], *, within: object | None = None) -> list[int]:
         with self._turn() as now:
+            refuse_in_memory(within)
             with self._all_or_none():
                 ids: list[int] = []
                 for new in jobs:

@@ -13,13 +13,11 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
-from psycopg import errors
 
-from workqueue.backoff import Backoff
 from workqueue.errors import LeaseLost, QueueClosed, StoreUnavailable, UsageError
 from workqueue.job import Claim, JobStatus, NewJob
 from workqueue.lifecycle import WAITING, Returned, Settlement
-from workqueue.store.clock import END, Clock, instant, micros, system_clock
+from workqueue.store.clock import Clock, instant, micros, system_clock
 from workqueue.store.contract import Beat, Bell, Overview, Transaction, Turn, Want
 from workqueue.store.postgres import address, inspection
 from workqueue.store.postgres.claiming import Claims, Row, claim_gated, horizon, place, read_turn
@@ -27,10 +25,10 @@ from workqueue.store.postgres.connection import Connection, not_the_statements_f
 from workqueue.store.postgres.database import Database, give_up, open_database
 from workqueue.store.postgres.guest import PostgresTransaction
 from workqueue.store.postgres.looking import Looks
+from workqueue.store.postgres.pushing import Pushes
 from workqueue.store.postgres.runners import Runners
 from workqueue.store.relational import records
-from workqueue.store.relational.pushing import Pushing, alike, is_special, store
-from workqueue.store.relational.session import Session
+from workqueue.store.relational.pushing import Pushing
 from workqueue.store.relational.settling import SomeRefusedError, complete, settle_all, settle_each
 from workqueue.store.relational.verbs import Verbs
 
@@ -50,92 +48,20 @@ class PostgresStore(Verbs):
         self._clock = clock
         self._closed = False
         self._transacting: int | None = None  # the thread that has a transaction of this store open
-        self._backoff_ids: dict[tuple[object, ...], int] = {}
         self._claims = Claims()
         self._forget_at = 0.0
         self._looks: defaultdict[str, Looks] = defaultdict(Looks)  # by queue
         self._database = self._open()
         self._runners = Runners(self._db)
+        self._pushes = Pushes(self._db)
 
     # push
 
-    def push(self, jobs: Sequence[NewJob]) -> list[int]:
-        database = self._db()
-        _refuse_nul(jobs)
-        batches = list(alike(jobs))
-        if len(batches) == 1 and not is_special(jobs[0]) and not database.is_joined():
-            return self._push_at_once(database, batches[0])
-        work, landed = self._pushing(jobs)
-        gated = any(job.on_conflict == "replace" and job.terms is not None for job in jobs)
-        return database.write(work, landed, gated=gated)
-
-    def _push_at_once(self, database: Database, batch: Sequence[NewJob]) -> list[int]:
-        head = batch[0]
-        token = secrets.randbits(63)
-        row = {
-            "now": database.given_now(),
-            "queue": head.queue,
-            "name": head.name,
-            "priority": head.priority,
-            "timing": head.timing,
-            "run_at": None if head.run_at is None else micros(head.run_at),
-            "delay": 0 if head.delay is None else min(micros(head.delay), END),
-            "end": END,
-            "backoff": self._backoff_id(head.backoff),
-            "token": token,
-            "data": [job.data for job in batch],
-        }
-
-        said = False
-
-        def attempt(again: bool) -> list[int]:
-            nonlocal said
-            del again
-            with database.pool.lend() as connection:
-                try:
-                    said = True
-                    found = connection.one("push", row)
-                except errors.UniqueViolation:  # of the token: the first try was done, and its answer lost
-                    found = connection.one("pushed", {"token": token})
-            return list(found[0])
-
-        try:
-            ids = database.patiently(attempt)
-        except StoreUnavailable:
-            if not said or not database.lasted(token):
-                raise
-            ids = list(database.read(lambda connection: connection.one("pushed", {"token": token}))[0])
-        database.ring({head.queue})
-        return ids
+    def push(self, jobs: Sequence[NewJob], *, within: object | None = None) -> list[int]:
+        return self._pushes.push(jobs, within=within)
 
     def _pushing(self, jobs: Sequence[NewJob]) -> Pushing:
-        database = self._db()
-        _refuse_nul(jobs)
-        batches = [(self._backoff_id(batch[0].backoff), batch) for batch in alike(jobs)]
-
-        def work(session: Session, now: int) -> list[int]:
-            stored = store(session, now, batches)
-            database.wake({head.queue for _, (head, *_) in batches})
-            return stored.ids
-
-        return work, lambda _session, _ids: False
-
-    def _backoff_id(self, backoff: Backoff) -> int:
-        rule = (backoff.factor, backoff.jitter, backoff.min, backoff.max, backoff.expiration, backoff.limit)
-        found = self._backoff_ids.get(rule)
-        if found is None:
-            text = {"rule": _encode(backoff.copy()).decode()}
-
-            def attempt(again: bool) -> int:
-                del again
-                # Never in a caller's transaction, which may be rolled back.
-                with self._db().pool.lend() as connection:
-                    connection.ask("add_backoff", text)
-                    row = connection.one("backoff_id", text)
-                return int(row[0])
-
-            found = self._backoff_ids[rule] = self._db().patiently(attempt)
-        return found
+        return self._pushes.pushing(jobs)
 
     # claim and settle
 
@@ -258,7 +184,7 @@ class PostgresStore(Verbs):
                 refused = settle_each(connection, now, in_order)
             else:
                 settle_all(connection, now, in_order)
-            database.wake({settlement.claim.job.queue for settlement in settlements if settlement.to in WAITING})
+            connection.to_wake.update(s.claim.job.queue for s in settlements if s.to in WAITING)
             return refused
 
         try:
@@ -374,13 +300,3 @@ def _is_plain(settlement: Settlement) -> bool:
         and settlement.claim.job.terms is None
         and (settlement.result is None or not settlement.keep_result)
     )
-
-
-def _refuse_nul(jobs: Sequence[NewJob]) -> None:
-    for job in jobs:
-        key = "" if job.terms is None or job.terms.key is None else job.terms.key
-        if "\0" in job.name or "\0" in job.queue or "\0" in key:
-            raise UsageError(
-                f"expected names and keys without NUL, which PostgreSQL's text has no place for, got: {job.name!r}, "
-                f"key {key!r}"
-            )

@@ -98,6 +98,25 @@ SELECT :queue, :name, :priority, :position, :run_at, :now, :ready, :special::int
  ORDER BY d.nth
 RETURNING id;
 
+-- name: push_within
+-- As `push`, in a transaction of the application's: its commit is not ours to look after, and nothing marks it.
+WITH clock AS MATERIALIZED (
+    SELECT coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint) AS now
+), place AS MATERIALIZED (
+    SELECT now, least(coalesce(:run_at::bigint, now + :delay::bigint), :end::bigint) AS run_at FROM clock
+)
+INSERT INTO workqueue.jobs (queue, name, priority, position, run_at, pushed_at, ready, backoff, data)
+SELECT :queue, :name, :priority, CASE WHEN :timing THEN p.run_at ELSE 0 END, p.run_at, p.now,
+       (p.run_at <= p.now)::int, :backoff, d.data
+  FROM place AS p, unnest(:data::bytea[]) WITH ORDINALITY AS d (data, nth)
+ ORDER BY d.nth
+RETURNING id;
+
+-- name: place
+-- What tells this store, in this database of this server, from every other; and what may use its tables.
+SELECT m.store_id, d.oid::bigint, (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint, m.version, m.oldest
+  FROM workqueue.meta AS m, pg_catalog.pg_database AS d WHERE d.datname = current_database();
+
 -- name: add_backoff
 INSERT INTO workqueue.backoffs (rule) VALUES (:rule) ON CONFLICT DO NOTHING;
 
