@@ -67,6 +67,24 @@ def test_a_killed_runner_that_held_nothing_is_struck_off_by_those_who_work(store
     assert apply(store, completed(claim)) == []
 
 
+def test_one_that_was_killed_before_the_server_was_restarted_is_struck_off_when_it_stays_away(
+    postgres_server, store, postgres, monkeypatch
+):
+    """Its session is no proof of its death; but who lives comes back, and who holds nothing can wait for that."""
+    monkeypatch.setattr(engine, "_FORGET_EACH", 0.0)
+    runner = store.enlist(QUEUE, "works")
+    rows(postgres, _ENLISTS)
+    postgres_server.restart()
+    until(lambda: store._database.listener.torn_at)
+    looks_until = time.monotonic() + 2 * GRACE
+    while time.monotonic() < looks_until:
+        store.sweep(QUEUE, 10)
+    assert len(listed(postgres)) == 2
+    monkeypatch.setattr(runners, "_LONG_AWAY", GRACE)
+    store.sweep(QUEUE, 10)
+    assert listed(postgres) == [runner]
+
+
 def test_a_runner_that_is_not_on_the_list_is_not_dead_for_that(store, postgres):
     """It was struck off in the moment that its connection took to come back, or the server never heard of it."""
     runner = store.enlist(QUEUE, "lives")

@@ -280,15 +280,17 @@ SELECT e.id, e.queue, e.label, e.started_at, :pid, :start
 SELECT id FROM workqueue.jobs WHERE id = ANY (:ids::bigint[]);
 
 -- name: sessions
--- Of these runners: the session each is tied to, and whether it has ended. One that began before the server did is no
--- proof: a restart ends the sessions of the living too. Nor is one of another server, whose place this one took: what it
--- knows of that, it knows from before the last that it replayed. A runner that is not on the list has no row here.
+-- Of these runners: the session each is tied to, whether it is there no more, and whether that proves something. One that
+-- began before the server did proves nothing: a restart ends the sessions of the living too. Nor does one of another
+-- server, whose place this one took: what it knows of that, it knows from before the last that it replayed. A runner
+-- that is not on the list has no row here.
 SELECT r.id, r.session_pid, r.session_start,
-       r.session_start > (extract(epoch FROM greatest(pg_postmaster_start_time(), pg_last_xact_replay_timestamp()))
-                          * 1000000)::bigint
+       r.session_pid IS NOT NULL
        AND NOT EXISTS (SELECT 1 FROM pg_stat_activity AS a WHERE a.pid = r.session_pid
                        AND (a.backend_start IS NULL
-                            OR (extract(epoch FROM a.backend_start) * 1000000)::bigint = r.session_start))
+                            OR (extract(epoch FROM a.backend_start) * 1000000)::bigint = r.session_start)),
+       r.session_start > (extract(epoch FROM greatest(pg_postmaster_start_time(), pg_last_xact_replay_timestamp()))
+                          * 1000000)::bigint
   FROM workqueue.runners AS r WHERE r.id = ANY (:ids::bigint[]);
 
 -- name: beat

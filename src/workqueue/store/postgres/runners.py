@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Final
@@ -20,6 +20,7 @@ from workqueue.store.postgres.listener import Place, Session
 from workqueue.store.relational import records
 
 _GRACE: Final = 1.5  # seconds that a process has for telling of its new session, when the old one broke
+_LONG_AWAY: Final = 60.0  # seconds after which who holds nothing is struck off, dead or not: who lives comes back
 _ENDED: Final = 0  # as the session of a runner that has left
 _NOBODY: Final = 0  # as the runner of jobs that were copied here while they ran
 _ids = msgspec.json.Decoder(list[int])
@@ -97,10 +98,12 @@ class Runners:
         database.read(lambda connection: connection.ask("move_runners", row))
 
     def strike_off_dead(self) -> None:
-        """Take those off the list who are dead, as far as that can be told by now, and hold no jobs."""
+        """Take those off the list who are dead, as far as that can be told, or long away, and hold no jobs."""
         database = self._database()
         answer = database.read(lambda connection: connection.one("runners"))
-        for runner in self.dead(_ids.decode(answer[0])):
+        listed = _ids.decode(answer[0])
+        dead = self.dead(listed)
+        for runner in {*dead, *(runner for runner in listed if self._is_away_for(runner, _LONG_AWAY))}:
             self._strike_off(database, runner)
             self._missing.pop(runner, None)
 
@@ -109,36 +112,37 @@ class Runners:
         if not runners:
             return []
         rows = self._database().read(lambda connection: connection.ask("sessions", {"ids": list(runners)}).fetchall())
-        dead: list[int] = []
-        gone: dict[int, int | None] = {}
+        left = {runner for runner, pid, *_ in rows if pid == _ENDED}
+        away: dict[int, int | None] = {runner: start for runner, _, start, is_away, _ in rows if is_away}
+        # One that was struck off, and lives, will be back.
+        away |= dict.fromkeys({*runners}.difference([_NOBODY], (runner for runner, *_ in rows)))
+        self._note(runners, away)
         torn_at = self._database().listener.torn_at
         if self._torn_at != torn_at:
             self._torn_at, self._alive = torn_at, {}
-        for runner, pid, start, is_gone in rows:
-            if pid == _ENDED:
-                dead.append(runner)
-            elif not is_gone:
-                if torn_at:
-                    self._alive[runner] = start
-            elif start >= torn_at or self._alive.get(runner) == start:
-                gone[runner] = start
-        for runner in {*runners}.difference(runner for runner, *_ in rows):
-            if runner == _NOBODY:
-                dead.append(runner)
-            else:  # struck off; but if it lives, it will be back
-                gone[runner] = None
-        for runner in runners:
-            if runner not in gone:
-                self._missing.pop(runner, None)
-            elif self._is_gone_for_good(runner, gone[runner]):
-                dead.append(runner)
-        return dead
+        proven = {*away}
+        for runner, _, start, is_away, is_proof in rows:
+            if not is_away and torn_at:
+                self._alive[runner] = start
+            elif not is_proof or (start < torn_at and self._alive.get(runner) != start):
+                proven.discard(runner)
+        return [
+            runner
+            for runner in runners
+            if runner in left or runner == _NOBODY or (runner in proven and self._is_away_for(runner, _GRACE))
+        ]
 
-    def _is_gone_for_good(self, runner: int, session: int | None) -> bool:
-        before = self._missing.get(runner)
-        if before is None or before[0] != session:
-            self._missing[runner] = before = (session, time.monotonic())
-        return time.monotonic() - before[1] >= _GRACE
+    def _note(self, runners: Sequence[int], away: Mapping[int, int | None]) -> None:
+        for runner in runners:
+            before = self._missing.get(runner)
+            if runner not in away:
+                self._missing.pop(runner, None)
+            elif before is None or before[0] != away[runner]:
+                self._missing[runner] = (away[runner], time.monotonic())
+
+    def _is_away_for(self, runner: int, seconds: float) -> bool:
+        found = self._missing.get(runner)
+        return found is not None and time.monotonic() - found[1] >= seconds
 
     def beat(self, runner: int, lease: timedelta) -> Beat:
         database = self._database()
