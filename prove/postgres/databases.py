@@ -56,7 +56,7 @@ class Databases:
             yield url
         finally:
             with self._session(name) as session:
-                left = _sessions(session)
+                left = sessions(session)
                 session.execute(_END_SESSIONS)
                 session.execute(self._begin_anew[name])
                 has_more = session.execute(_MORE).fetchone() != (0,)
@@ -80,7 +80,7 @@ class Databases:
 
     def _empty(self, name: str) -> list[str]:
         with self._session(name) as session:
-            left = _sessions(session)
+            left = sessions(session)
             session.execute(_END_SESSIONS)
             session.execute(sql.SQL("ALTER DATABASE {} RESET ALL").format(sql.Identifier(name)))
             schemas = [schema for (schema,) in session.execute(_SCHEMAS)]
@@ -117,7 +117,7 @@ _END_SESSIONS: Final = (
 _SCHEMAS: Final = "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"
 
 
-def _sessions(session: psycopg.Connection) -> list[str]:
+def sessions(session: psycopg.Connection) -> list[str]:
     """Say which other sessions there are; one whose client has gone needs a moment to end."""
     deadline = time.monotonic() + _PATIENCE
     while (found := [said for (said,) in session.execute(_SESSIONS)]) and time.monotonic() < deadline:

@@ -76,6 +76,7 @@ HOT = {
     "expiring": {"terms_expiring"},
     "outlook_jobs": {"jobs_pkey"},
     "pushed": {"pushes_pkey"},
+    "prevent": {"pushes_pkey"},
 }
 IN_ORDER = {"is_behind", "let_go_ordered"}  # the primary key has their order too: with no terms at all it is as good
 # What these look for is all there is, and that is little; or somebody asked for all to be checked or counted.
@@ -176,7 +177,7 @@ def test_a_turn_that_begins_further_on_does_not_walk_over_what_left(postgres):
 def pages_of_a_turn(connection: Connection, begun: Place) -> int:
     with connection.transaction(force_rollback=True):
         turn = {"now": None, "queue": "default", "limit": 10, "runner": 1, "token": 1, "lease": 1}
-        done = {"ids": [1, 2, 3], "attempts": [1, 1, 1], "count": 3}
+        done = {"ids": [1, 2, 3], "attempts": [1, 1, 1], "runners": [1, 1, 1], "count": 3}
         row = turn | done | dict(zip(("from_priority", "from_position", "from_id"), begun, strict=True))
         explained = connection.execute(b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + connection.texts["turn"], row)
         [[found]] = explained.fetchall()
@@ -206,7 +207,8 @@ def test_both_engines_have_what_the_shared_steps_ask_for():
     assert len(asked) > 50
     assert asked - POSTGRES.keys() == asked - SQLITE.keys() == set()
     other = {name for name in asked if set(parameters(POSTGRES[name])) != set(parameters(SQLITE[name]))}
-    assert other == {"take_key", "forget_progress"}  # in the file nobody can take it meanwhile; there it looks in turns
+    # Of a file: nobody can take a key meanwhile; it looks for progress in turns; no standby forgets who has a claim.
+    assert other == {"take_key", "forget_progress", "complete"}
 
 
 def names_asked_for() -> Iterator[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar, cast
+from weakref import WeakSet
 
 import psycopg
 from psycopg import errors, pq
@@ -110,9 +112,13 @@ class Connection(psycopg.Connection[tuple[Any, ...]], Asking):
             self.close()
 
 
+_opened: WeakSet[Connection] = WeakSet()
+
+
 def connect(address: Address) -> Connection:
     """Open a connection. Raises psycopg's own errors."""
     connection = Connection.connect(address.url, autocommit=True, **cast("dict[str, Any]", _settings(address)))
+    _opened.add(connection)
     connection.address = address
     connection.stand_in(address)
     connection.adapters.register_dumper(int, Int8Dumper)
@@ -131,6 +137,19 @@ def connect(address: Address) -> Connection:
         before = connection.one("plan_by_index")
         connection.usual_plans = dict(zip(_PLANS, before, strict=False))
     return connection
+
+
+def let_go_of_inherited() -> None:
+    """In a forked child: close the parent's sockets here, without a word to the server.
+
+    Which would take the parent for alive for as long as somebody has them.
+    """
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for connection in list(_opened):
+        with suppress(psycopg.Error):  # it is closed
+            os.dup2(nothing, connection.fileno(), inheritable=False)
+    os.close(nothing)
+    _opened.clear()
 
 
 def _settings(address: Address) -> dict[str, str]:
@@ -154,6 +173,9 @@ def is_worth_another_try(error: BaseException) -> bool:
     """Say whether the same transaction may do better: it met another, and was rolled back."""
     if isinstance(error, MetAnotherError):  # whoever had the key first is seen by the next try
         return True
+    if isinstance(error, errors.UniqueViolation):
+        # The next try gets the id after one that a runner had before.
+        return error.diag.constraint_name == "runners_pkey"
     return isinstance(error, psycopg.Error) and error.sqlstate in _AGAIN
 
 

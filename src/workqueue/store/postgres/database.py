@@ -29,6 +29,7 @@ from workqueue.store.postgres.connection import (
     is_lost,
     is_worth_another_try,
     jitter,
+    let_go_of_inherited,
     translated,
 )
 from workqueue.store.postgres.listener import Listener
@@ -298,6 +299,7 @@ def give_up(database: Database) -> None:
 def _forget_inherited() -> None:
     global _lock  # noqa: PLW0603 - whoever waited for the parent's does not exist here
     _lock = threading.Lock()
+    let_go_of_inherited()
     _inherited.extend(_open.values())
     _open.clear()
     _users.clear()

@@ -29,7 +29,7 @@ from workqueue.store.postgres.pushing import Pushes
 from workqueue.store.postgres.runners import Runners
 from workqueue.store.relational import records
 from workqueue.store.relational.pushing import Pushing
-from workqueue.store.relational.settling import SomeRefusedError, complete, settle_all, settle_each
+from workqueue.store.relational.settling import SomeRefusedError, complete, refused, settle_all, settle_each
 from workqueue.store.relational.verbs import Verbs
 
 _FORGET_EACH: Final = 60.0  # seconds
@@ -96,6 +96,7 @@ class PostgresStore(Verbs):
             "now": database.given_now(),
             "ids": [settlement.claim.job.id for settlement in settlements],
             "attempts": [settlement.claim.job.attempt for settlement in settlements],
+            "runners": [settlement.claim.runner for settlement in settlements],
             "count": len(settlements),
             "queue": want.queue,
             "limit": want.limit,
@@ -116,11 +117,10 @@ class PostgresStore(Verbs):
                 claims = self._claims.build(connection, want, beside.now, rows, lease_until=lease_until)
             looks.saw(begun, place(rows[0]) if rows else None, beside.took / 1_000_000)
             head_in = looks.until_head(begun) if len(rows) < want.limit else None
-            refused: list[Claim] = []
+            left: list[Claim] = []
             if beside.completed < len(settlements):
-                accepted = frozenset(beside.accepted or ())
-                refused = [s.claim for s in settlements if s.claim.job.id not in accepted]
-            return beside.turn(claims, refused, head_in), beside.is_in_the_way()
+                left = refused(settlements, ((job, attempt) for job, attempt in beside.accepted or ()))
+            return beside.turn(claims, left, head_in), beside.is_in_the_way()
 
         found, in_the_way = database.patiently(attempt)
         if not in_the_way:
@@ -136,18 +136,17 @@ class PostgresStore(Verbs):
         Its claims are those with its token. What it settled is gone; so is what another settled before, which no one
         can tell from it. A server that hears of it later may claim more: the runner hands back what it does not know.
         """
-        refused: list[Claim] = []
+        left: list[Claim] = []
         if settlements:
-            connection.ask("completed", {"ids": row["ids"], "attempts": row["attempts"]})
-            left = {job for (job,) in connection.ask("present", {"ids": row["ids"]}).fetchall()}
-            refused = [s.claim for s in settlements if s.claim.job.id in left]
+            connection.ask("completed", {name: row[name] for name in ("ids", "attempts", "runners")})
+            left = _there_still(connection, row["ids"], settlements)
         found = connection.ask("claimed_by", {"runner": want.runner, "token": row["token"]}).fetchall()
         now = connection.one("now", {"now": row["now"]})
         claims: list[Claim] = []
         for line in found:
             claims += self._claims.build(connection, want, now[0], [Row(*line[:14])], lease_until=line[14])
         turn = horizon(connection, now[0], want.queue, claims)
-        return Turn(claims, refused, turn.suspects, turn.next_due if claims else timedelta(0))
+        return Turn(claims, left, turn.suspects, turn.next_due if claims else timedelta(0))
 
     def _claim_gated(self, database: Database, want: Want) -> Turn:
         token = secrets.randbits(63)
@@ -162,14 +161,18 @@ class PostgresStore(Verbs):
         if not settlements:
             return []
         ids = [settlement.claim.job.id for settlement in settlements]
-        row = {"ids": ids, "attempts": [settlement.claim.job.attempt for settlement in settlements]}
+        row = {
+            "ids": ids,
+            "attempts": [settlement.claim.job.attempt for settlement in settlements],
+            "runners": [settlement.claim.runner for settlement in settlements],
+        }
 
         def attempt(again: bool) -> list[Claim]:
             with database.pool.lend() as connection:
-                accepted = {job for (job,) in connection.ask("completed", row).fetchall()}
+                accepted = connection.ask("completed", row).fetchall()
                 if again:
-                    accepted = set(ids) - {job for (job,) in connection.ask("present", {"ids": ids}).fetchall()}
-            return [s.claim for s in settlements if s.claim.job.id not in accepted]
+                    return _there_still(connection, ids, settlements)
+            return refused(settlements, accepted)
 
         return database.patiently(attempt)
 
@@ -252,6 +255,7 @@ class PostgresStore(Verbs):
             database = self._db()
             before = {"before": database.clock() - micros(_PUSHES_STAY)}
             database.read(lambda connection: connection.ask("forget_pushes", before))
+            self._runners.strike_off_dead()
         return ended
 
     def overview(self) -> Overview:
@@ -300,3 +304,9 @@ def _is_plain(settlement: Settlement) -> bool:
         and settlement.claim.job.terms is None
         and (settlement.result is None or not settlement.keep_result)
     )
+
+
+def _there_still(connection: Connection, ids: object, settlements: Sequence[Settlement]) -> list[Claim]:
+    """Give the claims whose jobs did not leave."""
+    left = {job for (job,) in connection.ask("present", {"ids": ids}).fetchall()}
+    return [settlement.claim for settlement in settlements if settlement.claim.job.id in left]
