@@ -267,12 +267,15 @@ class SqliteStore(Verbs):
 
     # people
 
+    def _deaths(self) -> Callable[[int], bool]:
+        return self._db().owners.is_dead
+
     def overview(self) -> Overview:
         database = self._db()
 
         def work(connection: Connection) -> Overview:
             engine = inspection.engine(connection, self.path)
-            return records.overview(connection, database.clock(), engine, is_dead=database.owners.is_dead)
+            return records.overview(connection, database.clock(), engine, is_dead=self._deaths())
 
         return database.read(work)
 
