@@ -10,7 +10,7 @@ import os
 import sys
 import sysconfig
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
@@ -36,6 +36,8 @@ class Sources(MetaPathFinder):
 
     def __init__(self) -> None:
         self._seen: dict[str, Stamp] = {}
+        self._folders: list[str] = []
+        self._around: dict[str, Stamp] = {}
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None, /
@@ -50,21 +52,23 @@ class Sources(MetaPathFinder):
         if not file.startswith(_INSTALLED):
             self._seen.setdefault(file, _stamp(file))
 
-    def beside(self, folder: str, module: str) -> list[str]:
-        """Watch all source files beside those that are known, and where the module would be; give these folders."""
+    def look_around(self, folder: str, module: str) -> None:
+        """Note what stands where a module is to be imported from: it may not be there yet."""
         packages = module.split(".")[:-1]
-        places = [os.path.join(folder, *packages[:depth]) for depth in range(len(packages) + 1)]
-        folders = sorted({*map(os.path.realpath, [os.getcwd(), *places]), *map(os.path.dirname, self._seen)})
-        for file in (file for one in folders for file in _in(one)):
-            self.note(file)
-        return folders
+        places = [os.getcwd(), *(os.path.join(folder, *packages[:depth]) for depth in range(len(packages) + 1))]
+        self._folders = sorted({os.path.realpath(place) for place in places})
+        self._around = self._beside()
 
-    def changed(self, folders: Iterable[str] = ()) -> str | None:
-        """Give a file that is not as it was; or one in these folders that was not there."""
+    def _beside(self) -> dict[str, Stamp]:
+        return {file: _stamp(file) for folder in self._folders for file in _in(folder)}
+
+    def changed(self, *, around: bool = False) -> str | None:
+        """Give a file that is not as it was. around: also one that nobody asked for, or that was not there."""
         for file, stamp in list(self._seen.items()):
             if _stamp(file) != stamp:
                 return file
-        return next((file for folder in folders for file in _in(folder) if file not in self._seen), None)
+        now = self._beside() if around else self._around
+        return next((file for file in sorted({*now, *self._around}) if now.get(file) != self._around.get(file)), None)
 
     def now(self) -> dict[str, Stamp]:
         """Give the files as they are now."""
@@ -78,11 +82,11 @@ def watch_imports() -> Sources:
     return sources
 
 
-def when_changed(sources: Sources, tell: Callable[[str], None], folders: Iterable[str] = ()) -> None:
+def when_changed(sources: Sources, tell: Callable[[str], None], *, around: bool = False) -> None:
     """Call `tell` with the name of a file, on a thread of its own, once one has changed and all stay as they are."""
 
     def look() -> None:
-        while (file := sources.changed(folders)) is None:
+        while (file := sources.changed(around=around)) is None:
             pause.wait(_EVERY)
         # Whoever writes a file may write others, or write this one twice: so wait for a look without a change.
         before = None

@@ -115,12 +115,14 @@ class _Process:
 
     def run(self, app: App) -> int:
         interval = sys.getswitchinterval()
+        if self._sources is not None:
+            self._sources.look_around(app.folder, app.module)
         try:
             queue = _with_work(load(app), app)
         except WorkqueueError as error:
             if self._sources is None:
                 raise
-            return self._wait_for_change(self._sources, app, error)
+            return self._wait_for_change(self._sources, error)
         self._events.listen(self._hear)  # again: the import may have set handlers of its own
         if sys.getswitchinterval() == interval:  # else the program has a mind of its own
             sys.setswitchinterval(OUR_SWITCH)
@@ -141,11 +143,10 @@ class _Process:
             start_anew()
         return Code.WELL
 
-    def _wait_for_change(self, sources: Sources, app: App, error: Exception) -> int:
+    def _wait_for_change(self, sources: Sources, error: Exception) -> int:
         """Say what is wrong with the code, and start anew once it was changed."""
         complain(f"{error}; waiting for a change")
-        folders = sources.beside(app.folder, app.module)
-        when_changed(sources, self._reload, folders)
+        when_changed(sources, self._reload, around=True)
         self._events.get()
         if not self._signalled:
             start_anew()
@@ -165,6 +166,8 @@ class _Process:
         level = 0
         while wanted := self._events.get():
             if wanted <= level:
+                if self._changed and self._signalled:
+                    log.info("ending after that, and not starting anew")
                 continue
             level = wanted
             if self._changed and not self._signalled:
