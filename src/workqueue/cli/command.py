@@ -34,7 +34,9 @@ class Command(click.Command):
         if places and isinstance(places[0], StoreArgument) and not ctx.resilient_parsing:
             said, beyond, _ = self.make_parser(ctx).parse_args(args=list(args))
             given = [word for place in places for word in _words(said.get(place.name or ""))] + beyond
-            if not said.get("help") and _is_left_out(places, given):
+            help_option = self.get_help_option(ctx)
+            asks_for_help = help_option is not None and bool(said.get(help_option.name or ""))
+            if not asks_for_help and _is_left_out(places, given):
                 args = [self._configured(ctx, places), *args]
         return super().parse_args(ctx, args)
 
