@@ -66,7 +66,7 @@ def _offered(ctx: click.Context, incomplete: str, word: Callable[[Job], str]) ->
         if path is None:
             return []
         with closing(open_existing(path)) as store:
-            found = {word(job) for job in store.find(Find(limit=_LOOKED_AT))}
+            found = {word(job) for job in store.find(Find(newest_first=True, limit=_LOOKED_AT)).jobs}
     except (WorkqueueError, OSError):  # whoever presses Tab asked no question that this would answer
         return []
     return [CompletionItem(one) for one in sorted(found) if one.startswith(incomplete) and one.isprintable()]

@@ -104,7 +104,7 @@ def _made_sound(store: Store, source: str) -> Backup:
     """Let the jobs that ran wait again, and examine all of it."""
     handed_back = 0
     if not store.overview().moves:  # else it takes no change
-        while running := store.find(Find(status=JobStatus.RUNNING, limit=_AT_ONCE)):
+        while running := store.find(Find(status=JobStatus.RUNNING, limit=_AT_ONCE)).jobs:
             claims = [Claim(job, 0, timedelta(0), 0) for job in running]
             store.turn([settle(claim, HandedBack(), age=timedelta(0)) for claim in claims], None)
             handed_back += len(running)
