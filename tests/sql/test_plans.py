@@ -96,6 +96,9 @@ HOT = {
     "outlook_jobs": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
     "outlook_results": ["SEARCH results USING INTEGER PRIMARY KEY (rowid=?)"],
     "outlook_progress": ["SEARCH progress USING INTEGER PRIMARY KEY (rowid=?)"],
+    "hasten": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
+    "hasten_terms": ["SEARCH terms USING INTEGER PRIMARY KEY (rowid=?)"],
+    "not_due": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
     "situation": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)", "SEARCH runners USING INTEGER PRIMARY KEY"],
     "limit_holders": ["INDEX terms_running (queue=? AND limit_lane=?)"],
     "ahead": [

@@ -125,8 +125,10 @@ class Page(msgspec.Struct, frozen=True):
     next: int | None
 
 
-Deed: TypeAlias = Literal["cancel", "restore", "delete"]
-"""cancel: as `Store.cancel`. restore: as `Store.restore`, failed and cancelled ones. delete: what is settled."""
+Deed: TypeAlias = Literal["cancel", "retry", "restore", "delete"]
+"""cancel: as `Store.cancel`. restore: as `Store.restore`, failed and cancelled ones. delete: what is settled.
+
+retry: as restore; and what waits for its time is due now, with its counters as they are."""
 
 
 class Changed(msgspec.Struct, frozen=True):

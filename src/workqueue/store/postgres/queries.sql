@@ -378,6 +378,17 @@ SELECT attempt, runner, started_at, duration, outcome, error, traceback
 -- name: cancel_running
 UPDATE workqueue.jobs SET cancel_requested = true WHERE id = :id AND status = 4;
 
+-- name: hasten
+-- Those of them that wait for their time are due now: the next claim lets them stand in line.
+UPDATE workqueue.jobs SET run_at = :now, position = CASE WHEN position <> 0 THEN :now::bigint ELSE 0 END
+ WHERE id = ANY (:ids::bigint[]) AND status IN (0, 2) AND run_at > :now
+RETURNING id;
+
+-- name: not_due
+-- Whether a job is settled, or waits for its time.
+SELECT EXISTS (SELECT 1 FROM workqueue.jobs
+                WHERE id = :id AND (settled_at IS NOT NULL OR status IN (0, 2) AND run_at > :now));
+
 -- name: restore_failed
 UPDATE workqueue.jobs SET status = 0, ready = 1, retry_count = 0, lost = 0, settled_at = NULL, message = '', run_at = :now,
        position = CASE WHEN position <> 0 THEN :now::bigint ELSE 0 END

@@ -247,6 +247,21 @@ SELECT attempt, runner, started_at, duration, outcome, error, traceback FROM att
 -- name: cancel_running
 UPDATE jobs SET cancel_requested = 1 WHERE id = :id AND status = 4;
 
+-- name: hasten
+-- Those of them that wait for their time are due now: the next claim lets them stand in line.
+UPDATE jobs SET run_at = :now, position = CASE WHEN position <> 0 THEN :now ELSE 0 END
+ WHERE id IN (SELECT value FROM json_each(:ids)) AND +status IN (0, 2) AND +run_at > :now
+RETURNING id;
+
+-- name: hasten_terms
+-- The greatest number: it follows others, and cannot be due before they have ended.
+UPDATE terms SET later_until = :now
+ WHERE job IN (SELECT value FROM json_each(:ids)) AND +later_until > :now AND +later_until < 9223372036854775807;
+
+-- name: not_due
+-- Whether a job is settled, or waits for its time.
+SELECT EXISTS (SELECT 1 FROM jobs WHERE id = :id AND (settled_at IS NOT NULL OR ready IN (0, 3) AND run_at > :now));
+
 -- name: restore_failed
 UPDATE jobs SET status = 0, ready = 1, retry_count = 0, lost = 0, settled_at = NULL, message = '', run_at = :now,
        position = CASE WHEN position <> 0 THEN :now ELSE 0 END
