@@ -94,7 +94,7 @@ HOT = {
     "pushed": {"pushes_pkey"},
 }
 # The primary key has the order of these too: with no terms at all it is as good.
-IN_ORDER = {"ahead", "is_behind", "let_go_ordered", "limit_holders"}
+IN_ORDER = {"ahead", "is_behind", "let_go_ordered"}
 # What these look for is all there is, and that is little; or somebody asked for all to be checked or counted.
 READS_ALL = {"standings", "check_jobs", "check_rows", "check_terms", "backoff_rules", "runners", "enlisted",
              "schema_version", "set_version", "last_id", "forget_progress", "wants_sweeping", "is_empty"}  # fmt: skip

@@ -823,10 +823,12 @@ SELECT ready, runner, lease_until, (SELECT r.lease FROM workqueue.runners AS r W
   FROM workqueue.jobs AS j WHERE j.id = :job;
 
 -- name: limit_holders
--- The first jobs of a lane that run.
+-- The first jobs of a lane that run. They are few; by the order of the primary key it would look at all there are.
 SELECT coalesce(json_agg(job), '[]')::text FROM (
-    SELECT job FROM workqueue.terms
-     WHERE queue = :queue AND limit_lane = :lane AND limit_lane IS NOT NULL AND runs ORDER BY job LIMIT :limit) AS first;
+    SELECT job FROM (
+        SELECT job FROM workqueue.terms
+         WHERE queue = :queue AND limit_lane = :lane AND limit_lane IS NOT NULL AND runs OFFSET 0) AS running
+     ORDER BY job LIMIT :limit) AS first;
 
 -- name: ahead
 -- The first of those for which `is_behind` says yes.
