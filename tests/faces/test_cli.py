@@ -347,7 +347,7 @@ def test_clean_asks_on_a_terminal(failed, answer, code, left):
         child.kill()
         child.wait()
         os.close(ours)
-    assert b"1 of queue 'default'" in seen
+    assert b"Delete 1 job of " in seen and b"(failed) for good?" in seen
     with Queue(failed) as queue:
         assert queue.size().failed == left
 

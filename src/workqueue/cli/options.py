@@ -62,6 +62,7 @@ def store_argument(name: str, metavar: str) -> Callable[[_F], _F]:
 
 
 ID: Final = click.IntRange(1, LARGEST_ID)
+ID_OR_0: Final = click.IntRange(0, LARGEST_ID)
 file_argument = store_argument("file", "FILE")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 queue_option = click.option(
@@ -93,13 +94,11 @@ def network_allowed() -> bool:
     return bool(click.get_current_context().find_root().params.get("allow_network"))
 
 
-def ask(question: str, *, yes: bool) -> None:
+def ask(question: str) -> None:
     """Ask on the terminal before something is destroyed; anything but yes ends the command.
 
-    yes: was given as an option, and nothing is asked. Raises UsageError where there is no terminal to ask on.
+    Raises UsageError where there is no terminal to ask on.
     """
-    if yes:
-        return
     if not sys.stdin.isatty():
         raise UsageError(f"expected --yes, because there is no terminal to ask on. {question}")
     click.confirm(printable(question), abort=True, err=True)
