@@ -25,8 +25,8 @@ class StoreArgument(click.Argument):
 class Command(click.Command):
     """A command whose first argument may be a StoreArgument.
 
-    It was left out when there are fewer arguments than the command takes; or, where any number of ids follows, when the
-    first of them is a number. A file that is called so is `./17`.
+    It was left out when there are fewer arguments than the command takes, or, where any number of ids follows, when the
+    first is a number: a file that is called so is `./17`. What should be a number and is none is the store.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -63,4 +63,6 @@ def _words(value: object) -> list[str]:
 def _is_left_out(places: list[click.Argument], given: list[str]) -> bool:
     if any(place.nargs < 0 for place in places):
         return not given or given[0].isdecimal()
-    return len(given) < len(places)
+    if len(given) >= len(places):
+        return False
+    return not (given and isinstance(places[1].type, click.IntRange) and not given[0].isdecimal())

@@ -11,6 +11,7 @@ import msgspec
 
 from workqueue.arguments import checked_text
 from workqueue.cli.options import name_option, queue_option
+from workqueue.duration import times
 from workqueue.job import JobStatus
 from workqueue.store.contract import Find, Store
 from workqueue.store.paging import walk
@@ -60,15 +61,11 @@ class Filters(msgspec.Struct, frozen=True):
         """Say how many jobs these are, exactly where that is soon known."""
         if self.name is None and self.text is None:
             queues = [one for one in store.overview().queues if self.queue in (None, one.queue)]
-            return _jobs(sum(int(getattr(one, str(status), 0)) for one in queues for status in statuses))
+            return times(sum(int(getattr(one, str(status), 0)) for one in queues for status in statuses), "job")
         found = 0
         for status in statuses:
             found += sum(1 for _ in walk(store.find, msgspec.structs.replace(self.find(status), limit=_COUNTED)))
-        return _jobs(found) if found < _COUNTED else f"{_COUNTED:,} jobs or more"
-
-
-def _jobs(count: int) -> str:
-    return f"{count:,} job{'' if count == 1 else 's'}"
+        return times(found, "job") if found < _COUNTED else f"{_COUNTED:,} jobs or more"
 
 
 def filter_options(*statuses: JobStatus) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -13,7 +13,7 @@ from workqueue.backoff import Backoff
 from workqueue.cli.codes import Code
 from workqueue.cli.command import Command, examples
 from workqueue.cli.filters import Filters, filter_options
-from workqueue.cli.options import ID, ID_OR_0, existing, file_argument, json_option, queue_option
+from workqueue.cli.options import ID, existing, file_argument, id_option, json_option, queue_option
 from workqueue.cli.output import (
     complain,
     facts,
@@ -26,7 +26,7 @@ from workqueue.cli.output import (
     shortened,
     table,
 )
-from workqueue.duration import span
+from workqueue.duration import span, times
 from workqueue.job import Attempt, Job, JobStatus, Terms
 from workqueue.store import is_url
 from workqueue.store.contract import Overview
@@ -61,6 +61,7 @@ def status(file: str, *, queue: str | None, as_json: bool) -> None:
     if not found.queues:
         say(f"{path} has no jobs and no runners")
         return
+    say(path)
     table(
         ["QUEUE", "PENDING", "RETRYING", "RUNNING", "FAILED", "CANCELLED", "NOT YET DUE", "OLDEST DUE"],
         [
@@ -114,15 +115,15 @@ def _since(found: Overview, at: datetime | None) -> str:
 @file_argument
 @filter_options(*_STORED)
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="At most so many.")
-@click.option("--after", type=ID_OR_0, default=0, metavar="ID", help="Only ids above this one.")
-@click.option("--before", type=ID_OR_0, metavar="ID", help="Only ids below this one.")
+@id_option("--after", "Only ids above this one.")
+@id_option("--before", "Only ids below this one.")
 @click.option("--newest", is_flag=True, help="The newest first.")
 @json_option
 def jobs(
-    file: str, *, filters: Filters, limit: int, after: int, before: int | None, newest: bool, as_json: bool
+    file: str, *, filters: Filters, limit: int, after: int | None, before: int | None, newest: bool, as_json: bool
 ) -> None:
     """List the jobs of FILE by id, upwards, or the newest first. Completed jobs have left it."""
-    which = msgspec.structs.replace(filters.find(), after=after, before=before, newest_first=newest, limit=limit)
+    which = msgspec.structs.replace(filters.find(), after=after or 0, before=before, newest_first=newest, limit=limit)
     with existing(file) as store:
         found = list(walk(store.find, which))
     if as_json:
@@ -144,6 +145,8 @@ def jobs(
                 for j in found
             ],
         )
+    else:
+        complain("no such jobs")
     if len(found) == limit:
         complain(f"there may be more; the next page is {'--before' if newest else '--after'} {found[-1].id}")
 
@@ -180,7 +183,7 @@ def _show(job: Job) -> None:
             ("pushed at", moment(job.pushed_at)),
             ("run at", moment(job.run_at)),
             ("settled at", moment(job.settled_at)),
-            ("attempts", f"{job.attempt} (its handler failed {job.retry_count}, its runner died {job.lost} times)"),
+            ("attempts", f"{job.attempt} (handler failed {times(job.retry_count)}, runner died {times(job.lost)})"),
             ("message", job.message),
             ("backoff", _rule(job.backoff)),
             *([] if job.terms is None else _asked(job.terms)),

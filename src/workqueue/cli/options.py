@@ -54,6 +54,17 @@ def duration_option(name: str, text: str) -> Callable[[_F], _F]:
     return click.option(name, metavar="DURATION", callback=_as_duration, help=text)
 
 
+def id_option(name: str, text: str) -> Callable[[_F], _F]:
+    """Make an option that takes an id, or 0, as a bound."""
+
+    def checked(ctx: click.Context, param: click.Parameter, value: int | None) -> int | None:
+        if value is not None and not 0 <= value <= LARGEST_ID:
+            raise click.BadParameter(f"expected the id of a job, or 0, got: {value}", ctx, param)
+        return value
+
+    return click.option(name, type=int, metavar="ID", callback=checked, help=text)
+
+
 def store_argument(name: str, metavar: str) -> Callable[[_F], _F]:
     """Make the first argument of a `Command`, which the configuration may stand in for."""
     return click.argument(
@@ -62,7 +73,6 @@ def store_argument(name: str, metavar: str) -> Callable[[_F], _F]:
 
 
 ID: Final = click.IntRange(1, LARGEST_ID)
-ID_OR_0: Final = click.IntRange(0, LARGEST_ID)
 file_argument = store_argument("file", "FILE")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 queue_option = click.option(
