@@ -188,7 +188,7 @@ def transcript(folder: Path, commands: list[str]) -> str:
         said = result.output.replace(f"{folder}/", "/here/").replace(str(folder), "/here")
         for pattern, mask in MASKS:
             said = re.sub(pattern, mask, said)
-        if command.startswith("bench"):
+        if command.startswith("bench ."):
             said = FIGURE.sub("N", OF_THE_MACHINE.sub(r"\1…", said))
         code = f"[exit {int(result.exit_code)}]\n" if result.exit_code else ""
         parts.append(f"$ workqueue {command}\n{said}{code}")

@@ -336,7 +336,7 @@ class PostgresStore(Verbs):
 
     def _deaths(self) -> Callable[[int], bool]:
         answer = self._db().read(lambda connection: connection.one("runners"))
-        return frozenset(self._runners.dead(_ids.decode(answer[0]))).__contains__
+        return frozenset(self._runners.surely_dead(_ids.decode(answer[0]))).__contains__
 
     def overview(self) -> Overview:
         database = self._db()
