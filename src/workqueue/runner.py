@@ -72,7 +72,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 class Runner:
     """Runs one queue's jobs from `start` until `stop`; then it is used up. `start` and `stop` are safe from any thread.
 
-    settled: called on the runner's thread after each round that settled something. makers: see `Timekeeper`.
+    settled: called on the runner's thread after each round that settled something. makers: see `Timekeeper`; knows: see
+    `Upkeep`.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Runner:
         *,
         settled: Callable[[], None],
         makers: Mapping[str, MakeJob] | None = None,
+        knows: Callable[[], list[str]] | None = None,
     ) -> None:
         self.pid = os.getpid()
         self._store = store
@@ -90,7 +92,9 @@ class Runner:
         self._settled = settled
         self._id = store.enlist(plan.queue, f"{socket.gethostname()}:{self.pid}")
         self._bell = store.bell(self._id)
-        self._upkeep = Upkeep(store, self._id, every=plan.poll_rate, lease=plan.lease, archive=plan.archive)
+        self._upkeep = Upkeep(
+            store, self._id, every=plan.poll_rate, lease=plan.lease, archive=plan.archive, knows=knows
+        )
         self._timekeeper = Timekeeper(store, plan.queue, makers) if makers else None
         self._heartbeat = Heartbeat(store, self._id, lease=plan.lease, heard=self._hear)
         self._executor = executor_for(

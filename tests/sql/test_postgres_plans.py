@@ -57,12 +57,28 @@ HOT = {
     "orphans": {"jobs_running"},
     "retire": {"jobs_running", "runners_pkey"},
     "present": {"jobs_pkey"},
+    "jobs_of": {"jobs_pkey", "terms_pkey", "backoffs_pkey"},
+    "walk": {"jobs_pkey"},
+    "settled_ids": {"jobs_settled"},
+    "settled_queues": {"jobs_settled"},
+    "running_ids": {"jobs_running"},
+    "open_ids": {"jobs_running", "jobs_ready", "jobs_suspect", "jobs_later", "jobs_kept_back"},
+    "sizes": {"jobs_pkey"},
+    "matching": {"jobs_pkey"},
+    "cancel_plain": {"jobs_pkey"},
+    "delete_settled": {"jobs_pkey"},
     "keep_back": {"terms_pkey", "jobs_pkey"},
     "kept_back": {"jobs_pkey"},
     "terms_of": {"terms_pkey"},
     "key_holder": {"terms_key"},
     "limit_runs": {"terms_running"},
     "is_behind": {"terms_ordered", "jobs_pkey"},
+    "hasten": {"jobs_pkey"},
+    "not_due": {"jobs_pkey"},
+    "situation": {"jobs_pkey", "runners_pkey"},
+    "limit_holders": {"terms_running"},
+    "ahead": {"terms_ordered", "jobs_pkey"},
+    "front": {"jobs_ready"},
     "let_go_limited": {"terms_limited"},
     "let_go_rated": {"terms_rated"},
     "let_go_ordered": {"terms_ordered"},
@@ -78,7 +94,8 @@ HOT = {
     "pushed": {"pushes_pkey"},
     "prevent": {"pushes_pkey"},
 }
-IN_ORDER = {"is_behind", "let_go_ordered"}  # the primary key has their order too: with no terms at all it is as good
+# The primary key has the order of these too: with no terms at all it is as good.
+IN_ORDER = {"ahead", "is_behind", "let_go_ordered"}
 # What these look for is all there is, and that is little; or somebody asked for all to be checked or counted.
 READS_ALL = {"standings", "check_jobs", "check_rows", "check_terms", "backoff_rules", "runners", "enlisted",
              "schema_version", "set_version", "last_id", "forget_progress", "wants_sweeping", "is_empty"}  # fmt: skip

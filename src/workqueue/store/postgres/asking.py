@@ -72,6 +72,9 @@ class Asking:
     def set_data(self, job: int, data: bytes, /) -> bool:
         return bool(self.ask("set_data", {"job": job, "data": data}).rowcount)
 
+    def hasten(self, jobs: Sequence[int], now: int, /) -> list[int]:
+        return [job for (job,) in self.ask("hasten", {"ids": list(jobs), "now": now}).fetchall()]
+
     def load(self, table: str, rows: Sequence[tuple[Any, ...]], /) -> None:
         try:
             with self.cursor_of_ours() as cursor, cursor.copy(self.texts[f"import_{table}"]) as copy:

@@ -18,7 +18,7 @@ from workqueue.errors import LeaseLost, QueueClosed, StoreUnavailable, UsageErro
 from workqueue.job import Claim, JobStatus, NewJob
 from workqueue.lifecycle import WAITING, Returned, Settlement
 from workqueue.store.clock import Clock, instant, micros, system_clock
-from workqueue.store.contract import Beat, Bell, Overview, Transaction, Turn, Want
+from workqueue.store.contract import Beat, Bell, Changed, Deed, Find, Overview, Page, Transaction, Turn, Want
 from workqueue.store.postgres import address, inspection
 from workqueue.store.postgres.claiming import Claims, Row, claim_gated, horizon, place, read_turn
 from workqueue.store.postgres.connection import Connection, not_the_statements_fault
@@ -248,6 +248,12 @@ class PostgresStore(Verbs):
 
     # people
 
+    def find(self, which: Find) -> Page:
+        return super().find(which) if _can_be_there(which) else Page([], None)
+
+    def change(self, which: Find, deed: Deed) -> Changed:
+        return super().change(which, deed) if _can_be_there(which) else Changed(0, None)
+
     def sweep(self, queue: str, limit: int) -> int:
         ended = super().sweep(queue, limit)
         if time.monotonic() >= self._forget_at:
@@ -258,14 +264,16 @@ class PostgresStore(Verbs):
             self._runners.strike_off_dead()
         return ended
 
+    def _deaths(self) -> Callable[[int], bool]:
+        answer = self._db().read(lambda connection: connection.one("runners"))
+        return frozenset(self._runners.surely_dead(_ids.decode(answer[0]))).__contains__
+
     def overview(self) -> Overview:
         database = self._db()
-        now = database.clock()
-        answer = database.read(lambda connection: connection.one("runners"))
-        dead = frozenset(self._runners.dead(_ids.decode(answer[0])))
+        now, is_dead = database.clock(), self._deaths()
 
         def work(connection: Connection) -> Overview:
-            return records.overview(connection, now, inspection.engine(connection), is_dead=dead.__contains__)
+            return records.overview(connection, now, inspection.engine(connection), is_dead=is_dead)
 
         return database.read(work)
 
@@ -310,3 +318,8 @@ def _there_still(connection: Connection, ids: object, settlements: Sequence[Sett
     """Give the claims whose jobs did not leave."""
     left = {job for (job,) in connection.ask("present", {"ids": ids}).fetchall()}
     return [settlement.claim for settlement in settlements if settlement.claim.job.id in left]
+
+
+def _can_be_there(which: Find) -> bool:
+    """Say so of a name and a queue; text of PostgreSQL has no place for NUL."""
+    return "\0" not in (which.name or "") + (which.queue or "")

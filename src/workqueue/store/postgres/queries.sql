@@ -272,6 +272,9 @@ SELECT EXISTS (SELECT 1 FROM workqueue.jobs WHERE id = :id AND settled_at IS NOT
 INSERT INTO workqueue.runners (queue, label, started_at, session_pid, session_start)
 VALUES (:queue, :label, :now, :pid, :start) RETURNING id;
 
+-- name: introduce
+UPDATE workqueue.runners SET lease = :lease, knows = :knows WHERE id = :runner;
+
 -- name: retire
 DELETE FROM workqueue.runners
  WHERE id = :id AND NOT EXISTS (SELECT 1 FROM workqueue.jobs WHERE status = 4 AND runner = :id);
@@ -340,14 +343,71 @@ SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.set
   FROM workqueue.jobs AS j JOIN workqueue.backoffs AS b ON b.id = j.backoff
  WHERE j.id = :id;
 
--- name: find
+-- name: jobs_of
 SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.settled_at, j.attempt, j.retry_count,
        j.lost, j.cancel_requested::int, j.message, j.data, b.rule,
        (SELECT t.spec FROM workqueue.terms AS t WHERE t.job = j.id)
   FROM workqueue.jobs AS j JOIN workqueue.backoffs AS b ON b.id = j.backoff
- WHERE j.id > :after AND (:queue::text IS NULL OR j.queue = :queue) AND (:status::int IS NULL OR j.status = :status)
-   AND (:name::text IS NULL OR j.name = :name)
- ORDER BY j.id LIMIT :limit;
+ WHERE j.id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)));
+
+-- name: walk
+-- The next jobs by id, upwards or down: of two halves one is empty.
+SELECT coalesce(json_agg(id), '[]')::text FROM (
+    (SELECT id FROM workqueue.jobs WHERE :up::bool AND id > :after AND id < :before ORDER BY id LIMIT :most)
+    UNION ALL
+    (SELECT id FROM workqueue.jobs WHERE NOT :up::bool AND id > :after AND id < :before ORDER BY id DESC LIMIT :most)
+  ) AS next;
+
+-- name: settled_ids
+-- Compared as rows, so that the order is that of no other index.
+SELECT coalesce(json_agg(id), '[]')::text FROM (
+    (SELECT id FROM workqueue.jobs
+      WHERE :up::bool AND settled_at IS NOT NULL
+        AND (queue, status, id) > (:queue, :status::smallint, :after::bigint)
+        AND (queue, status, id) < (:queue, :status::smallint, :before::bigint)
+      ORDER BY queue, status, id LIMIT :most)
+    UNION ALL
+    (SELECT id FROM workqueue.jobs
+      WHERE NOT :up::bool AND settled_at IS NOT NULL
+        AND (queue, status, id) > (:queue, :status::smallint, :after::bigint)
+        AND (queue, status, id) < (:queue, :status::smallint, :before::bigint)
+      ORDER BY queue DESC, status DESC, id DESC LIMIT :most)
+  ) AS next;
+
+-- name: settled_queues
+-- From one queue to the next, for each may have very many.
+WITH RECURSIVE q (name) AS (
+    (SELECT queue FROM workqueue.jobs WHERE settled_at IS NOT NULL AND queue >= '' ORDER BY queue LIMIT 1)
+    UNION ALL
+    SELECT (SELECT j.queue FROM workqueue.jobs AS j WHERE j.settled_at IS NOT NULL AND j.queue > q.name
+             ORDER BY j.queue LIMIT 1)
+      FROM q WHERE q.name IS NOT NULL)
+SELECT coalesce(json_agg(name), '[]')::text FROM (SELECT name FROM q WHERE name IS NOT NULL LIMIT :most) AS known;
+
+-- name: running_ids
+SELECT coalesce(json_agg(id), '[]')::text FROM workqueue.jobs WHERE status = 4;
+
+-- name: open_ids
+-- Of a queue, in no order: those that run and those that wait, at most so many. In one statement, for they change places.
+SELECT coalesce(json_agg(id), '[]')::text FROM (SELECT id FROM (
+    SELECT id FROM workqueue.jobs WHERE queue = :queue AND status = 4
+    UNION ALL SELECT id FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost = 0
+    UNION ALL SELECT id FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost > 0
+    UNION ALL SELECT id FROM workqueue.jobs WHERE queue = :queue AND ready = 0
+    UNION ALL SELECT id FROM workqueue.jobs WHERE queue = :queue AND ready > 1) AS open LIMIT :most) AS found;
+
+-- name: sizes
+SELECT coalesce(json_agg(json_build_array(id, octet_length(data))), '[]')::text FROM workqueue.jobs
+ WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)));
+
+-- name: matching
+-- Of these ids, those of the jobs that are meant. What people look for is data: no pattern is made of it.
+SELECT coalesce(json_agg(json_build_array(id, octet_length(data), queue)), '[]')::text FROM workqueue.jobs
+ WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
+   AND status = ANY (ARRAY(SELECT s.status::int FROM json_array_elements_text(:statuses::json) AS s (status)))
+   AND (:queue::text IS NULL OR queue = :queue) AND (:name::text IS NULL OR name = :name)
+   AND (:text::bytea IS NULL OR position(:text::bytea IN data) > 0
+        OR position(:text::bytea IN convert_to(message, 'UTF8')) > 0);
 
 -- name: history
 SELECT attempt, runner, started_at, duration, outcome, error, traceback
@@ -355,6 +415,17 @@ SELECT attempt, runner, started_at, duration, outcome, error, traceback
 
 -- name: cancel_running
 UPDATE workqueue.jobs SET cancel_requested = true WHERE id = :id AND status = 4;
+
+-- name: hasten
+-- Those of them that wait for their time are due now: the next claim lets them stand in line.
+UPDATE workqueue.jobs SET run_at = :now, position = CASE WHEN position <> 0 THEN :now::bigint ELSE 0 END
+ WHERE id = ANY (:ids::bigint[]) AND status IN (0, 2) AND run_at > :now
+RETURNING id;
+
+-- name: not_due
+-- Whether a job is settled, or waits for its time.
+SELECT EXISTS (SELECT 1 FROM workqueue.jobs
+                WHERE id = :id AND (settled_at IS NOT NULL OR status IN (0, 2) AND run_at > :now));
 
 -- name: restore_failed
 UPDATE workqueue.jobs SET status = 0, ready = 1, retry_count = 0, lost = 0, settled_at = NULL, message = '', run_at = :now,
@@ -397,6 +468,12 @@ DELETE FROM workqueue.jobs WHERE id = ANY (ARRAY(
      ORDER BY id LIMIT :limit FOR UPDATE))
 RETURNING id;
 
+-- name: delete_settled
+DELETE FROM workqueue.jobs
+ WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
+   AND status IN (3, 5)
+RETURNING id;
+
 -- name: size
 SELECT (SELECT count(*) FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost = 0)
      + (SELECT count(*) FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost > 0)
@@ -432,7 +509,7 @@ SELECT coalesce(json_agg(json_build_array(queue, kind, jobs, oldest,
 
 -- name: enlisted
 SELECT coalesce(json_agg(json_build_array(id, queue, label, started_at, (
-           SELECT count(*) FROM workqueue.jobs AS j WHERE j.status = 4 AND j.runner = r.id)) ORDER BY id), '[]')::text
+           SELECT count(*) FROM workqueue.jobs AS j WHERE j.status = 4 AND j.runner = r.id), knows::json) ORDER BY id), '[]')::text
   FROM workqueue.runners AS r;
 
 -- name: put_schedule
@@ -458,7 +535,8 @@ UPDATE workqueue.schedules SET last_at = :slot, last_job = :job WHERE queue = :q
 SELECT EXISTS (SELECT 1 FROM workqueue.schedules WHERE queue = :queue AND name = :name AND next_at = :seen);
 
 -- name: schedules
-SELECT queue, name, spec, next_at, last_at, last_job, paused FROM workqueue.schedules WHERE queue = :queue ORDER BY name;
+SELECT queue, name, spec, next_at, last_at, last_job, paused FROM workqueue.schedules
+ WHERE :queue::text IS NULL OR queue = :queue ORDER BY queue, name;
 
 -- name: schedule
 SELECT spec, paused FROM workqueue.schedules WHERE queue = :queue AND name = :name;
@@ -651,6 +729,13 @@ UPDATE workqueue.closed_lanes SET opens_at = :opens_at WHERE queue = :queue AND 
 UPDATE workqueue.jobs SET status = 5, ready = NULL, settled_at = :now, message = :message
  WHERE id = :id AND status IN (0, 2);
 
+-- name: cancel_plain
+-- Those of them that wait and have no terms, of which nothing follows.
+UPDATE workqueue.jobs SET status = 5, ready = NULL, settled_at = :now, message = :message
+ WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
+   AND status IN (0, 2) AND NOT special
+RETURNING id;
+
 -- name: followers
 SELECT coalesce(json_agg(job), '[]')::text FROM workqueue.terms WHERE follows = :job AND follows IS NOT NULL AND is_open;
 
@@ -770,6 +855,37 @@ SELECT EXISTS (SELECT 1 FROM workqueue.terms
                 WHERE NOT EXISTS (SELECT 1 FROM workqueue.jobs AS j WHERE j.id = p.job OFFSET 0))
     OR EXISTS (SELECT 1 FROM workqueue.terms AS t WHERE t.queue = :queue AND t.kept_by = 4
                   AND NOT EXISTS (SELECT 1 FROM workqueue.pauses AS p WHERE p.queue = t.queue AND p.name = t.name));
+
+-- name: situation
+SELECT ready, runner, lease_until, (SELECT r.lease FROM workqueue.runners AS r WHERE r.id = j.runner)
+  FROM workqueue.jobs AS j WHERE j.id = :job;
+
+-- name: limit_holders
+-- The first jobs of a lane that run. They are few; by the order of the primary key it would look at all there are.
+SELECT coalesce(json_agg(job), '[]')::text FROM (
+    SELECT job FROM (
+        SELECT job FROM workqueue.terms
+         WHERE queue = :queue AND limit_lane = :lane AND limit_lane IS NOT NULL AND runs OFFSET 0) AS running
+     ORDER BY job LIMIT :limit) AS first;
+
+-- name: ahead
+-- The first of those for which `is_behind` says yes.
+SELECT job, (SELECT j.status FROM workqueue.jobs AS j WHERE j.id = found.job) FROM (
+    (SELECT t.job FROM workqueue.terms AS t
+      WHERE t.queue = :queue AND t.order_lane = :lane AND t.order_lane IS NOT NULL AND t.is_open AND t.job < :job
+        AND (SELECT j.status IN (2, 4) OR j.ready IN (1, 2) FROM workqueue.jobs AS j WHERE j.id = t.job)
+      ORDER BY t.job LIMIT 1)
+    UNION ALL
+    (SELECT job FROM workqueue.terms
+      WHERE queue = :queue AND order_lane = :lane AND order_lane IS NOT NULL AND is_open AND job > :job AND runs
+      ORDER BY job LIMIT 1)) AS found
+ ORDER BY job LIMIT 1;
+
+-- name: front
+-- Who is claimed next, best first: ids.
+SELECT coalesce(json_agg(id), '[]')::text FROM (
+    SELECT id FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost = 0
+     ORDER BY -priority, position, id LIMIT :limit) AS line;
 
 -- name: begin_push
 SAVEPOINT workqueue_push;

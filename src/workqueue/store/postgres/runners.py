@@ -144,6 +144,17 @@ class Runners:
         found = self._missing.get(runner)
         return found is not None and time.monotonic() - found[1] >= seconds
 
+    def surely_dead(self, runners: Sequence[int]) -> list[int]:
+        """Do as `dead`, and wait a moment where a session is missing that is not known to have been before.
+
+        For people, who look once: the next look may be by another process, which knows as little.
+        """
+        dead = self.dead(runners)
+        if self._missing.keys() - set(dead):
+            time.sleep(_GRACE)
+            dead = self.dead(runners)
+        return dead
+
     def beat(self, runner: int, lease: timedelta) -> Beat:
         database = self._database()
         row = {"runner": runner, "now": database.given_now(), "lease": micros(lease)}

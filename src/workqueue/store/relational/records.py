@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -11,9 +11,11 @@ import msgspec
 from workqueue.backoff import Backoff
 from workqueue.job import Attempt, Job, JobStatus, Terms
 from workqueue.store.clock import instant
-from workqueue.store.contract import Engine, Enlisted, Find, Overview, Standing
+from workqueue.store.contract import Engine, Overview, Standing
 from workqueue.store.relational.session import Session
+from workqueue.store.situation import Enlisted
 
+_encode = msgspec.json.encode
 _DUE: Final = 1  # a kind of `standings`
 _LATER: Final = 0
 _OF_TERMS: Final = (
@@ -32,16 +34,9 @@ def get(session: Session, job_id: int) -> Job | None:
     return None if row is None else _job(row)
 
 
-def find(session: Session, which: Find) -> list[Job]:
-    """Give the jobs that `which` describes."""
-    row = {
-        "queue": which.queue,
-        "status": None if which.status is None else int(which.status),
-        "name": which.name,
-        "after": which.after,
-        "limit": which.limit,
-    }
-    return [_job(found) for found in session.ask("find", row).fetchall()]
+def jobs_of(session: Session, ids: Collection[int]) -> list[Job]:
+    """Give those of these jobs that are there, in no order."""
+    return [_job(row) for row in session.ask("jobs_of", {"ids": _encode(list(ids)).decode()}).fetchall()]
 
 
 def history(session: Session, job_id: int) -> list[Attempt]:
@@ -54,9 +49,9 @@ def history(session: Session, job_id: int) -> list[Attempt]:
     ]
 
 
-def overview(session: Session, now: int, engine: Engine, *, is_dead: Callable[[int], bool]) -> Overview:
-    """Give the figures of the whole store. is_dead: whether the process of a runner has certainly ended."""
-    runners = [
+def enlisted(session: Session, is_dead: Callable[[int], bool]) -> list[Enlisted]:
+    """Give the runners of the whole store, by id."""
+    return [
         Enlisted(
             id=runner,
             queue=queue,
@@ -64,9 +59,17 @@ def overview(session: Session, now: int, engine: Engine, *, is_dead: Callable[[i
             started_at=instant(started_at),
             alive=not is_dead(runner),
             running=running,
+            knows=knows,
         )
-        for runner, queue, label, started_at, running in _enlisted_rows.decode(session.ask("enlisted").fetchone()[0])
+        for runner, queue, label, started_at, running, knows in _enlisted_rows.decode(
+            session.ask("enlisted").fetchone()[0]
+        )
     ]
+
+
+def overview(session: Session, now: int, engine: Engine, *, is_dead: Callable[[int], bool]) -> Overview:
+    """Give the figures of the whole store. is_dead: whether the process of a runner has certainly ended."""
+    runners = enlisted(session, is_dead)
     figures: dict[str, dict[str, int]] = {runner.queue: {} for runner in runners}
     oldest: dict[str, tuple[int, int]] = {}
     standings = _standing_rows.decode(session.ask("standings", {"now": now}).fetchone()[0])
@@ -81,11 +84,11 @@ def overview(session: Session, now: int, engine: Engine, *, is_dead: Callable[[i
         queues=[_standing(queue, figures[queue], oldest.get(queue)) for queue in sorted(figures)],
         runners=runners,
         engine=engine,
-        moves=_moves(session),
+        moves=moves(session),
     )
 
 
-def _moves(session: Session) -> list[str]:
+def moves(session: Session) -> list[str]:
     """Say where the jobs of the store were moved to, and of where what is not all here yet is copied from."""
     found = [
         f"its jobs {'are being' if done_at is None else 'were'} moved to {target}; it takes no new ones, and runs none"
@@ -139,12 +142,12 @@ def _job(row: Sequence[object]) -> Job:
     )
 
 
-_enlisted_rows = msgspec.json.Decoder(list[tuple[int, str, str, int, int]])
+_enlisted_rows = msgspec.json.Decoder(list[tuple[int, str, str, int, int, list[str] | None]])
 _standing_rows = msgspec.json.Decoder(list[tuple[str, int, int, int | None, int | None]])
 
 
 class _Stored(msgspec.Struct, array_like=True):
-    """A row of `get` or `find`."""
+    """A row of `get` or `jobs_of`."""
 
     id: int
     queue: str
