@@ -287,9 +287,9 @@ def _change_all(store: Store, which: list[Find], deed: Deed) -> int:
     done = 0
     with progress() as tell:
         for meant in which:
-            following: Find | None = msgspec.structs.replace(meant, limit=_AT_ONCE, newest_first=True)
+            following = msgspec.structs.replace(meant, limit=_AT_ONCE, newest_first=True)
             first = 0  # how far it is is told by the ids, which come downwards from here
-            while following is not None:
+            while True:
                 changed = store.change(following, deed)
                 done += changed.count
                 if changed.next is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 
 import click
 
@@ -55,9 +55,8 @@ class Command(click.Command):
 
 def _words(value: object) -> list[str]:
     """Give what was said for an argument; there may be nothing, which click writes in more than one way."""
-    if isinstance(value, tuple):
-        return [word for word in value if isinstance(word, str)]
-    return [value] if isinstance(value, str) else []
+    several = cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,)
+    return [word for word in several if isinstance(word, str)]
 
 
 def _is_left_out(places: list[click.Argument], given: list[str]) -> bool:
