@@ -24,7 +24,7 @@ _PATIENCE: Final = 60.0  # seconds, for a server that starts or stops
 _SHUTDOWN: Final = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
 # What a commit survives: the end of the server however it comes, but not of the machine.
-_FAST: Final = {"fsync": "off", "full_page_writes": "off"}
+_FAST: Final = {"fsync": "off", "full_page_writes": "off", "checkpoint_timeout": "30s"}  # so that little is done anew
 _SETTINGS: Final = {
     "max_connections": "200",
     "shared_buffers": "64MB",
@@ -53,12 +53,15 @@ class PostgresServer:
         self._log = self.folder / "log"
         try:
             self._binaries = self._place.reachable(_binaries()[version])
-            self._place.run(
-                self._binaries / "initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"
-            )
+            self._make_data()
         except BaseException:
             self._place.remove()
             raise
+
+    def _make_data(self) -> None:
+        self._place.run(
+            self._binaries / "initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"
+        )
 
     @property
     def running(self) -> bool:
@@ -124,6 +127,12 @@ class PostgresServer:
             select.select([handle], [], [], _PATIENCE)
             os.close(handle)
 
+    def cpu_seconds(self) -> float:
+        """Give the CPU time of all its processes since it was started, those that ended among them."""
+        pid = self.pid
+        ticks = sum(_ticks(pid, ended=True)) + sum(sum(_ticks(child, ended=False)) for child in _children(pid))
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def log(self) -> str:
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
@@ -150,6 +159,11 @@ def versions() -> tuple[str, ...]:
     return tuple(sorted(_binaries(), key=int))
 
 
+def why_not() -> str:
+    """Say why no server can be started here; "" when one can."""
+    return "" if versions() else "no PostgreSQL here: install requirements/test.txt"
+
+
 @functools.cache
 def _binaries() -> Mapping[str, Path]:
     # Found, not imported: on import, the wheel looks for a runtime folder and warns when it is root's.
@@ -170,12 +184,21 @@ def _major(binary: Path) -> str:
 def _says_ready(pid_file: Path, pid: int) -> bool:
     with suppress(OSError):
         lines = pid_file.read_text().splitlines()
-        return len(lines) > 7 and lines[0] == str(pid) and lines[7].strip() == "ready"
+        return len(lines) > 7 and lines[0] == str(pid) and lines[7].strip() in ("ready", "standby")
     return False
 
 
 def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _ticks(pid: int, *, ended: bool) -> list[int]:
+    """Give the clock ticks of a process; of its children that ended too, if asked. Nothing of one that is gone."""
+    try:
+        said = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return []
+    return [int(word) for word in said.rpartition(")")[2].split()[11 : 15 if ended else 13]]
 
 
 def _free_port() -> int:

@@ -18,6 +18,7 @@ import msgspec
 from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Size
 from workqueue.lifecycle import Returned, Settlement
 from workqueue.store.batching import Batches
+from workqueue.store.situation import Enlisted, Situation
 from workqueue.store.surplus import Surplus
 from workqueue.store.timetable import Schedules
 
@@ -125,8 +126,10 @@ class Page(msgspec.Struct, frozen=True):
     next: int | None
 
 
-Deed: TypeAlias = Literal["cancel", "restore", "delete"]
-"""cancel: as `Store.cancel`. restore: as `Store.restore`, failed and cancelled ones. delete: what is settled."""
+Deed: TypeAlias = Literal["cancel", "retry", "restore", "delete"]
+"""cancel: as `Store.cancel`. restore: as `Store.restore`, failed and cancelled ones. delete: what is settled.
+
+retry: as restore; and what waits for its time is due now, with its counters as they are."""
 
 
 class Changed(msgspec.Struct, frozen=True):
@@ -139,8 +142,8 @@ class Changed(msgspec.Struct, frozen=True):
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """One queue in figures: its jobs by status.
 
-    later: those of the pending and retrying whose `run_at` is to come. oldest_due: the `run_at` of the job that, of
-    those that wait and are due, was pushed first.
+    completed: those that are kept. later: those of the pending and retrying whose `run_at` is to come. oldest_due: the
+    `run_at` of the job that, of those that wait and are due, was pushed first.
     """
 
     queue: str
@@ -149,19 +152,9 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     running: int = 0
     failed: int = 0
     cancelled: int = 0
+    completed: int = 0
     later: int = 0
     oldest_due: datetime | None = None
-
-
-class Enlisted(msgspec.Struct, frozen=True, kw_only=True):
-    """One runner on the list. alive: its process has not certainly ended. running: jobs it holds."""
-
-    id: int
-    queue: str
-    label: str
-    started_at: datetime
-    alive: bool
-    running: int
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
@@ -211,12 +204,17 @@ class Store(Protocol):
         ...
 
     # push
-    def push(self, jobs: Sequence[NewJob]) -> list[int]:
+    def push(self, jobs: Sequence[NewJob], *, within: object | None = None) -> list[int]:
         """Store all the jobs or none; give their ids, rising in the order given. Raises QueueFull.
 
         Inside this thread's open `transaction` it joins it: the jobs are there when that commits. A job whose key is
         taken is not stored; see NewJob.on_conflict: its place in the answer has the id of who holds it. Raises
         DuplicateJob, UsageError for a batch that is sealed; then nothing was stored.
+
+        within: the application's own connection to this database, see `store.lender`: the jobs are written in the
+        transaction that is open there, or begins there with any statement, and are there when it commits. Raises
+        UsageError where it is none, or none can be written in. Whatever is raised, the transaction is as it was before.
+        Runners hear of the jobs where the connection tells of its commit; else they poll.
         """
         ...
 
@@ -255,6 +253,10 @@ class Store(Protocol):
     # runners
     def enlist(self, queue: str, label: str) -> int:
         """Register a runner, alive until `retire` or this process's death; give its id, never used before."""
+        ...
+
+    def introduce(self, runner: int, lease: timedelta, knows: Collection[str] | None) -> None:
+        """Say of a runner, for people, how long its leases are and which names it can run, None: any. May change."""
         ...
 
     def retire(self, runner: int) -> None:
@@ -298,6 +300,10 @@ class Store(Protocol):
 
     def history(self, job_id: int) -> list[Attempt]:
         """Give the attempts of a job that did not complete, oldest first: the last 100."""
+        ...
+
+    def situation(self, job_id: int) -> Situation:
+        """Give all that bears on when the job runs, as of one moment. Raises JobNotFound."""
         ...
 
     def cancel(self, job_id: int) -> bool:

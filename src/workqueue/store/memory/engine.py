@@ -23,6 +23,7 @@ from workqueue.store.clock import Clock, instant, later, micros, system_clock
 from workqueue.store.contract import Beat, Bell, Changed, Deed, Find, Outlook, Overview, Page, Transaction, Turn, Want
 from workqueue.store.guest import GuestTransaction
 from workqueue.store.joining import Opened, opened_by_us
+from workqueue.store.lender import refuse_in_memory
 from workqueue.store.memory.batches import MemoryBatches
 from workqueue.store.memory.changing import Changing
 from workqueue.store.memory.claiming import claim
@@ -32,15 +33,15 @@ from workqueue.store.memory.rows import Row, Rows, new_row
 from workqueue.store.memory.runners import Runner
 from workqueue.store.memory.schedules import MemorySchedules
 from workqueue.store.memory.settling import settle
+from workqueue.store.memory.situation import Situations
 from workqueue.store.memory.surplus import MemorySurplus
 
 _PATIENCE: Final = 30.0  # seconds that a verb waits for another thread's transaction
 
-
 _stores: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
 
 
-class MemoryStore:
+class MemoryStore(Situations):
     """See `store.contract.Store` for what each verb promises; here a job survives nothing but its runner."""
 
     path = ":memory:"
@@ -67,8 +68,9 @@ class MemoryStore:
 
     # push
 
-    def push(self, jobs: Sequence[NewJob]) -> list[int]:
+    def push(self, jobs: Sequence[NewJob], *, within: object | None = None) -> list[int]:
         with self._turn() as now:
+            refuse_in_memory(within)
             with self._all_or_none():
                 ids: list[int] = []
                 for new in jobs:

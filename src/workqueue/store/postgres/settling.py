@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from workqueue.job import Claim, JobStatus
 from workqueue.lifecycle import Settlement
+from workqueue.store.postgres.connection import Connection
 from workqueue.store.postgres.database import Database
-from workqueue.store.relational.settling import claimed_at
+from workqueue.store.relational.settling import claimed_at, refused
 
 
 def is_plain(settlement: Settlement) -> bool:
@@ -20,16 +21,16 @@ def is_plain(settlement: Settlement) -> bool:
 
 
 def columns(settlements: Sequence[Settlement]) -> dict[str, object]:
-    """Give the arrays that say which attempts of which jobs these settle."""
+    """Give the arrays that say which attempts of which jobs these settle, and whose."""
     return {
         "ids": [settlement.claim.job.id for settlement in settlements],
         "attempts": [settlement.claim.job.attempt for settlement in settlements],
+        "runners": [settlement.claim.runner for settlement in settlements],
     }
 
 
 def complete_plain(database: Database, settlements: Sequence[Settlement]) -> list[Claim]:
     """Let these jobs leave, or be kept among those that completed; give the claims that were refused."""
-    ids = [settlement.claim.job.id for settlement in settlements]
     stay = [settlement for settlement in settlements if settlement.stays]
     rows = {
         "completed": columns([settlement for settlement in settlements if not settlement.stays]),
@@ -41,13 +42,20 @@ def complete_plain(database: Database, settlements: Sequence[Settlement]) -> lis
     }
 
     def attempt(again: bool) -> list[Claim]:
-        accepted: set[int] = set()
+        accepted: list[tuple[int, int]] = []
         with database.pool.lend() as connection:
             for statement, row in rows.items():
                 if row["ids"]:
-                    accepted |= {job for (job,) in connection.ask(statement, row).fetchall()}
+                    accepted += connection.ask(statement, row).fetchall()
             if again:
-                accepted = set(ids) - {job for (job,) in connection.ask("present", {"ids": ids}).fetchall()}
-        return [s.claim for s in settlements if s.claim.job.id not in accepted]
+                return there_still(connection, settlements)
+        return refused(settlements, accepted)
 
     return database.patiently(attempt) if settlements else []
+
+
+def there_still(connection: Connection, settlements: Sequence[Settlement]) -> list[Claim]:
+    """Give the claims whose jobs did not leave."""
+    ids = [settlement.claim.job.id for settlement in settlements]
+    left = {job for (job,) in connection.ask("present", {"ids": ids}).fetchall()}
+    return [settlement.claim for settlement in settlements if settlement.claim.job.id in left]

@@ -23,6 +23,7 @@ _STEP: Final = 5000  # jobs in one transaction
 _CANCELLED: Final = "cancelled"
 _OF: Final[Mapping[Deed, frozenset[JobStatus]]] = {  # what can be done to whom
     "cancel": WAITING | {JobStatus.RUNNING},
+    "retry": WAITING | {JobStatus.FAILED, JobStatus.CANCELLED},
     "restore": frozenset({JobStatus.FAILED, JobStatus.CANCELLED}),
     "delete": FINAL,
 }
@@ -34,7 +35,7 @@ def cancel(database: Database, queue: str, job_id: int) -> bool:
     """Cancel a waiting job, or ask its runner to; False when it was settled already."""
 
     def work(session: Session, now: int) -> bool:
-        database.wake({queue})
+        session.to_wake.add(queue)
         return cancel_one(session, now, job_id)
 
     def landed(session: Session, cancelled: bool) -> bool:
@@ -54,7 +55,7 @@ def restore(database: Database, queue: str, job_ids: Collection[int] | None) -> 
     """Make failed jobs wait again: all of the queue's, or these (cancelled too); give how many."""
 
     def work(session: Session, now: int) -> int:
-        database.wake({queue})
+        session.to_wake.add(queue)
         restored[:] = _restore(session, now, queue, job_ids)
         return len(restored)
 
@@ -133,16 +134,18 @@ def change(database: Database, which: Find, deed: Deed) -> Changed:
     ids = [match.id for match in found.jobs]
 
     def work(session: Session, now: int) -> int:
+        began.append(now)
         still = finding.matching(session, ids, which, statuses)
         if deed != "delete":
-            database.wake({match.queue for match in still})
+            session.to_wake.update(match.queue for match in still)
         done[:] = _DEEDS[deed](session, now, still, which)
         return len(done)
 
     def landed(session: Session, count: int) -> bool:
-        return not count or not session.ask(_UNDONE[deed], {"id": done[0]}).fetchone()[0]
+        return not count or not session.ask(_UNDONE[deed], {"id": done[0], "now": began[-1]}).fetchone()[0]
 
     done: list[int] = []
+    began: list[int] = []
     return Changed(database.write(work, landed), found.next)
 
 
@@ -166,6 +169,10 @@ def _restore_all(session: Session, now: int, jobs: Sequence[Match], which: Find)
     return [job for queue, ids in by_queue.items() for job in _restore(session, now, queue, ids)]
 
 
+def _retry_all(session: Session, now: int, jobs: Sequence[Match], which: Find) -> list[int]:
+    return session.hasten([match.id for match in jobs], now) + _restore_all(session, now, jobs, which)
+
+
 def _delete_all(session: Session, now: int, jobs: Sequence[Match], which: Find) -> list[int]:
     del now
     ids = {"ids": _encode([match.id for match in jobs]).decode()}
@@ -177,8 +184,13 @@ def _delete_all(session: Session, now: int, jobs: Sequence[Match], which: Find) 
     return deleted
 
 
-_DEEDS: Final = {"cancel": _cancel_all, "restore": _restore_all, "delete": _delete_all}
-_UNDONE: Final = {"cancel": "cancellable", "restore": "settled", "delete": "known"}  # asked of one that was done
+_DEEDS: Final = {"cancel": _cancel_all, "retry": _retry_all, "restore": _restore_all, "delete": _delete_all}
+_UNDONE: Final = {  # asked of one that was done
+    "cancel": "cancellable",
+    "retry": "not_due",
+    "restore": "settled",
+    "delete": "known",
+}
 
 
 def edit(database: Database, job_id: int, data: bytes) -> bool:
@@ -210,7 +222,7 @@ def resume(database: Database, queue: str, name: str) -> None:
 
     def work(session: Session, now: int) -> int:
         del now
-        database.wake({queue})
+        session.to_wake.add(queue)
         session.ask("resume", row)
         return terms.let_go_paused(session, queue, name, _STEP) if name else 0
 

@@ -28,11 +28,22 @@ SELECT EXISTS (SELECT 1 FROM jobs WHERE id = :last AND queue = :queue AND pushed
        EXISTS (SELECT 1 FROM jobs WHERE id = :last),
        (SELECT seq FROM sqlite_sequence WHERE name = 'jobs') >= :last;
 
+-- name: free_pages
+PRAGMA freelist_count;
+
+-- name: take_lock
+-- Writes nothing, but no other connection can write from now on.
+UPDATE meta SET made_at = made_at WHERE 0;
+
+-- name: hidden_by_temporary
+-- Which of our tables: a name alone means a temporary one first.
+SELECT name FROM temp.sqlite_master WHERE lower(name) IN (SELECT value FROM json_each(:names)) ORDER BY name;
+
 -- name: add_backoff
 INSERT OR IGNORE INTO backoffs (rule) VALUES (:rule);
 
 -- name: backoff_id
-SELECT id FROM backoffs WHERE rule = :rule;
+SELECT +id FROM backoffs WHERE rule = :rule;
 
 -- name: backoff_rules
 SELECT json_group_array(json_array(id, json(rule))) FROM backoffs;
@@ -98,7 +109,7 @@ SELECT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 1 AND lost = 
 DELETE FROM jobs WHERE id IN (SELECT value FROM json_each(:ids)) AND +status = 4 AND attempt = :attempt;
 
 -- name: keep_completed
--- Rows [id, claimed_at], of those that run as :attempt; before `complete` takes them from where they were.
+-- Rows [id, claimed_at], of those that run as :attempt of :runner; before `complete` takes them from where they were.
 INSERT INTO completed (id, queue, name, priority, run_at, pushed_at, claimed_at, settled_at, backoff, attempt,
                        retry_count, lost, runner, spec, data)
 SELECT j.id, j.queue, j.name, j.priority, j.run_at, j.pushed_at, s.claimed_at, :now, j.backoff, j.attempt,
@@ -106,7 +117,7 @@ SELECT j.id, j.queue, j.name, j.priority, j.run_at, j.pushed_at, s.claimed_at, :
        CASE WHEN j.special THEN (SELECT spec FROM terms WHERE job = j.id) END, j.data
   FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS claimed_at FROM json_each(:rows)) AS s
        JOIN jobs AS j ON j.id = s.id
- WHERE +j.status = 4 AND j.attempt = :attempt;
+ WHERE +j.status = 4 AND j.attempt = :attempt AND j.runner = :runner;
 
 -- name: settle
 -- Rows [id, attempt, lease or null, status, run_at or null, failures, losses, message]. A verdict by a rescuer names the
@@ -160,6 +171,9 @@ SELECT EXISTS (SELECT 1 FROM jobs WHERE id = :id AND settled_at IS NOT NULL);
 
 -- name: enlist
 INSERT INTO runners (queue, label, started_at) VALUES (:queue, :label, :now);
+
+-- name: introduce
+UPDATE runners SET lease = :lease, knows = :knows WHERE id = :runner;
 
 -- name: retire
 DELETE FROM runners WHERE id = :id AND NOT EXISTS (SELECT 1 FROM jobs WHERE status = 4 AND runner = :id);
@@ -295,6 +309,21 @@ SELECT attempt, runner, started_at, duration, outcome, error, traceback FROM att
 -- name: cancel_running
 UPDATE jobs SET cancel_requested = 1 WHERE id = :id AND status = 4;
 
+-- name: hasten
+-- Those of them that wait for their time are due now: the next claim lets them stand in line.
+UPDATE jobs SET run_at = :now, position = CASE WHEN position <> 0 THEN :now ELSE 0 END
+ WHERE id IN (SELECT value FROM json_each(:ids)) AND +status IN (0, 2) AND +run_at > :now
+RETURNING id;
+
+-- name: hasten_terms
+-- The greatest number: it follows others, and cannot be due before they have ended.
+UPDATE terms SET later_until = :now
+ WHERE job IN (SELECT value FROM json_each(:ids)) AND +later_until > :now AND +later_until < 9223372036854775807;
+
+-- name: not_due
+-- Whether a job is settled, or waits for its time.
+SELECT EXISTS (SELECT 1 FROM jobs WHERE id = :id AND (settled_at IS NOT NULL OR ready IN (0, 3) AND run_at > :now));
+
 -- name: restore_failed
 UPDATE jobs SET status = 0, ready = 1, retry_count = 0, lost = 0, settled_at = NULL, message = '', run_at = :now,
        position = CASE WHEN position <> 0 THEN :now ELSE 0 END
@@ -393,11 +422,7 @@ SELECT NOT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 1 AND los
 
 -- name: standings
 -- For people. Each part counts along an index of its own.
--- Kinds: 1 due, 0 later, 2 retrying (counted above already), 3 failed, 4 running, 5 cancelled; 6: some completed are kept,
--- as many as it may be.
-WITH RECURSIVE kept(name) AS (
-    SELECT min(queue) FROM completed
-    UNION ALL SELECT (SELECT min(queue) FROM completed WHERE queue > kept.name) FROM kept WHERE kept.name IS NOT NULL)
+-- Kinds: 1 due, 0 later, 2 retrying (counted above already), 3 failed, 4 running, 5 cancelled, 6 completed.
 SELECT json_group_array(json_array(queue, kind, jobs, oldest, (SELECT run_at FROM jobs WHERE id = oldest))) FROM (
     SELECT queue, 1 AS kind, count(*) AS jobs, min(id) AS oldest FROM jobs WHERE ready = 1 AND lost = 0 GROUP BY queue
     UNION ALL SELECT queue, 1, count(*), min(id) FROM jobs WHERE ready = 1 AND lost > 0 GROUP BY queue
@@ -408,11 +433,11 @@ SELECT json_group_array(json_array(queue, kind, jobs, oldest, (SELECT run_at FRO
     UNION ALL SELECT queue, 2, count(*), NULL FROM jobs WHERE status = 2 GROUP BY queue
     UNION ALL SELECT queue, 4, count(*), NULL FROM jobs WHERE status = 4 GROUP BY queue
     UNION ALL SELECT queue, status, count(*), NULL FROM jobs WHERE settled_at IS NOT NULL GROUP BY queue, status
-    UNION ALL SELECT name, 6, 0, NULL FROM kept WHERE name IS NOT NULL);
+    UNION ALL SELECT queue, 6, count(*), NULL FROM completed GROUP BY queue);
 
 -- name: enlisted
-SELECT json_group_array(json_array(id, queue, label, started_at, running)) FROM (
-    SELECT id, queue, label, started_at,
+SELECT json_group_array(json_array(id, queue, label, started_at, running, json(knows))) FROM (
+    SELECT id, queue, label, started_at, knows,
            (SELECT count(*) FROM jobs WHERE status = 4 AND runner = runners.id) AS running
       FROM runners ORDER BY id);
 
@@ -438,7 +463,8 @@ UPDATE schedules SET last_at = :slot, last_job = :job WHERE queue = :queue AND n
 SELECT EXISTS (SELECT 1 FROM schedules WHERE queue = :queue AND name = :name AND next_at = :seen);
 
 -- name: schedules
-SELECT queue, name, spec, next_at, last_at, last_job, paused FROM schedules WHERE queue = :queue ORDER BY name;
+SELECT queue, name, spec, next_at, last_at, last_job, paused FROM schedules
+ WHERE :queue IS NULL OR queue = :queue ORDER BY queue, name;
 
 -- name: schedule
 SELECT spec, paused FROM schedules WHERE queue = :queue AND name = :name;
@@ -493,10 +519,11 @@ SELECT json_extract(value, '$[0]'), :queue, :name, :priority, 0, json_extract(va
   FROM json_each(:rows);
 
 -- name: key_holder
-SELECT job FROM terms WHERE queue = :queue AND name = :name AND key = :key AND is_open;
+-- +job, here and where a statement may run on a connection of the application's: that may convert the columns of a table.
+SELECT +job FROM terms WHERE queue = :queue AND name = :name AND key = :key AND is_open;
 
 -- name: key_taken
-SELECT job FROM taken_keys WHERE queue = :queue AND name = :name AND key = :key AND until > :now;
+SELECT +job FROM taken_keys WHERE queue = :queue AND name = :name AND key = :key AND until > :now;
 
 -- name: take_key
 INSERT INTO taken_keys (queue, name, key, job, until) VALUES (:queue, :name, :key, :job, :until)
@@ -654,13 +681,13 @@ INSERT OR REPLACE INTO payloads (job, data) VALUES (:job, :data);
 DELETE FROM payloads WHERE job = :job;
 
 -- name: open_batch
-INSERT INTO batches (queue) VALUES (:queue) RETURNING id;
+INSERT INTO batches (queue) VALUES (:queue) RETURNING +id;
 
 -- name: seal_batch
 UPDATE batches SET sealed = 1 WHERE id = :batch;
 
 -- name: batch
-SELECT id, queue, sealed, total, completed, failed, cancelled FROM batches WHERE id = :batch;
+SELECT +id, +queue, +sealed, +total, +completed, +failed, +cancelled FROM batches WHERE id = :batch;
 
 -- name: count_in
 UPDATE batches SET total = total + :count WHERE id = :batch AND NOT sealed;
@@ -767,6 +794,30 @@ SELECT EXISTS (SELECT 1 FROM terms WHERE queue = :queue AND expires_at <= :now A
     OR EXISTS (SELECT 1 FROM batches WHERE done_at <= :before)
     OR EXISTS (SELECT 1 FROM progressed WHERE job NOT IN (SELECT id FROM jobs))
     OR EXISTS (SELECT 1 FROM paused WHERE name IS NOT NULL AND name NOT IN (SELECT name FROM pauses WHERE queue = :queue));
+
+-- name: situation
+SELECT ready, runner, lease_until, (SELECT lease FROM runners WHERE runners.id = jobs.runner) FROM jobs WHERE id = :job;
+
+-- name: limit_holders
+-- The first jobs of a lane that run.
+SELECT json_group_array(job) FROM (
+    SELECT job FROM terms WHERE queue = :queue AND limit_lane = :lane AND runs ORDER BY job LIMIT :limit);
+
+-- name: ahead
+-- The first of those for which `is_behind` says yes.
+SELECT job, status FROM (
+    SELECT * FROM (
+        SELECT t.job, j.status FROM terms AS t JOIN jobs AS j ON j.id = t.job
+         WHERE t.queue = :queue AND t.order_lane = :lane AND t.is_open AND t.later_until IS NULL
+           AND t.job < :job AND (j.status IN (2, 4) OR j.ready IN (1, 2)) ORDER BY t.job LIMIT 1)
+    UNION ALL SELECT * FROM (
+        SELECT job, 4 FROM terms WHERE queue = :queue AND order_lane = :lane AND job > :job AND runs LIMIT 1))
+ LIMIT 1;
+
+-- name: front
+-- Who is claimed next, best first: ids.
+SELECT json_group_array(id) FROM (
+    SELECT id FROM jobs WHERE queue = :queue AND ready = 1 AND lost = 0 ORDER BY priority DESC, position, id LIMIT :limit);
 
 -- name: begin_push
 SAVEPOINT workqueue_push;
