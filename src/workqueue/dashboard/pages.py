@@ -1,0 +1,131 @@
+"""What one can look at: each page reads what it shows, and renders it. Nothing here changes anything."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from workqueue import report
+from workqueue.arguments import job_id as checked_id
+from workqueue.dashboard import filters, story
+from workqueue.dashboard.desk import Desk
+from workqueue.dashboard.filters import Filter
+from workqueue.dashboard.notes import note
+from workqueue.dashboard.redaction import Redaction
+from workqueue.dashboard.rendering import Pages
+from workqueue.errors import JobNotFound
+from workqueue.job import Attempt, Job, JobStatus
+from workqueue.store.contract import Find, Outlook
+
+LARGEST_EDIT: Final = 128 * 1024  # bytes of data that a form takes; more than that belongs into a program
+_MOST_LINES: Final = 2000
+_LONGEST_LINE: Final = 4000
+_FAILURES: Final = Find(status=JobStatus.FAILED, newest_first=True, limit=6)
+_EDITABLE: Final = (JobStatus.PENDING, JobStatus.RETRYING, JobStatus.FAILED, JobStatus.CANCELLED)
+
+
+class Looking:
+    """The pages."""
+
+    def __init__(self, desk: Desk, pages: Pages, redaction: Redaction) -> None:
+        self._desk = desk
+        self._pages = pages
+        self._redaction = redaction
+
+    async def overview(self, request: Request) -> Response:
+        """Show how all is going: figures, charts, queues, the last failures."""
+        desk, stretch = self._desk, filters.stretch(request.query_params)
+        return self._pages.page(
+            request,
+            "overview.html",
+            sight=await desk.sight(),
+            stretch=stretch,
+            charts=await desk.charts(stretch),
+            failures=(await desk.ask(desk.store.find, _FAILURES)).jobs,
+            note=note(request.query_params),
+        )
+
+    async def queue(self, request: Request) -> Response:
+        """Show one queue: its figures, its charts, its tasks, its schedules."""
+        desk, told = self._desk, request.query_params
+        queue, stretch = filters.required_name(told, "id"), filters.stretch(told)
+        sight = await desk.sight()
+        return self._pages.page(
+            request,
+            "queue.html",
+            queue=queue,
+            sight=sight,
+            standing=None if sight is None else sight.standing(queue),
+            paused=await desk.ask(desk.store.paused, queue),
+            stretch=stretch,
+            charts=await desk.charts(stretch, queue),
+            tasks=await desk.tasks(stretch, queue),
+            schedules=await desk.schedules([queue]),
+            note=note(told),
+        )
+
+    async def tasks(self, request: Request) -> Response:
+        """Show what the tasks of all queues did."""
+        stretch = filters.stretch(request.query_params)
+        return self._pages.page(
+            request, "tasks.html", tasks=await self._desk.tasks(stretch), stretch=stretch, note=note(request.query_params)
+        )
+
+    async def jobs(self, request: Request) -> Response:
+        """List jobs, newest first, a page at a time."""
+        desk, told = self._desk, request.query_params
+        chosen = Filter.read(told)
+        found = await desk.ask(desk.store.find, chosen.find())
+        return self._pages.page(
+            request,
+            "jobs.html",
+            chosen=chosen,
+            jobs=found.jobs,
+            next=found.next,
+            sight=await desk.sight(),
+            now=await desk.ask(desk.store.now),
+            statuses=list(dict.fromkeys(JobStatus)),
+            note=note(told),
+        )
+
+    async def job(self, request: Request) -> Response:
+        """Tell the whole story of one job."""
+        job_id = checked_id(request.path_params["id"])
+        return await self.shown(request, *await self._desk.ask(self._read, job_id))
+
+    async def shown(
+        self, request: Request, job: Job, attempts: list[Attempt], outlook: Outlook, why: list[str], **changes: object
+    ) -> Response:
+        """Show a job; changes: what an edit that was refused adds to it."""
+        desk, redaction = self._desk, self._redaction
+        lines = redaction.shown(job.data)
+        editable = job.status in _EDITABLE and len(job.data) <= LARGEST_EDIT
+        told: dict[str, object] = {
+            "job": job,
+            "events": story.told(job, attempts, now := await desk.ask(desk.store.now)),
+            "now": now,
+            "why": why,
+            "data": _bounded(lines),
+            "result": None if outlook.result is None else _bounded(redaction.shown(outlook.result)),
+            "progress": None if outlook.progress is None else _bounded(redaction.shown(outlook.progress)),
+            "editing": redaction.editable(job.data) if editable else None,
+            "mark": redaction.mark(job.data),
+            "error": "",
+            "note": note(request.query_params),
+        }
+        return self._pages.page(request, "job.html", 400 if changes.get("error") else 200, **{**told, **changes})
+
+    def read(self, job_id: int) -> tuple[Job, list[Attempt], Outlook, list[str]]:
+        """Read all that is known of a job. Raises JobNotFound."""
+        store = self._desk.store
+        job = store.get(job_id)
+        return job, store.history(job_id), store.outlook([job_id]).get(job_id, Outlook(status=None)), report.why(store, job_id).sentences
+
+    async def runners(self, request: Request) -> Response:
+        """Show who runs jobs, and which."""
+        desk = self._desk
+        sight = await desk.sight()
+        running = await desk.ask(desk.store.find, Find(status=JobStatus.RUNNING, newest_first=True, limit=filters.PER_PAGE))
+        return self._pages.page(request, "runners.html", sight=sight, running=running.jobs, note=note(request.query_params))

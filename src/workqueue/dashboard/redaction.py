@@ -1,0 +1,137 @@
+"""What is not shown of the data of jobs: the values of members that are called like secrets. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from workqueue import payload
+from workqueue.errors import InvalidPayload
+from workqueue.payload import Json
+from workqueue.words import pretty
+
+SECRETS: Final = frozenset(
+    {
+        "password", "passwd", "passphrase", "pwd", "secret", "token", "authorization", "auth", "api_key", "apikey",
+        "access_key", "private_key", "credential", "credentials", "cookie", "session", "bearer", "jwt", "otp", "pin",
+        "cvv", "card_number", "iban", "ssn", "dsn", "connection_string", "signature",
+    }
+)  # fmt: skip
+"""Names of members that are hidden unless the application says otherwise."""
+
+_MASK: Final = "••••••"
+_MASKED: Final = re.compile(rf"{_MASK} hidden (\d{{1,6}})")
+_IN_URL: Final = re.compile(r"(\w://[^\s/:@]{0,100}:)[^\s/@]{1,200}(@)")
+_WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+
+
+class Redaction:
+    """Hides values by the names of their members: `password` also hides `db_password` and `userPassword`.
+
+    It is told by the words of a name, so `token` hides `accessToken` and `tokens`, but not `tokenizer`.
+    """
+
+    def __init__(self, names: Iterable[str] = SECRETS) -> None:
+        spelled = {"_".join(_words(name)) for name in names}
+        self._names = frozenset(name for name in spelled if name)
+        spellings = sorted((re.escape(name).replace("_", "[-_ ]?") for name in self._names), key=len, reverse=True)
+        said = rf"\b[\w-]{{0,40}}?(?:{'|'.join(spellings)})s?[\"']?\s{{0,8}}[:=]\s{{0,8}}"
+        value = r"(?:bearer|basic)\s+\S+|\"[^\"\n]*\"|'[^'\n]*'|[^\s,;&)}\]]+"
+        self._in_text = re.compile(rf"(?i)({said})(?:{value})") if spellings else None
+
+    def hides(self, name: str) -> bool:
+        """Say whether the value of a member of this name is hidden."""
+        words = _words(name)
+        singular = [word[:-1] if word.endswith("s") and not word.endswith("ss") else word for word in words]
+        return any(
+            "_".join(spelling[start:end]) in self._names
+            for spelling in (words, singular)
+            for start in range(len(words))
+            for end in range(start + 1, min(start + 3, len(words)) + 1)
+        )
+
+    def shown(self, data: bytes) -> list[str]:
+        """Give the data of a job as lines for people."""
+        masked, _ = self._masked(data)
+        return [self.text(line) for line in pretty(masked)]
+
+    def editable(self, data: bytes) -> str | None:
+        """Give the data of a job as JSON to be edited, with numbered masks for what is hidden; None if it is no JSON."""
+        try:
+            masked, hidden = self._masked(data)
+            return msgspec.json.format(masked if hidden else data, indent=2).decode()
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return None
+
+    def edited(self, text: str, before: bytes) -> bytes:
+        """Give the data that `text` stands for, with each mask replaced by what it hid in `before`.
+
+        Raises InvalidPayload where text is no JSON, or a mask stands where it would be shown.
+        """
+        written = text.encode()
+        tree = payload.decode(written)
+        _, hidden = self._masked(before)
+        if not hidden:
+            return written.strip()
+        return payload.encode(_restored(tree, "", hidden, "$"), limit=len(written) + len(before))
+
+    def text(self, text: str) -> str:
+        """Give a message or a traceback without what is written there as the value of a secret."""
+        text = _IN_URL.sub(rf"\1{_MASK}\2", text)
+        return text if self._in_text is None else self._in_text.sub(rf"\1{_MASK}", text)
+
+    def _masked(self, data: bytes) -> tuple[bytes, list[_Hidden]]:
+        try:
+            tree = payload.decode(data)
+        except InvalidPayload:
+            return data, []
+        hidden: list[_Hidden] = []
+        try:
+            masked = self._without(tree, "", hidden)
+        except RecursionError:
+            hidden = [_Hidden("", tree)]
+            masked = f"{_MASK} hidden 1"
+        return (msgspec.json.encode(masked) if hidden else data), hidden
+
+    def _without(self, value: Json, name: str, hidden: list[_Hidden]) -> Json:
+        """Give a value without secrets. name: of the member it is, or is inside of as an item."""
+        if value not in (None, "", [], {}) and (
+            self.hides(name) or (isinstance(value, str) and _IN_URL.search(value) is not None)
+        ):
+            hidden.append(_Hidden(name, value))
+            return f"{_MASK} hidden {len(hidden)}"
+        if isinstance(value, list):
+            return [self._without(item, name, hidden) for item in value]
+        if isinstance(value, dict):
+            return {member: self._without(item, member, hidden) for member, item in value.items()}
+        return value
+
+
+class _Hidden(msgspec.Struct, frozen=True):
+    """A value that a mask stands for, and the member it is of."""
+
+    name: str
+    value: Json
+
+
+def _restored(value: Json, name: str, hidden: list[_Hidden], path: str) -> Json:
+    if isinstance(value, list):
+        return [_restored(item, name, hidden, f"{path}[{at}]") for at, item in enumerate(value)]
+    if isinstance(value, dict):
+        return {member: _restored(item, member, hidden, f"{path}.{member}") for member, item in value.items()}
+    found = _MASKED.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        return value
+    number = int(found[1])
+    if not 1 <= number <= len(hidden) or hidden[number - 1].name != name:
+        raise InvalidPayload(
+            f"expected the mask {value!r} at {path} to stay in its member; type the value itself", path=path
+        )
+    return hidden[number - 1].value
+
+
+def _words(name: str) -> list[str]:
+    return [word.lower() for word in _WORDS.findall(name)]
