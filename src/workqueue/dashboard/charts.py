@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
 
+from workqueue.dashboard.filters import Stretch
+from workqueue.report import Point
+
 WIDTH: Final = 600
 HEIGHT: Final = 120
 _STEPS: Final = (1, 2, 2.5, 5, 10)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MINUTE: Final = timedelta(minutes=1)
+_SOONEST: Final = timedelta(seconds=20)
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -68,6 +74,59 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True):
             else:
                 pieces.append(f"M{drawn}" + ("h.1" if len(points) == 1 else ""))  # a point alone would not be drawn
         return "".join(pieces)
+
+
+def beginning(until: datetime, stretch: Stretch) -> datetime:
+    """Give where a chart that goes to `until` begins: its steps begin at round times, the last one is not over yet."""
+    last = until - (until - _EPOCH) % stretch.step
+    return last - (stretch.points - 1) * stretch.step
+
+
+def of(points: Sequence[Point], stretch: Stretch, until: datetime) -> list[Chart]:
+    """Give the charts for what happened in each step."""
+    instants = [point.at for point in points]
+
+    def rates(counts: Iterable[int]) -> list[float | None]:
+        return [_rate(count, min(stretch.step, until - at)) for at, count in zip(instants, counts, strict=True)]
+
+    def chart(key: str, title: str, unit: str, *lines: Line, filled: bool = False) -> Chart:
+        return Chart(key=key, title=title, unit=unit, instants=instants, lines=list(lines), filled=filled)
+
+    return [
+        chart(
+            "throughput",
+            "Completed a minute",
+            "jobs",
+            Line("completed", "accent", rates(point.completed for point in points)),
+            filled=True,
+        ),
+        chart(
+            "failures",
+            "Failures a minute",
+            "jobs",
+            Line("failed for good", "red", rates(point.failed for point in points)),
+            Line("tried again", "amber", rates(point.retried for point in points)),
+        ),
+        chart(
+            "wait",
+            "Wait until started",
+            "seconds",
+            Line("p50", "accent", [point.wait_p50 for point in points]),
+            Line("p95", "faint", [point.wait_p95 for point in points]),
+        ),
+        chart(
+            "run",
+            "Run time",
+            "seconds",
+            Line("p50", "accent", [point.run_p50 for point in points]),
+            Line("p95", "faint", [point.run_p95 for point in points]),
+        ),
+    ]
+
+
+def _rate(count: int, over: timedelta) -> float | None:
+    """Give jobs a minute; None where too little time has passed to say."""
+    return None if over < _SOONEST else round(count * (_MINUTE / over), 3)
 
 
 def round_up(value: float) -> float:

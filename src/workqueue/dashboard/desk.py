@@ -4,22 +4,71 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Final, ParamSpec, TypeVar
 
+import msgspec
+
 from workqueue import report
+from workqueue.dashboard import charts
+from workqueue.dashboard.charts import Chart
 from workqueue.dashboard.filters import Stretch
 from workqueue.dashboard.looks import Look, Looks
+from workqueue.errors import InvalidOption
 from workqueue.queue import Queue
 from workqueue.store import open_existing
-from workqueue.store.contract import Overview, Store
+from workqueue.store.contract import Overview, Standing, Store
+from workqueue.store.timetable import ScheduleStanding
 
 P = ParamSpec("P")
 T = TypeVar("T")
 _THREADS: Final = 8
 _PATIENCE: Final = 0.4  # seconds that a page waits for new figures, before it shows the last ones
+_MOST_QUEUES: Final = 500  # whose pauses and schedules are asked for
+_CHART_PERIOD: Final = 5.0  # seconds; runners tell what they did every few
+
+
+class Sight(msgspec.Struct, frozen=True):
+    """What there was to see a moment ago. paused: by queue, the names of what is paused; None is the queue itself."""
+
+    overview: Overview
+    paused: dict[str, list[str | None]]
+
+    @property
+    def total(self) -> Standing:
+        """All queues as one."""
+        standings = self.overview.queues
+        due = [standing.oldest_due for standing in standings if standing.oldest_due is not None]
+        return Standing(
+            queue="",
+            pending=sum(standing.pending for standing in standings),
+            retrying=sum(standing.retrying for standing in standings),
+            running=sum(standing.running for standing in standings),
+            failed=sum(standing.failed for standing in standings),
+            cancelled=sum(standing.cancelled for standing in standings),
+            later=sum(standing.later for standing in standings),
+            oldest_due=min(due, default=None),
+        )
+
+    def standing(self, queue: str) -> Standing:
+        """Give the figures of one queue; zeros if nothing of it is there."""
+        return next((one for one in self.overview.queues if one.queue == queue), Standing(queue=queue))
+
+    def runners(self, queue: str) -> int:
+        """Count the runners of a queue that are alive."""
+        return sum(runner.alive for runner in self.overview.runners if runner.queue == queue)
+
+
+class Slot(msgspec.Struct, frozen=True):
+    """A schedule for people. may_trigger: its task is known here."""
+
+    standing: ScheduleStanding
+    every: str
+    timezone: str
+    now: datetime
+    may_trigger: bool
 
 
 class Desk:
@@ -32,19 +81,44 @@ class Desk:
         self.queue = place if isinstance(place, Queue) else None
         self.store: Store = _store_of(place) if isinstance(place, Queue) else open_existing(place)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="workqueue-dashboard")
-        self._overview: Look[Overview] = Look(lambda: report.overview(self.store))
+        self._sight = Look(self._see)
+        self._charts: Looks[list[Chart]] = Looks(period=_CHART_PERIOD)
+        self._tasks: Looks[list[report.TaskFigures]] = Looks(period=_CHART_PERIOD)
 
     async def ask(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a verb of the store on a thread."""
         return await asyncio.wrap_future(self._threads.submit(verb, *args, **kwargs))
 
-    async def overview(self, patience: float = _PATIENCE) -> Overview | None:
-        """Give the figures of the store as they were a moment ago; None when counting takes long, and nobody has yet."""
-        return await self.ask(self._overview.latest, patience)
+    async def sight(self) -> Sight | None:
+        """Give the figures as they were a moment ago; None when counting takes long, and nobody has counted yet."""
+        return await self.ask(self._sight.latest, _PATIENCE)
+
+    async def charts(self, stretch: Stretch, queue: str | None = None) -> list[Chart]:
+        """Give what happened over time, of one queue or of all."""
+
+        def ask() -> list[Chart]:
+            until = self.store.now()
+            since = charts.beginning(until, stretch)
+            return charts.of(report.history(self.store, queue, since, until, stretch.points), stretch, until)
+
+        return await self.ask(self._charts.at((stretch.name, queue), ask).latest, _PATIENCE) or []
+
+    async def tasks(self, stretch: Stretch, queue: str | None = None) -> list[report.TaskFigures]:
+        """Give what each task did, of one queue or of all."""
+
+        def ask() -> list[report.TaskFigures]:
+            until = self.store.now()
+            return report.tasks(self.store, queue, until - stretch.length, until)
+
+        return await self.ask(self._tasks.at((stretch.name, queue), ask).latest, _PATIENCE) or []
+
+    async def schedules(self, queues: Sequence[str]) -> list[Slot]:
+        """Give the schedules of these queues."""
+        return await self.ask(self._slots, queues)
 
     def outdate(self) -> None:
         """Something was changed: let the next page see it."""
-        self._overview.outdate()
+        self._sight.outdate()
 
     def close(self) -> None:
         """Let go of what was opened here. Safe to call twice."""
@@ -52,6 +126,30 @@ class Desk:
         if self.queue is None:
             self.store.close()
 
+    def _see(self) -> Sight:
+        found = report.overview(self.store)
+        queues = [standing.queue for standing in found.queues[:_MOST_QUEUES]]
+        return Sight(found, {queue: self.store.paused(queue) for queue in queues})
+
+    def _slots(self, queues: Sequence[str]) -> list[Slot]:
+        now = self.store.now()
+        found: list[Slot] = []
+        for queue in queues[:_MOST_QUEUES]:
+            known = self.queue.task.schedules() if self.queue is not None and self.queue.id == queue else {}
+            for standing in self.store.schedules.standings(queue):
+                every, timezone = _spelled(standing)
+                found.append(Slot(standing, every, timezone, now, standing.name in known))
+        return found
+
+
+def _spelled(standing: ScheduleStanding) -> tuple[str, str]:
+    try:
+        schedule = standing.schedule
+    except InvalidOption:  # a time zone that this machine does not know
+        return standing.text, ""
+    every = schedule.every if isinstance(schedule.every, str) else f"every {schedule.every}"
+    return every, schedule.timezone
+
 
 def _store_of(queue: Queue) -> Store:
-    return queue._open_store()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - a face looks at all queues of it
+    return queue._open_store()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - a face looks at all its queues

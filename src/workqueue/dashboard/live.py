@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 import msgspec
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
-from workqueue.dashboard.desk import Desk
+from workqueue.dashboard.desk import Desk, Sight
 from workqueue.dashboard.looks import PERIOD
 from workqueue.errors import StoreError
-from workqueue.store.contract import Overview
 
 MOST_STREAMS: Final = 32
 _BEAT: Final = 15.0  # seconds; proxies close a connection that says nothing
 _LONGEST: Final = 900.0  # seconds until a browser must ask again, and show that it still may
+_UNREACHABLE: Final = "unreachable"
 _HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
@@ -33,12 +36,13 @@ class Live:
         self._open = 0
         self._closing = False
 
-    def stream(self) -> Response:
+    async def stream(self, request: Request) -> Response:
         """Answer with a stream; where too many are open, say so: the page then asks now and then."""
+        if request.method == "HEAD":
+            return Response(headers=_HEADERS, media_type="text/event-stream")
         if self._open >= MOST_STREAMS or self._closing:
             return Response("too many streams are open\n", 503, {"retry-after": "30"}, "text/plain")
-        self._open += 1
-        return StreamingResponse(self._words(), media_type="text/event-stream", headers=_HEADERS)
+        return _Stream(self, self._words(), media_type="text/event-stream", headers=_HEADERS)
 
     def close(self) -> None:
         """End all streams soon, and open no more. Safe from a signal handler."""
@@ -48,29 +52,49 @@ class Live:
         loop = asyncio.get_running_loop()
         began = said_at = loop.time()
         said = ""
-        try:
-            yield "retry: 3000\n\n"
-            while not self._closing and loop.time() - began < _LONGEST:
-                word = await self._word()
-                if word != said:
-                    said, said_at = word, loop.time()
-                    yield f"event: look\ndata: {word}\n\n"
-                elif loop.time() - said_at > _BEAT:
-                    said_at = loop.time()
-                    yield ": still here\n\n"
-                await asyncio.sleep(PERIOD)
-        finally:
-            self._open -= 1
+        yield "retry: 3000\n\n"
+        while not self._closing and loop.time() - began < _LONGEST:
+            word = await self._word()
+            if word != said:
+                said, said_at = word, loop.time()
+                yield f"event: look\ndata: {word}\n\n"
+            elif loop.time() - said_at > _BEAT:
+                said_at = loop.time()
+                yield ": still here\n\n"
+            await asyncio.sleep(PERIOD)
 
     async def _word(self) -> str:
         try:
-            found = await self._desk.overview()
+            found = await self._desk.sight()
         except StoreError:
-            return msgspec.json.encode({"mark": "unreachable"}).decode()
+            return msgspec.json.encode({"mark": _UNREACHABLE}).decode()
         return msgspec.json.encode({"mark": "" if found is None else mark(found)}).decode()
 
+    @contextmanager
+    def counted(self) -> Generator[None]:
+        """Count a stream as open inside the block."""
+        self._open += 1
+        try:
+            yield
+        finally:
+            self._open -= 1
 
-def mark(found: Overview) -> str:
-    """Give a short text that changes when the figures do."""
-    seen = msgspec.json.encode([found.queues, found.runners, found.moves])
-    return hashlib.sha256(seen).hexdigest()[:16]
+
+class _Stream(StreamingResponse):
+    """A stream that is counted for as long as it is answered, however that ends."""
+
+    def __init__(self, live: Live, words: AsyncIterator[str], *, media_type: str, headers: Mapping[str, str]) -> None:
+        super().__init__(words, media_type=media_type, headers=headers)
+        self._live = live
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._live.counted():
+            await super().__call__(scope, receive, send)
+
+
+def mark(found: Sight) -> str:
+    """Give a short text that changes when the figures do; while jobs run, it always does."""
+    seen = found.overview
+    now = seen.now if any(standing.running for standing in seen.queues) else None
+    told = msgspec.json.encode([seen.queues, seen.runners, seen.moves, found.paused, now])
+    return hashlib.sha256(told).hexdigest()[:16]

@@ -68,9 +68,15 @@ class Looking:
 
     async def tasks(self, request: Request) -> Response:
         """Show what the tasks of all queues did."""
-        stretch = filters.stretch(request.query_params)
+        desk, stretch = self._desk, filters.stretch(request.query_params)
+        sight = await desk.sight()
         return self._pages.page(
-            request, "tasks.html", tasks=await self._desk.tasks(stretch), stretch=stretch, note=note(request.query_params)
+            request,
+            "tasks.html",
+            tasks=await desk.tasks(stretch),
+            paused={} if sight is None else sight.paused,
+            stretch=stretch,
+            note=note(request.query_params),
         )
 
     async def jobs(self, request: Request) -> Response:
@@ -93,21 +99,21 @@ class Looking:
     async def job(self, request: Request) -> Response:
         """Tell the whole story of one job."""
         job_id = checked_id(request.path_params["id"])
-        return await self.shown(request, *await self._desk.ask(self._read, job_id))
+        return await self.shown(request, *await self._desk.ask(self.read, job_id))
 
     async def shown(
         self, request: Request, job: Job, attempts: list[Attempt], outlook: Outlook, why: list[str], **changes: object
     ) -> Response:
         """Show a job; changes: what an edit that was refused adds to it."""
         desk, redaction = self._desk, self._redaction
-        lines = redaction.shown(job.data)
         editable = job.status in _EDITABLE and len(job.data) <= LARGEST_EDIT
         told: dict[str, object] = {
             "job": job,
             "events": story.told(job, attempts, now := await desk.ask(desk.store.now)),
             "now": now,
             "why": why,
-            "data": _bounded(lines),
+            "last_traceback": max((attempt.attempt for attempt in attempts if attempt.traceback), default=None),
+            "data": _bounded(redaction.shown(job.data)),
             "result": None if outlook.result is None else _bounded(redaction.shown(outlook.result)),
             "progress": None if outlook.progress is None else _bounded(redaction.shown(outlook.progress)),
             "editing": redaction.editable(job.data) if editable else None,
@@ -129,3 +135,38 @@ class Looking:
         sight = await desk.sight()
         running = await desk.ask(desk.store.find, Find(status=JobStatus.RUNNING, newest_first=True, limit=filters.PER_PAGE))
         return self._pages.page(request, "runners.html", sight=sight, running=running.jobs, note=note(request.query_params))
+
+    async def schedules(self, request: Request) -> Response:
+        """Show the periodic tasks: when they ran, and when they will."""
+        desk = self._desk
+        sight = await desk.sight()
+        queues = [] if sight is None else [standing.queue for standing in sight.overview.queues]
+        return self._pages.page(
+            request, "schedules.html", schedules=await desk.schedules(queues), note=note(request.query_params)
+        )
+
+    async def batches(self, request: Request) -> Response:
+        """List the batches, newest first."""
+        desk, told = self._desk, request.query_params
+        before = filters.whole(told, "before") if told.get("before") else None
+        found = await desk.ask(desk.store.batches.find, before=before, limit=filters.PER_PAGE)
+        return self._pages.page(
+            request,
+            "batches.html",
+            batches=found,
+            before=before,
+            next=found[-1].id if len(found) == filters.PER_PAGE else None,
+            note=note(told),
+        )
+
+    async def batch(self, request: Request) -> Response:
+        """Show how one batch stands."""
+        desk = self._desk
+        batch = await desk.ask(desk.store.batches.get, request.path_params["id"])
+        return self._pages.page(request, "batch.html", batch=batch, note=note(request.query_params))
+
+
+def _bounded(lines: list[str]) -> list[str]:
+    """Give no more than a page can bear, and say what is left out."""
+    shown = [line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}… {len(line):,} characters" for line in lines[:_MOST_LINES]]
+    return shown if len(lines) <= _MOST_LINES else [*shown, f"… {len(lines) - _MOST_LINES:,} lines more"]

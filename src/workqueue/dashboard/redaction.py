@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
 from typing import Final
@@ -40,7 +41,7 @@ class Redaction:
         spellings = sorted((re.escape(name).replace("_", "[-_ ]?") for name in self._names), key=len, reverse=True)
         said = rf"\b[\w-]{{0,40}}?(?:{'|'.join(spellings)})s?[\"']?\s{{0,8}}[:=]\s{{0,8}}"
         value = r"(?:bearer|basic)\s+\S+|\"[^\"\n]*\"|'[^'\n]*'|[^\s,;&)}\]]+"
-        self._in_text = re.compile(rf"(?i)({said})(?:{value})") if spellings else None
+        self._in_text = re.compile(rf"(?i)({said})({value})") if spellings else None
 
     def hides(self, name: str) -> bool:
         """Say whether the value of a member of this name is hidden."""
@@ -56,7 +57,7 @@ class Redaction:
     def shown(self, data: bytes) -> list[str]:
         """Give the data of a job as lines for people."""
         masked, _ = self._masked(data)
-        return [self.text(line) for line in pretty(masked)]
+        return [self.text(_MASKED.sub(_MASK, line)) for line in pretty(masked)]
 
     def editable(self, data: bytes) -> str | None:
         """Give the data of a job as JSON to be edited, with numbered masks for what is hidden; None if it is no JSON."""
@@ -78,10 +79,14 @@ class Redaction:
             return written.strip()
         return payload.encode(_restored(tree, "", hidden, "$"), limit=len(written) + len(before))
 
+    def mark(self, data: bytes) -> str:
+        """Give a short text that changes when what is shown of the data does; it tells nothing of what is hidden."""
+        return hashlib.sha256(self._masked(data)[0]).hexdigest()[:32]
+
     def text(self, text: str) -> str:
         """Give a message or a traceback without what is written there as the value of a secret."""
         text = _IN_URL.sub(rf"\1{_MASK}\2", text)
-        return text if self._in_text is None else self._in_text.sub(rf"\1{_MASK}", text)
+        return text if self._in_text is None else self._in_text.sub(_masked_value, text)
 
     def _masked(self, data: bytes) -> tuple[bytes, list[_Hidden]]:
         try:
@@ -115,6 +120,11 @@ class _Hidden(msgspec.Struct, frozen=True):
 
     name: str
     value: Json
+
+
+def _masked_value(found: re.Match[str]) -> str:
+    quote = found[2][0] if found[2][0] in "\"'" else ""
+    return f"{found[1]}{quote}{_MASK}{quote}"
 
 
 def _restored(value: Json, name: str, hidden: list[_Hidden], path: str) -> Json:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Final
+from urllib.parse import urlencode
 
 import jinja2
 from starlette.requests import Request
@@ -19,13 +20,17 @@ from workqueue.words import moment, printable, shortened, span
 
 STATIC: Final = os.path.join(os.path.dirname(__file__), "static")
 THEMES: Final = ("auto", "light", "dark")
-_UNITS: Final = ((1, ""), (1e3, "k"), (1e6, "M"), (1e9, "G"))
 
 
 class Pages:
-    """Renders the templates for one dashboard. label: what its store is called on each page."""
+    """Renders the templates for one dashboard. label: what its store is called on each page.
 
-    def __init__(self, *, label: str, read_only: bool, cookie: str, may_sign_out: bool) -> None:
+    clean: hides secrets in what people and programs wrote.
+    """
+
+    def __init__(
+        self, *, label: str, read_only: bool, cookie: str, may_sign_out: bool, clean: Callable[[str], str]
+    ) -> None:
         self._usual: dict[str, object] = {"label": label, "read_only": read_only, "may_sign_out": may_sign_out}
         self._theme = f"{cookie}-theme"
         self._templates = jinja2.Environment(
@@ -36,7 +41,15 @@ class Pages:
             lstrip_blocks=True,
         )
         self._templates.filters.update(
-            moment=moment, span=span, printable=printable, short=shortened, count=count, seconds=seconds, ago=ago
+            moment=moment,
+            span=span,
+            printable=printable,
+            short=shortened,
+            count=count,
+            seconds=seconds,
+            ago=ago,
+            clean=clean,
+            lines=str.splitlines,
         )
         self._templates.globals.update(address=address, stretches=filters.STRETCHES)
 
@@ -50,7 +63,7 @@ class Pages:
         context = {
             **self._usual,
             "root": root,
-            "here": guard.path_of(request) + (f"?{request.url.query}" if request.url.query else ""),
+            "here": _here(request),
             "path": guard.path_of(request),
             "theme": theme if theme in THEMES else "auto",
             "csrf": found.csrf if isinstance(found, guard.Entrance) else None,
@@ -65,6 +78,12 @@ class Pages:
         response.headers.append(
             "set-cookie", guard.cookie(request, self._theme, theme if theme in THEMES else "auto", max_age=year)
         )
+
+
+def _here(request: Request) -> str:
+    """Give the address of the page, without what it says was done."""
+    told = [(name, value) for name, value in request.query_params.multi_items() if name not in ("said", "n")]
+    return guard.path_of(request) + (f"?{urlencode(told)}" if told else "")
 
 
 @cache
