@@ -21,6 +21,7 @@ _COMMANDS: Final = {
     "restore": "change",
     "clean": "change",
     "check": "look",
+    "serve": "serve",
     "bench": "bench",
     "copy": "moving",
     "reopen": "moving",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import ipaddress
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from hmac import compare_digest
@@ -28,6 +29,7 @@ WRONG_GUESS: Final = 1.0  # seconds that one costs
 _MOST_WRONG: Final = 8
 _WRONG: Final[set[object]] = set()
 _FORM_TIME: Final = 20.0  # seconds until a form has arrived
+_HOST: Final = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9_.-]{1,253})(?::\d{0,5})?")
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
 _FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 ENTRANCE: Final = "workqueue.entrance"
@@ -234,7 +236,7 @@ def cookie(request: Request, name: str, value: str, *, max_age: int | None = Non
         value,
         max_age=max_age,
         path=request.scope.get("root_path") or "/",
-        secure=request.url.scheme == "https",
+        secure="https" in (request.url.scheme, request.headers.get("x-forwarded-proto")),
         httponly=True,
         samesite="strict",
     )
@@ -260,12 +262,9 @@ def _is_among(path: str, known: Collection[str]) -> bool:
 
 
 def _host_name(host: str) -> str:
-    """Give the name in a Host header, without its port."""
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
-    return f"[{name}]" if ":" in name else name.rstrip(".")
+    """Give the name in a Host header, without its port; nothing if it is no such header."""
+    found = _HOST.fullmatch(host.lower())
+    return found[1].rstrip(".") if found else ""
 
 
 def _is_address(name: str) -> bool:

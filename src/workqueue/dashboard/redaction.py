@@ -26,6 +26,7 @@ SECRETS: Final = frozenset(
 _MASK: Final = "••••••"
 _MASKED: Final = re.compile(rf"{_MASK} hidden (\d{{1,6}})")
 _IN_URL: Final = re.compile(r"(\w://[^\s/:@]{0,100}:)[^\s/@]{1,200}(@)")
+_NOTHING: Final = ("null", "None", '""', "''", "[]", "{}")
 _WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
@@ -38,10 +39,7 @@ class Redaction:
     def __init__(self, names: Iterable[str] = SECRETS) -> None:
         spelled = {"_".join(_words(name)) for name in names}
         self._names = frozenset(name for name in spelled if name)
-        spellings = sorted((re.escape(name).replace("_", "[-_ ]?") for name in self._names), key=len, reverse=True)
-        said = rf"\b[\w-]{{0,40}}?(?:{'|'.join(spellings)})s?[\"']?\s{{0,8}}[:=]\s{{0,8}}"
-        value = r"(?:bearer|basic)\s+\S+|\"[^\"\n]*\"|'[^'\n]*'|[^\s,;&)}\]]+"
-        self._in_text = re.compile(rf"(?i)({said})({value})") if spellings else None
+        self._in_text = _said(sorted(self._names, key=len, reverse=True)) if self._names else None
 
     def hides(self, name: str) -> bool:
         """Say whether the value of a member of this name is hidden."""
@@ -122,7 +120,18 @@ class _Hidden(msgspec.Struct, frozen=True):
     value: Json
 
 
+def _said(names: list[str]) -> re.Pattern[str]:
+    """Give what finds `name: value` and `name = value` in a text: (1) up to the value, (2) the value."""
+    plain = "|".join(name.replace("_", "[-_ ]?") for name in names)
+    camel = "|".join("".join(word.title() for word in name.split("_")) for name in names)
+    name = rf"(?:(?<![a-z0-9])(?i:{plain})|(?<=[a-z0-9])(?:{camel}))"
+    value = r"\[[^\]\n]*\]|\{[^}\n]*\}|(?i:bearer|basic)\s+\S+|\"[^\"\n]*\"|'[^'\n]*'|[^\s,;&)}\]]+"
+    return re.compile(rf"({name}s?[\"']?\s{{0,8}}[:=]\s{{0,8}})({value})")
+
+
 def _masked_value(found: re.Match[str]) -> str:
+    if found[2] in _NOTHING:
+        return found[0]
     quote = found[2][0] if found[2][0] in "\"'" else ""
     return f"{found[1]}{quote}{_MASK}{quote}"
 

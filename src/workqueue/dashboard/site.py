@@ -92,6 +92,11 @@ class Dashboard:
         )
         self._app = Guard(self._routes(looking, acting), rules, self._refuse)
 
+    @property
+    def path(self) -> str:
+        """What its store was opened as, for messages."""
+        return self._desk.store.path
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
 

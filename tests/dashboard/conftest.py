@@ -1,0 +1,39 @@
+"""Dashboards over small stores, and a client that stands for a browser on the same machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from dashboard_support import Visitor
+from workqueue import Queue
+from workqueue.dashboard import app, guard
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Iterator[Queue]:
+    """A queue that nobody works for yet."""
+    with Queue(tmp_path / "jobs.db", auto_start=False) as made:
+        yield made
+
+
+@pytest.fixture
+def visit(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Visitor]]:
+    """Make a dashboard of the queue, with these options, and a visitor of it."""
+    monkeypatch.setattr(guard, "WRONG_GUESS", 0.0)
+    dashboards: list[app] = []
+
+    def make(**options: object) -> Visitor:
+        dashboards.append(app(queue, **options))  # type: ignore[arg-type]
+        return Visitor(dashboards[-1])
+
+    yield make
+    for dashboard in dashboards:
+        dashboard.close()
+
+
+@pytest.fixture
+def visitor(visit: Callable[..., Visitor]) -> Visitor:
+    """A visitor of a dashboard that may change the queue."""
+    return visit(read_only=False)
