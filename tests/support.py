@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from prove.clock import FakeClock
-from workqueue.job import Claim, NewJob
+from workqueue.job import Claim, Job, NewJob
 from workqueue.lifecycle import (
     Cancelled,
     HandedBack,
@@ -19,6 +19,7 @@ from workqueue.lifecycle import (
     settle,
 )
 from workqueue.store.contract import Find, Store, Turn, Want
+from workqueue.store.paging import walk
 
 QUEUE = "default"
 LEASE = timedelta(seconds=60)
@@ -122,9 +123,14 @@ def ids(claims: list[Claim]) -> list[int]:
     return [claim.job.id for claim in claims]
 
 
+def all_jobs(store: Store, **which: object) -> list[Job]:
+    """All jobs that are meant, whatever the size of a page."""
+    return list(walk(store.find, Find(**({"limit": 1_000_000} | which))))  # type: ignore[arg-type]
+
+
 def everything(store: Store) -> list[object]:
     """All jobs of a store with their histories, to compare before and after."""
-    jobs = store.find(Find(limit=1_000_000))
+    jobs = all_jobs(store)
     return [(job, store.history(job.id)) for job in jobs]
 
 

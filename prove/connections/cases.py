@@ -92,7 +92,7 @@ class Scene:
                 self._start(turn.claims, self._other)
                 self._settle([settle(claim, Returned(), age=claim.age) for claim in turn.claims], self._other)
             if time.monotonic() > until:
-                left = self.near.find(Find(queue=self.queue))
+                left = self.near.find(Find(queue=self.queue)).jobs
                 self.broken.append(f"{len(left)} jobs are left over: {left[:3]}")
                 break
         self.near.retire(self._other)

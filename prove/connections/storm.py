@@ -17,6 +17,7 @@ from workqueue.control import RecoverableWorkerError
 from workqueue.errors import StoreUnavailable
 from workqueue.job import Job
 from workqueue.store.contract import Find
+from workqueue.store.paging import walk
 from workqueue.store.postgres.engine import PostgresStore
 
 from prove.audit import Ending, audit
@@ -131,7 +132,7 @@ class Storm:
         store = PostgresStore(self._url)
         with psycopg.connect(self._url) as session:
             effects: Counter[int] = Counter(job for (job,) in session.execute("SELECT job FROM effects"))
-        ending = Ending(jobs=store.find(Find(limit=1_000_000)), complaints=store.check(), effects=effects)
+        ending = Ending(jobs=list(walk(store.find, Find(limit=1_000_000))), complaints=store.check(), effects=effects)
         store.close()
         found = audit(self._events, ending)
         self.counts.update(found.counts)

@@ -11,6 +11,7 @@ from typing import Final, Self
 import msgspec
 from workqueue.errors import WorkqueueError
 from workqueue.store.contract import Find
+from workqueue.store.paging import walk
 from workqueue.store.postgres.engine import PostgresStore
 
 from prove.audit import Ending, audit
@@ -85,7 +86,7 @@ class Line:
 
     def verdict(self) -> tuple[list[str], Counter[str]]:
         """Give what is broken, and what was done."""
-        left = self.near.find(Find(limit=1_000_000))
+        left = list(walk(self.near.find, Find(limit=1_000_000)))
         found = audit(self.events, Ending(jobs=left, complaints=self.near.check()))
         return [*self.broken, *found.broken], Counter(found.counts)
 

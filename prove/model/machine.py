@@ -21,8 +21,9 @@ from workqueue.backoff import Backoff
 from workqueue.errors import BatchNotFound, DuplicateJob, JobNotFound, LeaseLost, UsageError
 from workqueue.job import Claim, Job, JobStatus, Lane, NewJob, Terms
 from workqueue.lifecycle import Cancelled, HandedBack, Lost, Outcome, Postponed, Raised, Returned, Settlement, settle
-from workqueue.store.contract import Beat, Durability, Find, Standing, Store, Turn, Want
+from workqueue.store.contract import Beat, Deed, Durability, Find, Standing, Store, Turn, Want
 from workqueue.store.memory.engine import MemoryStore
+from workqueue.store.paging import walk
 from workqueue.store.sqlite.engine import SqliteStore
 
 from prove.clock import FakeClock
@@ -429,6 +430,42 @@ class TwoEngines(RuleBasedStateMachine):
             self.both(lambda engine: engine.store.clean(queue, status))
 
     @rule(
+        deed=st.none() | st.sampled_from(["cancel", "restore", "delete"]),
+        which=st.builds(
+            Find,
+            queue=st.none() | st.sampled_from(QUEUES),
+            status=st.none() | st.sampled_from(JobStatus),
+            name=st.sampled_from([None, None, "x"]),
+            text=st.sampled_from([None, None, "1", "bad", "\0", "y" * 100]),
+            newest_first=st.booleans(),
+            limit=st.sampled_from([1, 3, 100]),
+        ),
+        pages=st.integers(1, 3),
+    )
+    def a_search(self, deed: Deed | None, which: Find, pages: int) -> None:
+        """Look at some pages of a search, or do something to the jobs in them."""
+
+        def act(engine: Engine) -> object:
+            here = which
+            seen: list[Job] = []
+            count = 0
+            for _ in range(pages):
+                if deed is None:
+                    page = engine.store.find(here)
+                    seen += map(engine.job, page.jobs)
+                    following = page.next
+                else:
+                    changed = engine.store.change(here, deed)
+                    count += changed.count
+                    following = changed.next
+                if following is None:
+                    break
+                here = here.beyond(following)
+            return seen, count
+
+        self.both(act)
+
+    @rule(
         what=st.sampled_from(
             ["pause", "pause", "resume", "resume", "edit", "sweep", "seal", "cancel batch", "progress"]
         ),
@@ -471,7 +508,7 @@ class TwoEngines(RuleBasedStateMachine):
     def both_look_the_same(self) -> None:
         if not hasattr(self, "sqlite"):
             return
-        jobs = self.both(lambda engine: [engine.job(job) for job in engine.store.find(Find(limit=10**6))])
+        jobs = self.both(lambda engine: [engine.job(job) for job in walk(engine.store.find, Find(limit=10**6))])
         for job in jobs:
             self.both(lambda engine, number=job.id: engine.store.history(engine.id_of(number)))
         self.both(

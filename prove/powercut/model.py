@@ -12,6 +12,7 @@ from typing import Final
 
 from workqueue.store.contract import Find, Store
 from workqueue.store.memory.engine import MemoryStore
+from workqueue.store.paging import walk
 
 from prove.powercut.calls import Answer, Call, perform
 from prove.powercut.states import Clock
@@ -102,7 +103,7 @@ class Model:
 
 def contents(store: Store) -> Contents:
     """Give all that people could see in a store: jobs, histories, and effects of transactional handlers."""
-    jobs = store.find(Find(limit=1_000_000))
+    jobs = list(walk(store.find, Find(limit=1_000_000)))
     histories = [store.history(job.id) for job in jobs]
     with store.transaction() as transaction:
         known = transaction.execute("SELECT count(*) FROM sqlite_master WHERE name = 'effects'").fetchone()

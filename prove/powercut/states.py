@@ -16,6 +16,7 @@ from workqueue.errors import WorkqueueError
 from workqueue.job import Job, NewJob
 from workqueue.store.clock import micros
 from workqueue.store.contract import Durability, Find
+from workqueue.store.paging import walk
 from workqueue.store.sqlite.engine import SqliteStore
 
 from prove.powercut.calls import QUEUE
@@ -108,7 +109,7 @@ class Bench:
                 database = store._db()
                 state, effects = database.read(lambda connection: (state_of(connection), effects_of(connection)))
                 complaints = store.check()
-                jobs = () if complaints else tuple(store.find(Find(limit=1_000_000)))
+                jobs = () if complaints else tuple(walk(store.find, Find(limit=1_000_000)))
                 if goes_on and not complaints:
                     complaints = _goes_on(store, jobs)
             finally:

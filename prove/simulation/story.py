@@ -12,7 +12,8 @@ from random import Random
 import msgspec
 from workqueue.job import JobStatus
 from workqueue.store.contract import Find
-from workqueue.store.relational import records
+from workqueue.store.paging import walk
+from workqueue.store.relational import finding
 from workqueue.store.sqlite import inspection
 from workqueue.store.sqlite.connection import connect_bare
 
@@ -222,7 +223,7 @@ class Story:
             effects: dict[int, int] = {}
             if looking.execute("SELECT 1 FROM sqlite_master WHERE name = 'effects'").fetchone():
                 effects = dict(looking.execute("SELECT job, count(*) FROM effects GROUP BY job").fetchall())
-            jobs = records.find(looking, Find(limit=1_000_000))
+            jobs = list(walk(lambda which: finding.find(looking, which), Find(limit=1_000_000)))
             counted = looking.execute("SELECT id, total, completed, failed, cancelled FROM batches").fetchall()
             return Ending(
                 jobs=jobs,

@@ -165,7 +165,7 @@ def retried_at_the_epoch() -> bool:
         clock.at += 2_000_000
         claims = store.turn([], Want(_QUEUE, runner, _LEASE, 2)).claims
         store.turn([_verdict(claim, HandedBack()) for claim in claims], None)
-        assert {job.status for job in store.find(Find())} <= {JobStatus.PENDING, JobStatus.RETRYING}
+        assert {job.status for job in store.find(Find()).jobs} <= {JobStatus.PENDING, JobStatus.RETRYING}
         return [claim.job.name for claim in claims] != ["earlier", "old"]
 
 

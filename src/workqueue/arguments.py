@@ -12,6 +12,7 @@ from workqueue.job import JobStatus
 
 T = TypeVar("T")
 _NAME_LIMIT: Final = 255
+_TEXT_LIMIT: Final = 1000
 _NO_ID: Final = 2**63
 
 
@@ -36,11 +37,18 @@ def checked_name(value: object, name: str) -> str:
             name=name,
             value=value,
         )
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidOption(f"expected {name} to be Unicode text, got: {value!r}", name=name, value=value) from error
-    return value
+    return _unicode(value, name)
+
+
+def checked_text(value: object, name: str) -> str:
+    """Give `value` if it is text that can be looked for. Raises InvalidOption."""
+    if not isinstance(value, str) or len(value) > _TEXT_LIMIT:
+        raise InvalidOption(
+            f"expected {name} to be text of at most {_TEXT_LIMIT} characters, got: {value!r:.80}",
+            name=name,
+            value=value,
+        )
+    return _unicode(value, name)
 
 
 def between(value: object, lowest: int, highest: int, name: str) -> int:
@@ -94,6 +102,16 @@ def one_of(value: T, values: Sequence[T], name: str) -> T:
     if value not in values:
         words = ", ".join(map(repr, values))
         raise InvalidOption(f"expected {name} to be one of {words}, got: {value!r}", name=name, value=value)
+    return value
+
+
+def _unicode(value: str, name: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidOption(
+            f"expected {name} to be Unicode text, got: {value!r:.80}", name=name, value=value
+        ) from error
     return value
 
 

@@ -15,7 +15,8 @@ from workqueue.errors import UsageError
 from workqueue.handle import Handle
 from workqueue.job import NewJob, Terms
 from workqueue.pusher import Pusher
-from workqueue.store.contract import BatchStanding, Store
+from workqueue.store.batching import BatchStanding
+from workqueue.store.contract import Store
 from workqueue.task import Call
 
 A = TypeVar("A")

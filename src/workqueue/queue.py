@@ -11,28 +11,28 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self, get_args
 
-from workqueue import arguments, closing, payload
-from workqueue.arguments import as_status, at_least, between, checked_name, one_of
+from workqueue import closing, payload
+from workqueue.arguments import at_least, between, checked_name, one_of
 from workqueue.backoff import Backoff
 from workqueue.batch import Batch
 from workqueue.duration import as_duration
 from workqueue.errors import InvalidOption, InvalidPayload, JobNotFound, QueueClosed, ScheduleNotFound, UsageError
 from workqueue.executor.children import in_child
 from workqueue.handle import Handle
-from workqueue.job import Attempt, Job, JobStatus, Size
 from workqueue.pusher import Pusher
 from workqueue.registry import Registry
 from workqueue.runner import Plan, Runner
+from workqueue.steering import Steering
 from workqueue.store import open_store
 from workqueue.store.clock import Clock, system_clock
-from workqueue.store.contract import Durability, Find, Store, Transaction
+from workqueue.store.contract import Durability, Store, Transaction
 from workqueue.store.timetable import ScheduleStanding
 from workqueue.task import Call, Desk
 from workqueue.watch import Watch
 from workqueue.worker import Worker, checked_worker
 
 
-class Queue:
+class Queue(Steering):
     """A durable job queue in the file at `path`; with a worker, it also runs the jobs.
 
     path: a file, made when missing, or ":memory:". worker: None means push, look and clean only.
@@ -183,36 +183,6 @@ class Queue:
 
     # look
 
-    def size(self) -> Size:
-        """Count this queue's jobs."""
-        return self._open_store().size(self.id)
-
-    def get(self, job_id: int) -> Job:
-        """Give one job. Raises JobNotFound; a completed job has left the file."""
-        return self._open_store().get(arguments.job_id(job_id))
-
-    def jobs(
-        self,
-        *,
-        status: JobStatus | str | None = None,
-        name: str | None = None,
-        limit: int = 100,
-        after: int = 0,
-    ) -> list[Job]:
-        """List this queue's jobs by id, upwards. after: only ids above it (the last id of the page before)."""
-        which = Find(
-            queue=self.id,
-            status=None if status is None else as_status(status),
-            name=None if name is None else checked_name(name, "name"),
-            after=between(after, 0, 2**63 - 1, "after"),
-            limit=between(limit, 1, 1_000_000, "limit"),
-        )
-        return self._open_store().find(which)
-
-    def history(self, job_id: int) -> list[Attempt]:
-        """Give the attempts of a job that did not complete: error, traceback, runner, duration."""
-        return self._open_store().history(job_id) if arguments.may_be_job_id(job_id) else []
-
     def wait_idle(self, timeout: timedelta | float | None = None) -> bool:
         """Wait until nothing of this queue runs, is due, or waits for another try; False when `timeout` came first.
 
@@ -231,49 +201,6 @@ class Queue:
     def schedules(self) -> list[ScheduleStanding]:
         """List the schedules of this queue, by name: when their next slot comes, and what ran last."""
         return self._open_store().schedules.standings(self.id)
-
-    def check(self) -> list[str]:
-        """Give each broken invariant of the file as a sentence; [] when all is well."""
-        return self._open_store().check()
-
-    # change
-
-    def cancel(self, job_id: int) -> bool:
-        """Cancel a waiting job at once, or tell a running one (`ctx.cancelled`); False when it was settled already."""
-        return self._open_store().cancel(arguments.job_id(job_id))
-
-    def restore_failed_jobs(self) -> int:
-        """Make all failed jobs wait again, with fresh counters; gives how many."""
-        return self._open_store().restore(self.id, None)
-
-    def restore(self, *job_ids: int) -> int:
-        """Make these failed or cancelled jobs wait again, with fresh counters; gives how many of them there were."""
-        known = [job_id for job_id in job_ids if arguments.may_be_job_id(job_id)]
-        return self._open_store().restore(self.id, known)
-
-    def clean_failed_jobs(self) -> int:
-        """Delete all failed jobs; gives how many."""
-        return self._open_store().clean(self.id, JobStatus.FAILED)
-
-    def clean_cancelled_jobs(self) -> int:
-        """Delete all cancelled jobs; gives how many."""
-        return self._open_store().clean(self.id, JobStatus.CANCELLED)
-
-    def edit(self, job_id: int, obj: object) -> bool:
-        """Give a job that waits, failed or was cancelled other data; False when it runs. Raises JobNotFound."""
-        return self._open_store().edit(arguments.job_id(job_id), self._pusher.encode(obj))
-
-    def pause(self, name: str | None = None) -> None:
-        """Let no more jobs be started, or only none of this name; those that run go on. Holds until `resume`."""
-        self._open_store().pause(self.id, None if name is None else checked_name(name, "name"))
-
-    def resume(self, name: str | None = None) -> None:
-        """Undo the `pause` of the same name, or of the whole queue."""
-        self._open_store().resume(self.id, None if name is None else checked_name(name, "name"))
-
-    def paused(self) -> list[str | None]:
-        """Give the names that are paused; None, which comes first, means the whole queue."""
-        return self._open_store().paused(self.id)
 
     def pause_schedule(self, name: str) -> None:
         """Let the slots of a schedule pass until `resume_schedule`. Raises ScheduleNotFound."""
@@ -380,6 +307,9 @@ class Queue:
     def _runs(self) -> bool:
         runner = self._runner
         return runner is not None and runner.pid == os.getpid() and runner.is_alive()
+
+    def _encode(self, obj: object) -> bytes:
+        return self._pusher.encode(obj)
 
     def _open_store(self) -> Store:
         if self._closed:

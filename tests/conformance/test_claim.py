@@ -301,7 +301,7 @@ def test_a_turn_that_wants_nothing_claims_nothing(store):
     push(store)
     found = store.turn([], None)
     assert (found.claims, found.refused, found.suspects, found.next_due) == ([], [], False, None)
-    assert store.find(Find())[0].status is JobStatus.PENDING
+    assert store.find(Find()).jobs[0].status is JobStatus.PENDING
 
 
 def test_large_jobs_are_all_claimed_sooner_or_later(store):

@@ -48,7 +48,7 @@ VERBS = {
     "held": lambda store, runner, claim: store.held(runner),
     "orphans": lambda store, runner, claim: store.orphans(expired=True, limit=1),
     "get": lambda store, runner, claim: store.get(1),
-    "find": lambda store, runner, claim: store.find(Find()),
+    "find": lambda store, runner, claim: store.find(Find()).jobs,
     "history": lambda store, runner, claim: store.history(1),
     "cancel": lambda store, runner, claim: store.cancel(1),
     "restore": lambda store, runner, claim: store.restore(QUEUE, None),

@@ -43,15 +43,15 @@ def test_a_job_that_was_never_pushed_is_not_found(store, job_id):
 
 def test_jobs_are_listed_by_id_upwards(store):
     pushed = store.push([new_job(priority=priority) for priority in (1, 9, 5)])
-    assert [job.id for job in store.find(Find())] == pushed
+    assert [job.id for job in store.find(Find()).jobs] == pushed
 
 
 def test_a_listing_ends_at_its_limit_and_goes_on_after_an_id(store):
     pushed = store.push([new_job() for _ in range(5)])
-    assert [job.id for job in store.find(Find(limit=2))] == pushed[:2]
-    assert [job.id for job in store.find(Find(limit=2, after=pushed[1]))] == pushed[2:4]
-    assert store.find(Find(after=pushed[-1])) == []
-    assert store.find(Find(limit=0)) == []
+    assert [job.id for job in store.find(Find(limit=2)).jobs] == pushed[:2]
+    assert [job.id for job in store.find(Find(limit=2, after=pushed[1])).jobs] == pushed[2:4]
+    assert store.find(Find(after=pushed[-1])).jobs == []
+    assert store.find(Find(limit=0)).jobs == []
 
 
 def test_a_listing_can_be_of_one_queue_name_and_status(store):
@@ -61,7 +61,7 @@ def test_a_listing_can_be_of_one_queue_name_and_status(store):
     store.cancel(c)
 
     def found(**which: object) -> list[int]:
-        return [job.id for job in store.find(Find(**which))]
+        return [job.id for job in store.find(Find(**which)).jobs]
 
     assert found() == [a, b, c]
     assert found(queue="a") == [a, c]
@@ -75,7 +75,7 @@ def test_a_listing_can_be_of_one_queue_name_and_status(store):
 
 def test_what_is_listed_is_what_get_gives(store):
     failed, suspect = a_failed_job(store), a_suspect(store, data=b"x" * 3000)
-    assert store.find(Find()) == [store.get(failed), store.get(suspect)]
+    assert store.find(Find()).jobs == [store.get(failed), store.get(suspect)]
 
 
 def test_the_history_of_a_job_without_failures_or_that_never_was_is_empty(store):
@@ -243,11 +243,11 @@ def test_cleaning_deletes_what_has_this_status_in_this_queue(store):
     cancelled, waiting = push(store), push(store)
     store.cancel(cancelled)
     assert store.clean(QUEUE, JobStatus.FAILED) == 1
-    assert [job.id for job in store.find(Find())] == [other, cancelled, waiting]
+    assert [job.id for job in store.find(Find()).jobs] == [other, cancelled, waiting]
     assert store.history(failed) == []
     assert store.clean(QUEUE, JobStatus.FAILED) == 0
     assert store.clean(QUEUE, JobStatus.CANCELLED) == 1
-    assert [job.id for job in store.find(Find())] == [other, waiting]
+    assert [job.id for job in store.find(Find()).jobs] == [other, waiting]
 
 
 @pytest.mark.parametrize("status", [JobStatus.PENDING, JobStatus.RETRYING, JobStatus.RUNNING, JobStatus.COMPLETED])

@@ -76,7 +76,7 @@ def test_a_push_that_fails_midway_stores_none_of_its_jobs(store):
     naive = datetime(2030, 1, 1)
     with pytest.raises(TypeError):
         store.push([new_job(), new_job(name="other"), new_job(run_at=naive)])
-    assert store.find(Find()) == []
+    assert store.find(Find()).jobs == []
     assert store.get(push(store)).name == "task"
 
 
@@ -88,7 +88,7 @@ def test_a_push_that_fails_midway_stores_none_of_its_jobs(store):
 def test_data_come_back_byte_for_byte(store, data):
     job_id = push(store, data=data)
     assert store.get(job_id).data == data
-    assert store.find(Find())[0].data == data
+    assert store.find(Find()).jobs[0].data == data
     assert claim_one(store).job.data == data
 
 
@@ -106,7 +106,7 @@ def test_names_are_kept_letter_for_letter(store, word):
     job_id = push(store, name=word, queue=word)
     job = claim_one(store, queue=word).job
     assert (job.id, job.name, job.queue) == (job_id, word, word)
-    assert store.find(Find(queue=word, name=word))[0].id == job_id
+    assert store.find(Find(queue=word, name=word)).jobs[0].id == job_id
     assert store.size(word).waiting == 1
 
 

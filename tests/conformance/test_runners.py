@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 from workqueue.job import JobStatus
-from workqueue.store.contract import Beat
+from workqueue.store.contract import Beat, Find
 
 from support import (
     LEASE,
@@ -313,6 +313,16 @@ def test_a_restore_rings(store):
     apply(store, again(claim_one(store)))
     store.cancel(job_id)
     assert rings(store, lambda: store.restore(QUEUE, [job_id]))
+
+
+def test_a_change_rings_where_there_is_something_to_do_for_it(store):
+    failed = a_failed_job(store)
+    assert rings(store, lambda: store.change(Find(status=JobStatus.FAILED), "restore"))
+    assert rings(store, lambda: store.change(Find(), "cancel"))
+    assert not rings(store, lambda: store.change(Find(queue=QUEUE), "restore"), queue="other")
+    assert rings(store, lambda: store.change(Find(queue=QUEUE), "cancel"))
+    assert not rings(store, lambda: store.change(Find(), "delete"))
+    assert all(job.id != failed for job in store.find(Find()).jobs)
 
 
 @pytest.mark.parametrize("settled", [again, handed_back, lost])

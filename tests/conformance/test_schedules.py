@@ -167,7 +167,7 @@ def test_a_slot_is_fired_once(store):
     assert fire(store, first) is not None
     before = standing(store)
     assert fire(store, first) is None
-    assert len(store.find(Find())) == 1
+    assert len(store.find(Find()).jobs) == 1
     assert standing(store) == before
 
 
@@ -177,7 +177,7 @@ def test_a_slot_that_does_not_stand_is_not_fired(store):
     assert fire(store, first + HOUR) is None
     assert fire(store, first, name="unknown") is None
     assert fire(store, first, queue="other") is None
-    assert store.find(Find()) == []
+    assert store.find(Find()).jobs == []
 
 
 def test_what_was_paused_or_forgotten_since_it_was_seen_is_not_fired(store):
@@ -187,7 +187,7 @@ def test_what_was_paused_or_forgotten_since_it_was_seen_is_not_fired(store):
     store.schedules.resume(QUEUE, "report")
     store.schedules.forget(QUEUE, "report")
     assert fire(store, first) is None
-    assert store.find(Find()) == []
+    assert store.find(Find()).jobs == []
 
 
 def test_the_jobs_of_several_slots_are_pushed_together_and_the_last_is_remembered(store):
@@ -212,7 +212,7 @@ def test_a_job_that_cannot_be_pushed_leaves_the_slot_standing(store):
     with pytest.raises(TypeError):
         store.schedules.fire(QUEUE, "report", seen=first, then=first + 2 * HOUR, jobs=jobs)
     assert standing(store) == before
-    assert store.find(Find()) == []
+    assert store.find(Find()).jobs == []
     assert fire(store, first) is not None
 
 
@@ -240,7 +240,7 @@ def test_of_eight_threads_at_the_same_slots_one_fires_each(store):
     with ThreadPoolExecutor(8) as pool:
         won = [slot for each in pool.map(run, range(8)) for slot in each]
     assert sorted(won) == slots
-    assert [job.run_at for job in store.find(Find())] == slots
+    assert [job.run_at for job in store.find(Find()).jobs] == slots
 
 
 def test_two_processes_that_fire_all_the_time_make_one_job_for_each_slot(tmp_path):
@@ -281,7 +281,7 @@ def test_two_processes_that_fire_all_the_time_make_one_job_for_each_slot(tmp_pat
     from workqueue.store.sqlite.engine import SqliteStore
 
     store = SqliteStore(path)
-    slots = Counter(job.run_at for job in store.find(Find(limit=10_000)))
+    slots = Counter(job.run_at for job in store.find(Find(limit=10_000)).jobs)
     assert store.check() == []
     store.close()
     start = datetime(2026, 1, 1, tzinfo=UTC)
@@ -300,7 +300,7 @@ def test_what_a_transaction_does_to_schedules_goes_with_it(store):
         store.schedules.pause(QUEUE, "report")
         raise RuntimeError
     assert store.schedules.standings(QUEUE) == before
-    assert store.find(Find()) == []
+    assert store.find(Find()).jobs == []
     with store.transaction():
         assert fire(store, first) is not None
     assert standing(store).last_at == first

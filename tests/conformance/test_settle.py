@@ -249,7 +249,7 @@ def test_without_an_archive_other_failed_jobs_are_kept(store):
     kept = a_failed_job(store)
     push(store)
     apply(store, raised(claim_one(store), archive=False))
-    assert [job.id for job in store.find(Find())] == [kept]
+    assert [job.id for job in store.find(Find()).jobs] == [kept]
 
 
 def test_without_an_archive_a_retry_is_kept_all_the_same(store):

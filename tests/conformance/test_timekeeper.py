@@ -35,7 +35,7 @@ def broken(slot: datetime) -> NewJob:
 
 
 def run_ats(store, name=None):
-    return [job.run_at for job in store.find(Find(name=name))]
+    return [job.run_at for job in store.find(Find(name=name)).jobs]
 
 
 @pytest.fixture
@@ -49,10 +49,10 @@ def test_a_slot_becomes_a_job_when_it_has_come(store, clock, keeper):
     assert run_ats(store) == []
     clock.advance(first - clock.now())
     assert keeper.step() == HOUR
-    [job] = store.find(Find())
+    [job] = store.find(Find()).jobs
     assert (job.run_at, job.data) == (first, b'"%s"' % first.isoformat().encode())
     assert keeper.step() == HOUR
-    assert len(store.find(Find())) == 1
+    assert len(store.find(Find()).jobs) == 1
 
 
 def test_of_many_runners_one_runs_the_slot(store, clock):

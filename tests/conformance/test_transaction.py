@@ -309,7 +309,7 @@ def test_the_block_sees_its_own_jobs(store):
     with store.transaction():
         job_id = push(store)
         assert store.get(job_id).id == job_id
-        assert store.find(Find())[0].id == job_id
+        assert store.find(Find()).jobs[0].id == job_id
         assert not store.idle(QUEUE)
 
 
@@ -418,7 +418,7 @@ def test_with_a_claim_the_job_completes_in_the_same_commit(store, table):
         child = push(store)
         assert store.get(job_id).status is JobStatus.RUNNING
     assert table() == ["effect"]
-    assert [job.id for job in store.find(Find())] == [child]
+    assert [job.id for job in store.find(Find()).jobs] == [child]
     assert apply(store, completed(claim)) == [claim]
 
 
@@ -578,7 +578,7 @@ def test_a_thread_that_acts_in_the_name_of_an_open_block_does_not_hang(store):
                 assert "no await inside" in str(error)
 
     asyncio.run(main())
-    assert [job.id for job in store.find(Find())] == told
+    assert [job.id for job in store.find(Find()).jobs] == told
 
 
 # after the block
@@ -593,7 +593,7 @@ def test_a_context_that_outlives_its_block_pushes_on_its_own(store):
             started_inside.run(push, store)
         raise Oops
     job_id = started_inside.run(push, store)
-    assert [job.id for job in store.find(Find())] == [job_id]
+    assert [job.id for job in store.find(Find()).jobs] == [job_id]
 
 
 def test_a_context_that_outlives_its_block_can_open_a_transaction(store):

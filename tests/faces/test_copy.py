@@ -105,7 +105,7 @@ def test_all_is_copied_and_what_ran_waits_again(places):
     fill(source)
     before = sums(source)
     with opened(source) as [store]:
-        jobs = {job.id: job for job in store.find(Find(limit=10_000))}
+        jobs = {job.id: job for job in store.find(Find(limit=10_000)).jobs}
         histories = {job_id: store.history(job_id) for job_id in jobs}
         running = [job.id for job in jobs.values() if job.status is JobStatus.RUNNING]
         asked = [job.id for job in jobs.values() if job.cancel_requested]
@@ -118,7 +118,7 @@ def test_all_is_copied_and_what_ran_waits_again(places):
     assert all((s["rows"], s["checksum"]) == (s["rows_copied"], s["checksum_copied"]) for s in said["sums"])
     assert sums(source) == before
     with opened(target) as [store]:
-        for job in store.find(Find(limit=10_000)):
+        for job in store.find(Find(limit=10_000)).jobs:
             was = jobs.pop(job.id)
             assert store.history(job.id) == histories[job.id]
             if job.id not in running:
@@ -305,7 +305,7 @@ def test_killed_while_it_copies_it_goes_on_and_loses_and_doubles_nothing(places)
     found = sums(target)
     assert {place: rows for place, (rows, _) in found.items()} == {place: rows for place, (rows, _) in expected.items()}
     with opened(source, target) as [there, here]:
-        ran = {job.id for job in there.find(Find(status=JobStatus.RUNNING, limit=10_000))}
+        ran = {job.id for job in there.find(Find(status=JobStatus.RUNNING, limit=10_000)).jobs}
         before = {job.id: (job, history) for job, history in everything(there)}
         after = {job.id: (job, history) for job, history in everything(here)}
         assert before.keys() == after.keys()

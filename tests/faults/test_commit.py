@@ -155,7 +155,7 @@ def of_another(path: str, queue: str, *, pushed_at: int = START) -> None:
 
 
 def found(store: SqliteStore) -> list[tuple[int, str]]:
-    return [(job.id, job.name) for job in store.find(Find())]
+    return [(job.id, job.name) for job in store.find(Find()).jobs]
 
 
 @pytest.mark.parametrize("lasts", [True, False])
@@ -285,7 +285,7 @@ def test_people_get_the_answer_to_what_was_done(disk: Disk, store: SqliteStore, 
     assert store.cancel(first)
     fail("RETURNING id")
     assert store.clean("q", JobStatus.CANCELLED) == 1
-    assert [job.id for job in store.find(Find())] == [second]
+    assert [job.id for job in store.find(Find()).jobs] == [second]
     fail("INSERT INTO runners")
     runner = store.enlist("q", "only")
     assert [runner.id for runner in store.overview().runners] == [runner]
@@ -301,7 +301,7 @@ def test_what_others_have_settled_does_not_tell_whether_ours_was_restored_or_cle
         assert store.cancel(job_id)
     disk.statement, disk.lasts, disk.fails = "RETURNING id", lasts, True
     assert store.restore("q", [first]) == 1
-    assert [job.status for job in store.find(Find())] == [JobStatus.PENDING, JobStatus.CANCELLED]
+    assert [job.status for job in store.find(Find()).jobs] == [JobStatus.PENDING, JobStatus.CANCELLED]
     push_failed(store)
     disk.fails = True
     assert store.clean("q", JobStatus.CANCELLED) == 1
@@ -479,7 +479,7 @@ def test_a_seal_of_unknown_fate_pushes_its_jobs_once(disk: Disk, store: SqliteSt
         for terms in (Terms(batch=batch), Terms(follows_batch=batch))
     ]
     pushed = store.batches.seal(batch, jobs)
-    assert [job.id for job in store.find(Find())] == pushed
+    assert [job.id for job in store.find(Find()).jobs] == pushed
     assert store.batches.get(batch).total == 1
 
 

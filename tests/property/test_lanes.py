@@ -192,7 +192,7 @@ class Lanes(RuleBasedStateMachine):
     def meddle(self, what: str, data: st.DataObject) -> None:
         store = self.store
         job = data.draw(st.sampled_from(self.jobs or [0]), label="job")
-        if what == "cancel" and job in {found.id for found in store.find(Find(limit=1000))}:
+        if what == "cancel" and job in {found.id for found in store.find(Find(limit=1000)).jobs}:
             store.cancel(job)
         elif what == "restore":
             store.restore(QUEUE, [job])
@@ -214,7 +214,7 @@ class Lanes(RuleBasedStateMachine):
         if not hasattr(self, "store"):
             return
         running, orders, keys = Counter[tuple[str, int]](), Counter[str](), Counter[tuple[str, str]]()
-        for job in self.store.find(Find(limit=1000)):
+        for job in self.store.find(Find(limit=1000)).jobs:
             terms = job.terms or Terms()
             if job.status is JobStatus.RUNNING:
                 running.update([] if terms.limit is None else [(terms.limit.name, terms.limit.most or 0)])
@@ -241,7 +241,7 @@ class Lanes(RuleBasedStateMachine):
                     self.nothing_is_exceeded()
                     self.store.turn([settle(claim, Returned(), age=claim.age) for claim in claims], None)
             self.clock.advance(SECOND if turn.next_due is None else max(SECOND, turn.next_due))
-        left = [msgspec.structs.replace(job, data=b"") for job in self.store.find(Find(limit=1000))]
+        left = [msgspec.structs.replace(job, data=b"") for job in self.store.find(Find(limit=1000)).jobs]
         raise AssertionError(f"expected all to come to its end, left: {left}")
 
 

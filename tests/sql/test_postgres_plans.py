@@ -57,6 +57,16 @@ HOT = {
     "orphans": {"jobs_running"},
     "retire": {"jobs_running", "runners_pkey"},
     "present": {"jobs_pkey"},
+    "jobs_of": {"jobs_pkey", "terms_pkey", "backoffs_pkey"},
+    "walk": {"jobs_pkey"},
+    "settled_ids": {"jobs_settled"},
+    "settled_queues": {"jobs_settled"},
+    "running_ids": {"jobs_running"},
+    "open_ids": {"jobs_running", "jobs_ready", "jobs_suspect", "jobs_later", "jobs_kept_back"},
+    "sizes": {"jobs_pkey"},
+    "matching": {"jobs_pkey"},
+    "cancel_plain": {"jobs_pkey"},
+    "delete_settled": {"jobs_pkey"},
     "keep_back": {"terms_pkey", "jobs_pkey"},
     "kept_back": {"jobs_pkey"},
     "terms_of": {"terms_pkey"},
@@ -80,7 +90,7 @@ HOT = {
 IN_ORDER = {"is_behind", "let_go_ordered"}  # the primary key has their order too: with no terms at all it is as good
 # What these look for is all there is, and that is little; or somebody asked for all to be checked or counted.
 READS_ALL = {"standings", "check_jobs", "check_rows", "check_terms", "backoff_rules", "runners", "enlisted",
-             "schema_version", "set_version", "last_id", "forget_progress", "wants_sweeping"}  # fmt: skip
+             "schema_version", "set_version", "last_id", "forget_progress", "wants_sweeping", "is_empty"}  # fmt: skip
 FEW = {"jobs_running"}  # all of this index are meant
 FILL = """
     INSERT INTO workqueue.jobs (queue, name, status, ready, priority, position, run_at, pushed_at, backoff, attempt,

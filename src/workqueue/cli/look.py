@@ -26,6 +26,7 @@ from workqueue.cli.output import (
 from workqueue.job import Attempt, Job, JobStatus
 from workqueue.store import is_url
 from workqueue.store.contract import Find, Overview
+from workqueue.store.paging import walk
 
 _STORED: Final = [str(status) for status in JobStatus if status is not JobStatus.COMPLETED]
 
@@ -108,7 +109,7 @@ def jobs(
         limit=limit,
     )
     with existing(file) as store:
-        found = store.find(which)
+        found = list(walk(store.find, which))
     if as_json:
         say_json([job_record(job) for job in found])
     elif found:

@@ -17,6 +17,7 @@ import msgspec
 
 from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Size
 from workqueue.lifecycle import Returned, Settlement
+from workqueue.store.batching import Batches
 from workqueue.store.timetable import Schedules
 
 Durability: TypeAlias = Literal["full", "process", "conservative"]
@@ -94,13 +95,44 @@ class Beat(msgspec.Struct, frozen=True):
 
 
 class Find(msgspec.Struct, frozen=True, kw_only=True):
-    """Which jobs to list: by id, upwards, those above `after`. None means any."""
+    """Which jobs are meant, in the order of their ids: upwards, or `newest_first`. None means any.
+
+    text: stands so, upper and lower case told apart, in the job's message, or as UTF-8 in its data. after, before: only
+    ids above, or below. limit: jobs in one page.
+    """
 
     queue: str | None = None
     status: JobStatus | None = None
     name: str | None = None
+    text: str | None = None
     after: int = 0
+    before: int | None = None
+    newest_first: bool = False
     limit: int = 100
+
+    def beyond(self, last: int) -> Find:
+        """Give what is left to be found after a page that ended at this id (`Page.next`)."""
+        if self.newest_first:
+            return msgspec.structs.replace(self, before=last)
+        return msgspec.structs.replace(self, after=last)
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some of the jobs that were meant. next: what to go on from, by `Find.beyond`; None at the end, and only there."""
+
+    jobs: list[Job]
+    next: int | None
+
+
+Deed: TypeAlias = Literal["cancel", "restore", "delete"]
+"""cancel: as `Store.cancel`. restore: as `Store.restore`, failed and cancelled ones. delete: what is settled."""
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """What came of a page. count: jobs of it that were changed. next: as of a Page."""
+
+    count: int
+    next: int | None
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,45 +199,6 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
     message: str = ""
     result: bytes | None = None
     progress: bytes | None = None
-
-
-class BatchStanding(msgspec.Struct, frozen=True, kw_only=True):
-    """How a batch stands. sealed: no more jobs come. total: pushed so far; the rest of them waits or runs."""
-
-    id: int
-    queue: str
-    sealed: bool = False
-    total: int = 0
-    completed: int = 0
-    failed: int = 0
-    cancelled: int = 0
-
-    @property
-    def is_done(self) -> bool:
-        return self.sealed and self.completed + self.failed + self.cancelled == self.total
-
-
-class Batches(Protocol):
-    """The batches of a store: jobs that are looked at, cancelled and waited for together."""
-
-    def open(self, queue: str) -> int:
-        """Begin a batch; give its id. Jobs join it by their terms, until it is sealed."""
-        ...
-
-    def seal(self, batch: int, jobs: Sequence[NewJob] = ()) -> list[int]:
-        """Push the last jobs, as `Store.push` does, and let no more come: both or neither; give the ids of those.
-
-        jobs: of the batch, or to follow it: they become due when all of the batch have ended. Raises BatchNotFound.
-        """
-        ...
-
-    def get(self, batch: int) -> BatchStanding:
-        """Raises BatchNotFound."""
-        ...
-
-    def cancel(self, batch: int) -> int:
-        """Cancel those that wait and ask those that run, as `Store.cancel` does; give how many. Seals it."""
-        ...
 
 
 class Store(Protocol):
@@ -287,7 +280,19 @@ class Store(Protocol):
         """Give one job. Raises JobNotFound."""
         ...
 
-    def find(self, which: Find) -> list[Job]: ...
+    def find(self, which: Find) -> Page:
+        """Give a page of the jobs that are meant, as they are now.
+
+        It looks at no more than some 10,000 jobs, so there may be fewer than the limit, or none, and yet a `next`.
+        """
+        ...
+
+    def change(self, which: Find, deed: Deed) -> Changed:
+        """Do it to a page of the jobs that are meant, of those to which it can be done: a transaction for each page.
+
+        A job that came to be otherwise since it was found is left alone.
+        """
+        ...
 
     def history(self, job_id: int) -> list[Attempt]:
         """Give the attempts of a job that did not complete, oldest first: the last 100."""

@@ -259,10 +259,12 @@ class _Copying:
 
     def _hand_back(self, now: Copy) -> int:
         """Let the jobs that ran in the source wait again."""
-        count, after = 0, 0
-        while running := self._target.store.find(Find(status=JobStatus.RUNNING, after=after, limit=_AT_ONCE)):
-            after = running[-1].id
-            ours = [job for job in running if job.id <= now.last_job]
+        count = 0
+        following: int | None = 0
+        while following is not None:
+            page = self._target.store.find(Find(status=JobStatus.RUNNING, after=following, limit=_AT_ONCE))
+            following = page.next
+            ours = [job for job in page.jobs if job.id <= now.last_job]
             claims = [Claim(job, 0, timedelta(0), 0) for job in ours]
             self._target.store.turn([settle(claim, HandedBack(), age=timedelta(0)) for claim in claims], None)
             count += len(ours)

@@ -16,6 +16,7 @@ from workqueue.errors import InvalidPayload
 from workqueue.job import Job, JobStatus
 from workqueue.queue import Queue
 from workqueue.store.contract import Find, Store
+from workqueue.store.paging import walk
 from workqueue.task import BaseTask, Call
 from workqueue.testing import inside
 
@@ -113,7 +114,7 @@ def _of(task: BaseTask[..., R]) -> list[Pushed]:
 
 def _waiting(store: Store, queue: str, name: str | None) -> list[Job]:
     found = (
-        store.find(Find(queue=queue, name=name, status=status, limit=_ALL))
+        walk(store.find, Find(queue=queue, name=name, status=status, limit=_ALL))
         for status in (JobStatus.PENDING, JobStatus.RETRYING)
     )
     return sorted((job for jobs in found for job in jobs), key=lambda job: job.id)

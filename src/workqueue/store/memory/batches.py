@@ -1,4 +1,4 @@
-"""Batches of a MemoryStore; see `store.contract.Batches` for what each verb promises."""
+"""Batches of a MemoryStore; see `store.batching.Batches` for what each verb promises."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 
 from workqueue.job import JobStatus, NewJob
-from workqueue.store.contract import BatchStanding
+from workqueue.store.batching import BatchStanding
 from workqueue.store.memory.keeping import Keeping
 from workqueue.store.memory.rows import Row
 

@@ -20,10 +20,11 @@ from workqueue.errors import LeaseLost, QueueClosed, StoreUnavailable, UsageErro
 from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Size
 from workqueue.lifecycle import FINAL, Returned, Settlement
 from workqueue.store.clock import Clock, instant, later, micros, system_clock
-from workqueue.store.contract import Beat, Bell, Find, Outlook, Overview, Transaction, Turn, Want
+from workqueue.store.contract import Beat, Bell, Changed, Deed, Find, Outlook, Overview, Page, Transaction, Turn, Want
 from workqueue.store.guest import GuestTransaction
 from workqueue.store.joining import Opened, opened_by_us
 from workqueue.store.memory.batches import MemoryBatches
+from workqueue.store.memory.changing import Changing
 from workqueue.store.memory.claiming import claim
 from workqueue.store.memory.inspection import broken_invariants, find, outlook, overview
 from workqueue.store.memory.keeping import Keeping
@@ -51,6 +52,7 @@ class MemoryStore:
         self.batches = MemoryBatches(
             self._keeping, turn=self._turn, push=self.push, cancel=self._cancel, ring=self._ring
         )
+        self._changing = Changing(self._rows, self._keeping)
         self.schedules = MemorySchedules(self._turn, self.push)
         self._open: Opened | None = None
         self._to_ring: set[str] = set()  # by the open transaction
@@ -242,9 +244,15 @@ class MemoryStore:
         with self._turn():
             return self._rows.known(job_id).job
 
-    def find(self, which: Find) -> list[Job]:
+    def find(self, which: Find) -> Page:
         with self._turn():
             return find(self._rows, which)
+
+    def change(self, which: Find, deed: Deed) -> Changed:
+        with self._turn() as now:
+            changed, queues = self._changing.change(which, deed, now)
+            self._ring(queues if deed != "delete" else ())
+            return changed
 
     def history(self, job_id: int) -> list[Attempt]:
         with self._turn():
@@ -256,39 +264,21 @@ class MemoryStore:
             return self._cancel(self._rows.known(job_id), now)
 
     def _cancel(self, row: Row, now: int, reason: str = "cancelled") -> bool:
-        queue, status = row.job.queue, row.job.status
-        if not self._keeping.cancel(row, now, reason) and status is JobStatus.RUNNING:
-            row = self._rows.change(row)
-            row.job = msgspec.structs.replace(row.job, cancel_requested=True)
-        self._ring({queue})
-        return status not in FINAL
+        self._ring({row.job.queue})
+        return self._changing.cancel(row, now, reason)
 
     def restore(self, queue: str, job_ids: Collection[int] | None) -> int:
         with self._turn() as now:
-            rows = [
-                row
-                for row in self._rows.of(queue)
-                if (
-                    row.job.status is JobStatus.FAILED
-                    if job_ids is None
-                    else row.job.id in job_ids and row.job.status in (JobStatus.FAILED, JobStatus.CANCELLED)
-                )
-            ]
-            restored = 0
-            for row in rows:
-                if self._keeping.may_reopen(row):
-                    self._keeping.reopen(row)
-                    self._rows.change(row).restore(now)
-                    restored += 1
             self._ring({queue})
-            return restored
+            ours = self._rows.of(queue)
+            if job_ids is None:
+                return self._changing.restore([row for row in ours if row.job.status is JobStatus.FAILED], now)
+            return self._changing.restore([row for row in ours if row.job.id in job_ids], now)
 
     def clean(self, queue: str, status: JobStatus) -> int:
         with self._turn():
-            gone = [row for row in self._rows.of(queue) if row.job.status is status and status in FINAL]
-            for row in gone:
-                self._rows.remove(row)
-            return len(gone)
+            settled = [row for row in self._rows.of(queue) if row.job.status is status and status in FINAL]
+            return self._changing.delete(settled)
 
     def edit(self, job_id: int, data: bytes) -> bool:
         with self._turn():

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
 from workqueue.job import Job, JobStatus
 from workqueue.lifecycle import FINAL
 from workqueue.store.clock import instant
-from workqueue.store.contract import Engine, Enlisted, Find, Outlook, Overview, Standing
+from workqueue.store.contract import Engine, Enlisted, Find, Outlook, Overview, Page, Standing
 from workqueue.store.memory.keeping import Keeping
 from workqueue.store.memory.rows import Row
 from workqueue.store.memory.runners import Runner
@@ -83,16 +83,35 @@ def overview(rows: Iterable[Row], runners: Mapping[int, Runner], now: int) -> Ov
     )
 
 
-def find(rows: Iterable[Row], which: Find) -> list[Job]:
-    """Give the jobs that `which` describes."""
-    return [
-        row.job
-        for row in rows
-        if row.job.id > which.after
-        and which.queue in (None, row.job.queue)
-        and which.status in (None, row.job.status)
-        and which.name in (None, row.job.name)
-    ][: which.limit]
+def find(rows: Iterable[Row], which: Find) -> Page:
+    """Give a page of the jobs that are meant."""
+    found, following = meant(rows, which)
+    return Page([row.job for row in found], following)
+
+
+def meant(
+    rows: Iterable[Row], which: Find, statuses: Collection[JobStatus] = frozenset(JobStatus)
+) -> tuple[list[Row], int | None]:
+    """Give the rows that make the page, of those in one of these statuses; and what to go on from, as in a Page."""
+    found: list[Row] = []
+    for row in sorted(rows, key=lambda row: row.job.id, reverse=which.newest_first):
+        if row.job.status in statuses and is_meant(row.job, which):
+            if len(found) == which.limit:
+                return found, found[-1].job.id if found else None
+            found.append(row)
+    return found, None
+
+
+def is_meant(job: Job, which: Find) -> bool:
+    """Say whether `which` means the job."""
+    text = None if which.text is None else which.text.encode("utf-8", "surrogatepass")
+    return (
+        which.after < job.id < (job.id + 1 if which.before is None else which.before)
+        and which.queue in (None, job.queue)
+        and which.status in (None, job.status)
+        and which.name in (None, job.name)
+        and (text is None or text in job.data or text in job.message.encode())
+    )
 
 
 def outlook(row: Row | None, job: int, keeping: Keeping) -> Outlook:

@@ -12,8 +12,8 @@ import msgspec
 from workqueue import payload
 from workqueue.errors import BatchNotFound, DuplicateJob, UsageError
 from workqueue.job import JobStatus, Lane, NewJob, Terms
+from workqueue.store.batching import BatchStanding
 from workqueue.store.clock import instant, later, micros
-from workqueue.store.contract import BatchStanding
 from workqueue.store.gate import Gate, Kept
 from workqueue.store.memory.rows import Row, Rows
 

@@ -20,7 +20,7 @@ from workqueue.errors import LeaseLost, QueueClosed, StoreUnavailable, UsageErro
 from workqueue.job import Claim, JobStatus, NewJob
 from workqueue.lifecycle import WAITING, Returned, Settlement
 from workqueue.store.clock import END, Clock, instant, micros, system_clock
-from workqueue.store.contract import Beat, Bell, Overview, Transaction, Turn, Want
+from workqueue.store.contract import Beat, Bell, Changed, Deed, Find, Overview, Page, Transaction, Turn, Want
 from workqueue.store.postgres import address, inspection
 from workqueue.store.postgres.claiming import Claims, Row, claim_gated, horizon, place, read_turn
 from workqueue.store.postgres.connection import Connection, not_the_statements_fault
@@ -319,6 +319,12 @@ class PostgresStore(Verbs):
 
     # people
 
+    def find(self, which: Find) -> Page:
+        return super().find(which) if _can_be_there(which) else Page([], None)
+
+    def change(self, which: Find, deed: Deed) -> Changed:
+        return super().change(which, deed) if _can_be_there(which) else Changed(0, None)
+
     def sweep(self, queue: str, limit: int) -> int:
         ended = super().sweep(queue, limit)
         if time.monotonic() >= self._forget_at:
@@ -374,6 +380,11 @@ def _is_plain(settlement: Settlement) -> bool:
         and settlement.claim.job.terms is None
         and (settlement.result is None or not settlement.keep_result)
     )
+
+
+def _can_be_there(which: Find) -> bool:
+    """Say so of a name and a queue; text of PostgreSQL has no place for NUL."""
+    return "\0" not in (which.name or "") + (which.queue or "")
 
 
 def _refuse_nul(jobs: Sequence[NewJob]) -> None:

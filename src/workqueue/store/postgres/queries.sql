@@ -302,14 +302,71 @@ SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.set
   FROM workqueue.jobs AS j JOIN workqueue.backoffs AS b ON b.id = j.backoff
  WHERE j.id = :id;
 
--- name: find
+-- name: jobs_of
 SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.settled_at, j.attempt, j.retry_count,
        j.lost, j.cancel_requested::int, j.message, j.data, b.rule,
        (SELECT t.spec FROM workqueue.terms AS t WHERE t.job = j.id)
   FROM workqueue.jobs AS j JOIN workqueue.backoffs AS b ON b.id = j.backoff
- WHERE j.id > :after AND (:queue::text IS NULL OR j.queue = :queue) AND (:status::int IS NULL OR j.status = :status)
-   AND (:name::text IS NULL OR j.name = :name)
- ORDER BY j.id LIMIT :limit;
+ WHERE j.id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)));
+
+-- name: walk
+-- The next jobs by id, upwards or down: of two halves one is empty.
+SELECT coalesce(json_agg(id), '[]')::text FROM (
+    (SELECT id FROM workqueue.jobs WHERE :up::bool AND id > :after AND id < :before ORDER BY id LIMIT :most)
+    UNION ALL
+    (SELECT id FROM workqueue.jobs WHERE NOT :up::bool AND id > :after AND id < :before ORDER BY id DESC LIMIT :most)
+  ) AS next;
+
+-- name: settled_ids
+-- Compared as rows, so that the order is that of no other index.
+SELECT coalesce(json_agg(id), '[]')::text FROM (
+    (SELECT id FROM workqueue.jobs
+      WHERE :up::bool AND settled_at IS NOT NULL
+        AND (queue, status, id) > (:queue, :status::smallint, :after::bigint)
+        AND (queue, status, id) < (:queue, :status::smallint, :before::bigint)
+      ORDER BY queue, status, id LIMIT :most)
+    UNION ALL
+    (SELECT id FROM workqueue.jobs
+      WHERE NOT :up::bool AND settled_at IS NOT NULL
+        AND (queue, status, id) > (:queue, :status::smallint, :after::bigint)
+        AND (queue, status, id) < (:queue, :status::smallint, :before::bigint)
+      ORDER BY queue DESC, status DESC, id DESC LIMIT :most)
+  ) AS next;
+
+-- name: settled_queues
+-- From one queue to the next, for each may have very many.
+WITH RECURSIVE q (name) AS (
+    (SELECT queue FROM workqueue.jobs WHERE settled_at IS NOT NULL AND queue >= '' ORDER BY queue LIMIT 1)
+    UNION ALL
+    SELECT (SELECT j.queue FROM workqueue.jobs AS j WHERE j.settled_at IS NOT NULL AND j.queue > q.name
+             ORDER BY j.queue LIMIT 1)
+      FROM q WHERE q.name IS NOT NULL)
+SELECT coalesce(json_agg(name), '[]')::text FROM (SELECT name FROM q WHERE name IS NOT NULL LIMIT :most) AS known;
+
+-- name: running_ids
+SELECT coalesce(json_agg(id), '[]')::text FROM workqueue.jobs WHERE status = 4;
+
+-- name: open_ids
+-- Of a queue, in no order: those that run and those that wait, at most so many. In one statement, for they change places.
+SELECT coalesce(json_agg(id), '[]')::text FROM (SELECT id FROM (
+    SELECT id FROM workqueue.jobs WHERE queue = :queue AND status = 4
+    UNION ALL SELECT id FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost = 0
+    UNION ALL SELECT id FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost > 0
+    UNION ALL SELECT id FROM workqueue.jobs WHERE queue = :queue AND ready = 0
+    UNION ALL SELECT id FROM workqueue.jobs WHERE queue = :queue AND ready > 1) AS open LIMIT :most) AS found;
+
+-- name: sizes
+SELECT coalesce(json_agg(json_build_array(id, octet_length(data))), '[]')::text FROM workqueue.jobs
+ WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)));
+
+-- name: matching
+-- Of these ids, those of the jobs that are meant. What people look for is data: no pattern is made of it.
+SELECT coalesce(json_agg(json_build_array(id, octet_length(data), queue)), '[]')::text FROM workqueue.jobs
+ WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
+   AND status = ANY (ARRAY(SELECT s.status::int FROM json_array_elements_text(:statuses::json) AS s (status)))
+   AND (:queue::text IS NULL OR queue = :queue) AND (:name::text IS NULL OR name = :name)
+   AND (:text::bytea IS NULL OR position(:text::bytea IN data) > 0
+        OR position(:text::bytea IN convert_to(message, 'UTF8')) > 0);
 
 -- name: history
 SELECT attempt, runner, started_at, duration, outcome, error, traceback
@@ -357,6 +414,12 @@ UPDATE workqueue.batches
 DELETE FROM workqueue.jobs WHERE id = ANY (ARRAY(
     SELECT id FROM workqueue.jobs WHERE queue = :queue AND status = :status AND settled_at IS NOT NULL
      ORDER BY id LIMIT :limit FOR UPDATE))
+RETURNING id;
+
+-- name: delete_settled
+DELETE FROM workqueue.jobs
+ WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
+   AND status IN (3, 5)
 RETURNING id;
 
 -- name: size
@@ -612,6 +675,13 @@ UPDATE workqueue.closed_lanes SET opens_at = :opens_at WHERE queue = :queue AND 
 -- One that waits, for a reason of ours.
 UPDATE workqueue.jobs SET status = 5, ready = NULL, settled_at = :now, message = :message
  WHERE id = :id AND status IN (0, 2);
+
+-- name: cancel_plain
+-- Those of them that wait and have no terms, of which nothing follows.
+UPDATE workqueue.jobs SET status = 5, ready = NULL, settled_at = :now, message = :message
+ WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
+   AND status IN (0, 2) AND NOT special
+RETURNING id;
 
 -- name: followers
 SELECT coalesce(json_agg(job), '[]')::text FROM workqueue.terms WHERE follows = :job AND follows IS NOT NULL AND is_open;

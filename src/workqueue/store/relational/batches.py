@@ -1,4 +1,4 @@
-"""Batches in a database; see `store.contract.Batches` for what each verb promises."""
+"""Batches in a database; see `store.batching.Batches` for what each verb promises."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 from workqueue.errors import BatchNotFound
 from workqueue.job import NewJob
-from workqueue.store.contract import BatchStanding
+from workqueue.store.batching import BatchStanding
 from workqueue.store.relational import terms
 from workqueue.store.relational.pushing import Pushing
 from workqueue.store.relational.session import Database, Session

@@ -5,18 +5,27 @@ Each verb is a write of its own; `landed` says after a commit of unknown fate wh
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from workqueue.errors import JobNotFound
 from workqueue.job import JobStatus
-from workqueue.store.relational import terms
+from workqueue.lifecycle import WAITING
+from workqueue.store.contract import Changed, Deed, Find
+from workqueue.store.relational import finding, terms
+from workqueue.store.relational.finding import Match
 from workqueue.store.relational.session import Database, Session
 
 _STEP: Final = 5000  # jobs in one transaction
 _CANCELLED: Final = "cancelled"
+_OF: Final[Mapping[Deed, frozenset[JobStatus]]] = {  # what can be done to whom
+    "cancel": WAITING | {JobStatus.RUNNING},
+    "restore": frozenset({JobStatus.FAILED, JobStatus.CANCELLED}),
+    "delete": frozenset({JobStatus.FAILED, JobStatus.CANCELLED}),
+}
 _encode = msgspec.json.encode
 _ids = msgspec.json.Decoder(list[int])
 
@@ -100,6 +109,61 @@ def clean(database: Database, queue: str, status: JobStatus) -> int:
     while count := database.write(work, landed):
         total += count
     return total
+
+
+def change(database: Database, which: Find, deed: Deed) -> Changed:
+    """Do it to a page of the jobs that are meant. They are looked for before anything is locked."""
+    statuses = _OF[deed]
+    found = database.read(lambda session: finding.look(session, which, statuses))
+    if not found.jobs:
+        return Changed(0, found.next)
+    ids = [match.id for match in found.jobs]
+
+    def work(session: Session, now: int) -> int:
+        still = finding.matching(session, ids, which, statuses)
+        if deed != "delete":
+            database.wake({match.queue for match in still})
+        done[:] = _DEEDS[deed](session, now, still, which)
+        return len(done)
+
+    def landed(session: Session, count: int) -> bool:
+        return not count or not session.ask(_UNDONE[deed], {"id": done[0]}).fetchone()[0]
+
+    done: list[int] = []
+    return Changed(database.write(work, landed), found.next)
+
+
+def _cancel_all(session: Session, now: int, jobs: Sequence[Match], which: Find) -> list[int]:
+    """Cancel the newest first: what follows others has not been cancelled with them then."""
+    ids = sorted((match.id for match in jobs), reverse=True)
+    row = {"ids": _encode(ids).decode(), "now": now, "message": _CANCELLED}
+    cancelled = [job for (job,) in session.ask("cancel_plain", row).fetchall()]
+    rest = sorted(set(ids) - set(cancelled), reverse=True)
+    cancelled += [job for job in rest if terms.cancel_waiting(session, now, job, _CANCELLED)]
+    if which.status not in (None, JobStatus.RUNNING):  # what was claimed just now is not meant
+        return cancelled
+    return cancelled + [job for job in rest if session.ask("cancel_running", {"id": job}).rowcount]
+
+
+def _restore_all(session: Session, now: int, jobs: Sequence[Match], which: Find) -> list[int]:
+    del which
+    by_queue: defaultdict[str, list[int]] = defaultdict(list)
+    for match in jobs:
+        by_queue[match.queue].append(match.id)
+    return [job for queue, ids in by_queue.items() for job in _restore(session, now, queue, ids)]
+
+
+def _delete_all(session: Session, now: int, jobs: Sequence[Match], which: Find) -> list[int]:
+    del now, which
+    ids = {"ids": _encode([match.id for match in jobs]).decode()}
+    deleted = [job for (job,) in session.ask("delete_settled", ids).fetchall()]
+    if deleted:
+        session.ask("drop_terms", {"ids": _encode(deleted).decode()})
+    return deleted
+
+
+_DEEDS: Final = {"cancel": _cancel_all, "restore": _restore_all, "delete": _delete_all}
+_UNDONE: Final = {"cancel": "cancellable", "restore": "settled", "delete": "settled"}  # asked of one that was done
 
 
 def edit(database: Database, job_id: int, data: bytes) -> bool:

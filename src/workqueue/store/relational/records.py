@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -11,9 +11,10 @@ import msgspec
 from workqueue.backoff import Backoff
 from workqueue.job import Attempt, Job, JobStatus, Terms
 from workqueue.store.clock import instant
-from workqueue.store.contract import Engine, Enlisted, Find, Overview, Standing
+from workqueue.store.contract import Engine, Enlisted, Overview, Standing
 from workqueue.store.relational.session import Session
 
+_encode = msgspec.json.encode
 _DUE: Final = 1  # a kind of `standings`
 _LATER: Final = 0
 _OF_TERMS: Final = (
@@ -32,16 +33,9 @@ def get(session: Session, job_id: int) -> Job | None:
     return None if row is None else _job(row)
 
 
-def find(session: Session, which: Find) -> list[Job]:
-    """Give the jobs that `which` describes."""
-    row = {
-        "queue": which.queue,
-        "status": None if which.status is None else int(which.status),
-        "name": which.name,
-        "after": which.after,
-        "limit": which.limit,
-    }
-    return [_job(found) for found in session.ask("find", row).fetchall()]
+def jobs_of(session: Session, ids: Collection[int]) -> list[Job]:
+    """Give those of these jobs that are there, in no order."""
+    return [_job(row) for row in session.ask("jobs_of", {"ids": _encode(list(ids)).decode()}).fetchall()]
 
 
 def history(session: Session, job_id: int) -> list[Attempt]:
@@ -144,7 +138,7 @@ _standing_rows = msgspec.json.Decoder(list[tuple[str, int, int, int | None, int 
 
 
 class _Stored(msgspec.Struct, array_like=True):
-    """A row of `get` or `find`."""
+    """A row of `get` or `jobs_of`."""
 
     id: int
     queue: str

@@ -9,8 +9,8 @@ import msgspec
 
 from workqueue.errors import JobNotFound
 from workqueue.job import Attempt, Job, JobStatus, NewJob, Size
-from workqueue.store.contract import Find, Outlook
-from workqueue.store.relational import changing, outlook, records
+from workqueue.store.contract import Changed, Deed, Find, Outlook, Page
+from workqueue.store.relational import changing, finding, outlook, records
 from workqueue.store.relational.batches import StoredBatches
 from workqueue.store.relational.pushing import Pushing
 from workqueue.store.relational.schedules import StoredSchedules
@@ -55,8 +55,11 @@ class Verbs(ABC):
             raise JobNotFound(job_id)
         return job
 
-    def find(self, which: Find) -> list[Job]:
-        return self._db().read(lambda session: records.find(session, which))
+    def find(self, which: Find) -> Page:
+        return self._db().read(lambda session: finding.find(session, which))
+
+    def change(self, which: Find, deed: Deed) -> Changed:
+        return changing.change(self._db(), which, deed)
 
     def history(self, job_id: int) -> list[Attempt]:
         return self._db().read(lambda session: records.history(session, job_id))

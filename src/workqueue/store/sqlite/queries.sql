@@ -177,14 +177,66 @@ SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.set
        LEFT JOIN terms AS t ON t.job = j.id
  WHERE j.id = :id;
 
--- name: find
+-- name: jobs_of
 SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.settled_at, j.attempt, j.retry_count,
        j.lost, j.cancel_requested, j.message, coalesce(j.data, p.data), b.rule, t.spec
   FROM jobs AS j LEFT JOIN payloads AS p ON p.job = j.id JOIN backoffs AS b ON b.id = j.backoff
        LEFT JOIN terms AS t ON t.job = j.id
- WHERE j.id > :after AND (:queue IS NULL OR j.queue = :queue) AND (:status IS NULL OR j.status = :status)
-   AND (:name IS NULL OR j.name = :name)
- ORDER BY j.id LIMIT :limit;
+ WHERE j.id IN (SELECT value FROM json_each(:ids));
+
+-- name: walk
+-- The next jobs by id, upwards or down: of two halves one is empty.
+SELECT json_group_array(id) FROM (
+    SELECT id FROM (SELECT id FROM jobs WHERE :up AND id > :after AND id < :before ORDER BY id LIMIT :most)
+    UNION ALL SELECT id FROM (
+        SELECT id FROM jobs WHERE NOT :up AND id > :after AND id < :before ORDER BY id DESC LIMIT :most));
+
+-- name: settled_ids
+SELECT json_group_array(id) FROM (
+    SELECT id FROM (
+        SELECT id FROM jobs
+         WHERE :up AND queue = :queue AND status = :status AND settled_at IS NOT NULL AND id > :after AND id < :before
+         ORDER BY id LIMIT :most)
+    UNION ALL SELECT id FROM (
+        SELECT id FROM jobs
+         WHERE NOT :up AND queue = :queue AND status = :status AND settled_at IS NOT NULL
+           AND id > :after AND id < :before
+         ORDER BY id DESC LIMIT :most));
+
+-- name: settled_queues
+-- From one queue to the next, for each may have very many.
+WITH RECURSIVE q(name) AS (
+    SELECT min(queue) FROM jobs WHERE settled_at IS NOT NULL
+    UNION ALL SELECT (SELECT min(queue) FROM jobs WHERE settled_at IS NOT NULL AND queue > q.name)
+                FROM q WHERE q.name IS NOT NULL
+     LIMIT :most)
+SELECT json_group_array(name) FROM q WHERE name IS NOT NULL;
+
+-- name: running_ids
+SELECT json_group_array(id) FROM jobs INDEXED BY jobs_running WHERE status = 4;
+
+-- name: open_ids
+-- Of a queue, in no order: those that run and those that wait, at most so many. In one statement, for they change places.
+SELECT json_group_array(id) FROM (SELECT id FROM (
+    SELECT id FROM jobs WHERE queue = :queue AND status = 4
+    UNION ALL SELECT id FROM jobs WHERE queue = :queue AND ready = 1 AND lost = 0
+    UNION ALL SELECT id FROM jobs WHERE queue = :queue AND ready = 1 AND lost > 0
+    UNION ALL SELECT id FROM jobs WHERE queue = :queue AND ready = 0
+    UNION ALL SELECT id FROM jobs WHERE queue = :queue AND ready = 2
+    UNION ALL SELECT id FROM jobs WHERE queue = :queue AND ready = 3) LIMIT :most);
+
+-- name: sizes
+SELECT json_group_array(json_array(j.id, CASE WHEN j.data IS NULL THEN length(p.data) ELSE length(j.data) END))
+  FROM jobs AS j LEFT JOIN payloads AS p ON p.job = j.id
+ WHERE j.id IN (SELECT value FROM json_each(:ids));
+
+-- name: matching
+-- Of these ids, those of the jobs that are meant. What people look for is data: no pattern is made of it.
+SELECT json_group_array(json_array(j.id, CASE WHEN j.data IS NULL THEN length(p.data) ELSE length(j.data) END, j.queue))
+  FROM jobs AS j LEFT JOIN payloads AS p ON p.job = j.id
+ WHERE j.id IN (SELECT value FROM json_each(:ids)) AND j.status IN (SELECT value FROM json_each(:statuses))
+   AND (:queue IS NULL OR j.queue = :queue) AND (:name IS NULL OR j.name = :name)
+   AND (:text IS NULL OR instr(coalesce(j.data, p.data), :text) > 0 OR instr(CAST(j.message AS BLOB), :text) > 0);
 
 -- name: history
 SELECT attempt, runner, started_at, duration, outcome, error, traceback FROM attempts WHERE job = :id ORDER BY attempt;
@@ -225,6 +277,9 @@ UPDATE batches SET failed = failed - (:status = 3), cancelled = cancelled - (:st
 DELETE FROM jobs WHERE id IN (
     SELECT id FROM jobs WHERE queue = :queue AND status = :status AND settled_at IS NOT NULL ORDER BY id LIMIT :limit)
 RETURNING id;
+
+-- name: delete_settled
+DELETE FROM jobs WHERE id IN (SELECT value FROM json_each(:ids)) AND +settled_at IS NOT NULL RETURNING id;
 
 -- name: size
 SELECT (SELECT count(*) FROM jobs WHERE queue = :queue AND ready = 1 AND lost = 0)
@@ -463,6 +518,12 @@ UPDATE closed_lanes SET opens_at = :opens_at WHERE queue = :queue AND lane = :la
 -- name: cancel_job
 -- One that waits, for a reason of ours.
 UPDATE jobs SET status = 5, ready = NULL, settled_at = :now, message = :message WHERE id = :id AND status IN (0, 2);
+
+-- name: cancel_plain
+-- Those of them that wait and have no terms, of which nothing follows.
+UPDATE jobs SET status = 5, ready = NULL, settled_at = :now, message = :message
+ WHERE id IN (SELECT value FROM json_each(:ids)) AND +status IN (0, 2) AND NOT special
+RETURNING id;
 
 -- name: followers
 SELECT json_group_array(job) FROM terms WHERE follows = :job AND is_open;

@@ -1,0 +1,187 @@
+"""What people ask of a queue's jobs, and what they do to them: one by one, or all that match."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from typing import Final
+
+from workqueue import arguments
+from workqueue.arguments import as_status, between, checked_name, checked_text
+from workqueue.errors import InvalidOption
+from workqueue.job import Attempt, Job, JobStatus, Size
+from workqueue.store.contract import Deed, Find, Store
+from workqueue.store.paging import walk
+
+_AT_ONCE: Final = 500  # jobs in one transaction
+_LAST: Final = 2**63 - 1
+_OPEN: Final = frozenset({JobStatus.PENDING, JobStatus.RETRYING, JobStatus.RUNNING})
+_RESTORABLE: Final = frozenset({JobStatus.FAILED, JobStatus.CANCELLED})
+_SETTLED: Final = frozenset({JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.COMPLETED})
+_DONE: Final = {"cancel": "cancelled", "restore": "restored", "delete": "deleted"}
+
+
+class Steering(ABC):
+    """See the module; `Queue` is one."""
+
+    id: str
+
+    @abstractmethod
+    def _open_store(self) -> Store:
+        """Give the store. Raises QueueClosed."""
+
+    @abstractmethod
+    def _encode(self, obj: object) -> bytes:
+        """Give the data of a job. Raises InvalidPayload."""
+
+    # look
+
+    def size(self) -> Size:
+        """Count this queue's jobs."""
+        return self._open_store().size(self.id)
+
+    def get(self, job_id: int) -> Job:
+        """Give one job. Raises JobNotFound; a completed job has left the file."""
+        return self._open_store().get(arguments.job_id(job_id))
+
+    def jobs(
+        self,
+        *,
+        status: JobStatus | str | None = None,
+        name: str | None = None,
+        text: str | None = None,
+        limit: int = 100,
+        after: int = 0,
+        before: int | None = None,
+        newest_first: bool = False,
+    ) -> list[Job]:
+        """List this queue's jobs by id, upwards, or the newest first.
+
+        text: stands in the job's message, or in its data, just so. after, before: only ids above, or below, such as the
+        last id of the page before. Without an index for what is asked it goes through all jobs until it has enough.
+        """
+        which = Find(
+            queue=self.id,
+            status=None if status is None else as_status(status),
+            name=None if name is None else checked_name(name, "name"),
+            text=None if text is None else checked_text(text, "text"),
+            after=between(after, 0, _LAST, "after"),
+            before=None if before is None else between(before, 0, _LAST, "before"),
+            newest_first=newest_first,
+            limit=between(limit, 1, 1_000_000, "limit"),
+        )
+        return list(walk(self._open_store().find, which))
+
+    def history(self, job_id: int) -> list[Attempt]:
+        """Give the attempts of a job that did not complete: error, traceback, runner, duration."""
+        return self._open_store().history(job_id) if arguments.may_be_job_id(job_id) else []
+
+    def check(self) -> list[str]:
+        """Give each broken invariant of the file as a sentence; [] when all is well."""
+        return self._open_store().check()
+
+    # one by one
+
+    def cancel(self, job_id: int) -> bool:
+        """Cancel a waiting job at once, or tell a running one (`ctx.cancelled`); False when it was settled already."""
+        return self._open_store().cancel(arguments.job_id(job_id))
+
+    def restore(self, *job_ids: int) -> int:
+        """Make these failed or cancelled jobs wait again, with fresh counters; gives how many of them there were."""
+        known = [job_id for job_id in job_ids if arguments.may_be_job_id(job_id)]
+        return self._open_store().restore(self.id, known)
+
+    def edit(self, job_id: int, obj: object) -> bool:
+        """Give a job that waits, failed or was cancelled other data; False when it runs. Raises JobNotFound."""
+        return self._open_store().edit(arguments.job_id(job_id), self._encode(obj))
+
+    # all that match
+
+    def cancel_jobs(
+        self, *, status: JobStatus | str | None = None, name: str | None = None, text: str | None = None
+    ) -> int:
+        """Cancel the jobs that match, as `cancel` does, in steps of some hundred; gives how many.
+
+        status: pending, retrying or running; any of them, if not said. name, text: as for `jobs`. When it raises, the
+        steps before are done, and the error's `__notes__` say how many jobs those were.
+        """
+        return self._change("cancel", status, _OPEN, name, text)
+
+    def restore_jobs(
+        self, *, status: JobStatus | str | None = JobStatus.FAILED, name: str | None = None, text: str | None = None
+    ) -> int:
+        """Make the jobs that match wait again, as `restore` does, in steps as `cancel_jobs`; gives how many.
+
+        status: failed or cancelled; None for both. A completed job is not restored: push it again.
+        """
+        return self._change("restore", status, _RESTORABLE, name, text)
+
+    def clean_jobs(self, *, status: JobStatus | str | None, name: str | None = None, text: str | None = None) -> int:
+        """Delete the jobs that match, in steps as `cancel_jobs`; gives how many.
+
+        status: failed, cancelled or completed; None for all of these.
+        """
+        return self._change("delete", status, _SETTLED, name, text)
+
+    def restore_failed_jobs(self) -> int:
+        """Make all failed jobs wait again, with fresh counters; gives how many."""
+        return self._open_store().restore(self.id, None)
+
+    def clean_failed_jobs(self) -> int:
+        """Delete all failed jobs; gives how many."""
+        return self._open_store().clean(self.id, JobStatus.FAILED)
+
+    def clean_cancelled_jobs(self) -> int:
+        """Delete all cancelled jobs; gives how many."""
+        return self._open_store().clean(self.id, JobStatus.CANCELLED)
+
+    def _change(
+        self,
+        deed: Deed,
+        status: JobStatus | str | None,
+        statuses: Collection[JobStatus],
+        name: str | None,
+        text: str | None,
+    ) -> int:
+        meant = None if status is None else as_status(status)
+        if meant is not None and meant not in statuses:
+            words = ", ".join(map(str, sorted(statuses)))
+            raise InvalidOption(
+                f"expected status to be one of {words}, whose jobs can be {_DONE[deed]}, got: {meant}",
+                name="status",
+                value=status,
+            )
+        which = Find(
+            queue=self.id,
+            status=meant,
+            name=None if name is None else checked_name(name, "name"),
+            text=None if text is None else checked_text(text, "text"),
+            newest_first=True,  # what is pushed meanwhile is not met
+            limit=_AT_ONCE,
+        )
+        store = self._open_store()
+        count = 0
+        try:
+            while True:
+                changed = store.change(which, deed)
+                count += changed.count
+                if changed.next is None:
+                    return count
+                which = which.beyond(changed.next)
+        except BaseException as error:
+            error.add_note(f"{count:,} jobs had been {_DONE[deed]} before this")
+            raise
+
+    # all of them
+
+    def pause(self, name: str | None = None) -> None:
+        """Let no more jobs be started, or only none of this name; those that run go on. Holds until `resume`."""
+        self._open_store().pause(self.id, None if name is None else checked_name(name, "name"))
+
+    def resume(self, name: str | None = None) -> None:
+        """Undo the `pause` of the same name, or of the whole queue."""
+        self._open_store().resume(self.id, None if name is None else checked_name(name, "name"))
+
+    def paused(self) -> list[str | None]:
+        """Give the names that are paused; None, which comes first, means the whole queue."""
+        return self._open_store().paused(self.id)

@@ -1,0 +1,49 @@
+"""Batches: what a store promises of jobs that belong together; see `contract` for what holds for every verb."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from workqueue.job import NewJob
+
+
+class BatchStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """How a batch stands. sealed: no more jobs come. total: pushed so far; the rest of them waits or runs."""
+
+    id: int
+    queue: str
+    sealed: bool = False
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+    @property
+    def is_done(self) -> bool:
+        return self.sealed and self.completed + self.failed + self.cancelled == self.total
+
+
+class Batches(Protocol):
+    """The batches of a store: jobs that are looked at, cancelled and waited for together."""
+
+    def open(self, queue: str) -> int:
+        """Begin a batch; give its id. Jobs join it by their terms, until it is sealed."""
+        ...
+
+    def seal(self, batch: int, jobs: Sequence[NewJob] = ()) -> list[int]:
+        """Push the last jobs, as `Store.push` does, and let no more come: both or neither; give the ids of those.
+
+        jobs: of the batch, or to follow it: they become due when all of the batch have ended. Raises BatchNotFound.
+        """
+        ...
+
+    def get(self, batch: int) -> BatchStanding:
+        """Raises BatchNotFound."""
+        ...
+
+    def cancel(self, batch: int) -> int:
+        """Cancel those that wait and ask those that run, as `Store.cancel` does; give how many. Seals it."""
+        ...
