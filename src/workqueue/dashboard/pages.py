@@ -149,7 +149,7 @@ class Looking:
         """List the batches, newest first."""
         desk, told = self._desk, request.query_params
         before = filters.whole(told, "before") if told.get("before") else None
-        found = await desk.ask(desk.store.batches.find, before=before, limit=filters.PER_PAGE)
+        found = await desk.ask(desk.store.batches.newest, filters.PER_PAGE, before=before)
         return self._pages.page(
             request,
             "batches.html",

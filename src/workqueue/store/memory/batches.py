@@ -48,6 +48,12 @@ class MemoryBatches:
         with self._turn():
             return self._keeping.batch(batch)
 
+    def newest(self, limit: int, *, before: int | None = None) -> list[BatchStanding]:
+        with self._turn():
+            standings = self._keeping.beside.batches
+            ids = sorted((batch for batch in standings if before is None or batch < before), reverse=True)
+            return [standings[batch] for batch in ids[:limit]]
+
     def cancel(self, batch: int) -> int:
         with self._turn() as now:
             self._keeping.seal(batch, now)
