@@ -13,14 +13,14 @@ from starlette.responses import RedirectResponse, Response
 from workqueue import payload
 from workqueue.arguments import one_of
 from workqueue.dashboard import filters, guard
-from workqueue.dashboard.desk import Desk
+from workqueue.dashboard.desk import Desk, Sight
 from workqueue.dashboard.filters import Filter, address
 from workqueue.dashboard.pages import LARGEST_EDIT, Looking
 from workqueue.dashboard.redaction import Redaction
 from workqueue.dashboard.rendering import Pages
-from workqueue.errors import InvalidOption, InvalidPayload, ScheduleNotFound, UsageError
+from workqueue.errors import InvalidOption, InvalidPayload, ScheduleNotFound
 from workqueue.job import JobStatus
-from workqueue.store.contract import Deed, Find
+from workqueue.store.contract import Deed, Find, Page
 
 _STEP: Final = 1.0  # seconds that one request may spend on changing many jobs
 _AT_ONCE: Final = 1000  # jobs changed in one transaction
@@ -84,7 +84,7 @@ class Acting:
         if told.get("batch"):
             return await self._confirm_batch(request, filters.whole(told, "batch"))
         deed, chosen = _deed(told), Filter.read(told).with_()
-        found = await desk.ask(desk.store.find, chosen.find(_SAMPLE))
+        found = await desk.ask(desk.store.find, chosen.find())
         first = found.jobs[0].id + 1 if found.jobs else found.next
         back = address("/jobs", **chosen.fields())
         if first is None:
@@ -94,13 +94,13 @@ class Acting:
             "confirm.html",
             title=f"{_VERBS[deed]} all jobs that match?",
             lines=[_MEANING[deed], "What is pushed from now on is not meant."],
-            facts=_described(chosen),
+            facts=[*_described(chosen), ("How many", _how_many(chosen, found, await desk.sight()))],
             action="/act/all",
             fields=[("deed", deed), ("done", "0"), ("before", str(first)), *chosen.fields().items()],
             verb=f"{_VERBS[deed]} {'for good' if deed == 'delete' else 'them'}",
             destroys=deed != "restore",
             back=back,
-            jobs=found.jobs,
+            jobs=found.jobs[:_SAMPLE],
             now=await desk.ask(desk.store.now),
             live=False,
         )
@@ -241,3 +241,20 @@ def _described(chosen: Filter) -> list[tuple[str, str]]:
     words = {"status": "Status", "queue": "Queue", "name": "Task", "text": "Contains"}
     fields = chosen.with_().fields()
     return [(words[name], value) for name, value in fields.items()] or [("Jobs", "all of them, in every queue")]
+
+
+def _how_many(chosen: Filter, found: Page, sight: Sight | None) -> str:
+    """Say how many jobs match, as far as that can be told without counting all of them."""
+    if found.next is None:
+        return f"{len(found.jobs):,}"
+    if sight is None or chosen.name or chosen.text or chosen.status in (None, JobStatus.COMPLETED):
+        return f"more than {len(found.jobs):,}" if found.jobs else "none among the newest; the rest is looked through"
+    standing = sight.total if chosen.queue is None else sight.standing(chosen.queue)
+    known: dict[JobStatus, int] = {
+        JobStatus.PENDING: standing.pending,
+        JobStatus.RETRYING: standing.retrying,
+        JobStatus.RUNNING: standing.running,
+        JobStatus.FAILED: standing.failed,
+        JobStatus.CANCELLED: standing.cancelled,
+    }
+    return f"{known[chosen.status]:,} a moment ago"

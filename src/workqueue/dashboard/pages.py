@@ -9,13 +9,14 @@ from starlette.responses import Response
 
 from workqueue import report
 from workqueue.arguments import job_id as checked_id
+from workqueue.arguments import may_be_job_id
 from workqueue.dashboard import filters, story
 from workqueue.dashboard.desk import Desk
 from workqueue.dashboard.filters import Filter
 from workqueue.dashboard.notes import note
 from workqueue.dashboard.redaction import Redaction
 from workqueue.dashboard.rendering import Pages
-from workqueue.errors import JobNotFound
+from workqueue.errors import BatchNotFound
 from workqueue.job import Attempt, Job, JobStatus
 from workqueue.store.contract import Find, Outlook
 
@@ -161,8 +162,10 @@ class Looking:
 
     async def batch(self, request: Request) -> Response:
         """Show how one batch stands."""
-        desk = self._desk
-        batch = await desk.ask(desk.store.batches.get, request.path_params["id"])
+        desk, number = self._desk, request.path_params["id"]
+        if not may_be_job_id(number):
+            raise BatchNotFound(number)
+        batch = await desk.ask(desk.store.batches.get, number)
         return self._pages.page(request, "batch.html", batch=batch, note=note(request.query_params))
 
 
