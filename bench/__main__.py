@@ -9,6 +9,7 @@ import click
 
 from bench import (
     backlog,
+    capacity,
     drain,
     idle,
     limits,
@@ -48,6 +49,7 @@ SCENARIOS = {
     "payloads": payloads.sizes,
     "postgres-wal": wal.sizes,
     "postgres-snapshot": wal.snapshot,
+    "postgres-capacity": capacity.costs,
     "profile": profile.parts,
 }
 

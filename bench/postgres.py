@@ -23,7 +23,7 @@ from bench.samples import Effort, Sample, costs, rates, ratio, timed
 from bench.table import Row
 from bench.work import NoOp, objects
 
-_SETTINGS = {"shared_buffers": "256MB", "max_wal_size": "2GB"}
+SETTINGS = {"shared_buffers": "256MB", "max_wal_size": "2GB"}
 _THREADS = 32
 _FEW, _MANY = 1_000, 1_000_000
 _AT_ONCE = 50_000
@@ -34,7 +34,7 @@ _BESIDE = "PgQueuer"
 @contextmanager
 def server() -> Iterator[Databases]:
     """Run a server of the newest version there is; give its databases."""
-    with PostgresServer(versions()[-1], durable=True, settings=_SETTINGS) as running:
+    with PostgresServer(versions()[-1], durable=True, settings=SETTINGS) as running:
         databases = Databases(running.dsn())
         yield databases
         databases.close()

@@ -430,7 +430,7 @@ class TwoEngines(RuleBasedStateMachine):
             self.both(lambda engine: engine.store.clean(queue, status))
 
     @rule(
-        deed=st.none() | st.sampled_from(["cancel", "restore", "delete"]),
+        deed=st.none() | st.sampled_from(["cancel", "retry", "restore", "delete"]),
         which=st.builds(
             Find,
             queue=st.none() | st.sampled_from(QUEUES),

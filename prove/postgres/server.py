@@ -124,6 +124,12 @@ class PostgresServer:
             select.select([handle], [], [], _PATIENCE)
             os.close(handle)
 
+    def cpu_seconds(self) -> float:
+        """Give the CPU time of all its processes since it was started, those that ended among them."""
+        pid = self.pid
+        ticks = sum(_ticks(pid, ended=True)) + sum(sum(_ticks(child, ended=False)) for child in _children(pid))
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def log(self) -> str:
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
@@ -176,6 +182,15 @@ def _says_ready(pid_file: Path, pid: int) -> bool:
 
 def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _ticks(pid: int, *, ended: bool) -> list[int]:
+    """Give the clock ticks of a process; of its children that ended too, if asked. Nothing of one that is gone."""
+    try:
+        said = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return []
+    return [int(word) for word in said.rpartition(")")[2].split()[11 : 15 if ended else 13]]
 
 
 def _free_port() -> int:

@@ -1,4 +1,4 @@
-"""Durations as people give them: a timedelta, a number of seconds, or text such as `10m`."""
+"""Durations as people give them: a timedelta, a number of seconds, or text such as `10m`; and as they read them."""
 
 from __future__ import annotations
 
@@ -46,3 +46,20 @@ def parse_duration(text: str) -> timedelta:
             value=text,
         )
     return as_duration(sum(float(number) * _UNITS[unit] for number, unit in parts), "duration")
+
+
+def span(value: timedelta) -> str:
+    """Give a duration in its two largest units.
+
+    >>> span(timedelta(hours=26, minutes=3)), span(timedelta(milliseconds=120))
+    ('1d 2h', '120ms')
+    """
+    left = max(0, value // timedelta(milliseconds=1))
+    if left < 1000:
+        return f"{left}ms"
+    parts: list[str] = []
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)):
+        count, left = divmod(left, size)
+        if count or parts:
+            parts.append(f"{count}{unit}")
+    return " ".join(part for part in parts[:2] if part[0] != "0")

@@ -235,8 +235,10 @@ class Queue(Steering):
                 return False
             for name, schedule in self.task.schedules().items():
                 store.schedules.put(self.id, name, schedule, schedule.after(store.now()))
-            makers = self.task.makers()
-            self._runner = Runner(store, self.worker.do_work, self._plan, settled=self._notify, makers=makers)
+            knows = self.task.names if self.worker is self.task else None
+            self._runner = Runner(
+                store, self.worker.do_work, self._plan, settled=self._notify, makers=self.task.makers(), knows=knows
+            )
             self._runner.start()
             return True
 

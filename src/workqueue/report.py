@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 import msgspec
 
+from workqueue.errors import JobNotFound
 from workqueue.store import is_url
 from workqueue.store.contract import Engine, Overview, Standing, Store
+from workqueue.store.timetable import ScheduleStanding
+from workqueue.why import Why, explain, explain_gone
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,6 +21,13 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     problems: list[str]
     engine: Engine
     files: dict[str, int]
+
+
+class Paused(msgspec.Struct, frozen=True, kw_only=True):
+    """What is paused: a queue, or the jobs of one name in it."""
+
+    queue: str
+    name: str | None
 
 
 def overview(store: Store, queue: str | None = None) -> Overview:
@@ -30,6 +41,27 @@ def overview(store: Store, queue: str | None = None) -> Overview:
         queues=ours or [Standing(queue=queue)],
         runners=[runner for runner in whole.runners if runner.queue == queue],
     )
+
+
+def paused(store: Store, queues: Iterable[str]) -> list[Paused]:
+    """Give what is paused of these queues."""
+    return [Paused(queue=queue, name=name) for queue in queues for name in store.paused(queue)]
+
+
+def schedules(store: Store, queue: str | None = None) -> list[ScheduleStanding]:
+    """Give the schedules of the store, or of one queue of it, by queue and name."""
+    return store.schedules.standings(queue)
+
+
+def why(store: Store, job_id: int) -> Why:
+    """Say why a job stands as it does, and what will happen to it. Raises JobNotFound for an id never given out."""
+    try:
+        return explain(store.situation(job_id))
+    except JobNotFound:
+        outlook = store.outlook([job_id]).get(job_id)
+        if outlook is None:
+            raise
+        return explain_gone(job_id, outlook)
 
 
 def health(store: Store) -> Health:

@@ -14,7 +14,6 @@ An error of the store never ends the loop: outcomes stay in hand and are settled
 
 from __future__ import annotations
 
-import inspect
 import os
 import random
 import socket
@@ -22,32 +21,29 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Final, cast
+from typing import Final
 
 import msgspec
 
 from workqueue.context import Context
 from workqueue.errors import StoreError, WorkqueueError
-from workqueue.executor import Executor
-from workqueue.executor.loop import AsyncHandler, LoopExecutor
-from workqueue.executor.mixed import Children, HandlingWorker, MixedExecutor
+from workqueue.executor.loop import AsyncHandler
+from workqueue.executor.mixed import Children, executor_for
 from workqueue.executor.outcome import of_exception
-from workqueue.executor.threads import Handler, ThreadExecutor
+from workqueue.executor.threads import Handler
 from workqueue.job import Claim, JobStatus
 from workqueue.lifecycle import HandedBack, Outcome, Raised, Settlement, settle
 from workqueue.liveness import Heartbeat
 from workqueue.logs import Log
+from workqueue.pace import Pace
 from workqueue.store.contract import Beat, Store, Turn, Want
 from workqueue.timekeeper import MakeJob, Timekeeper
 from workqueue.upkeep import Upkeep
 
 log = Log("workqueue.runner")
 
-_AHEAD_SECONDS: Final = 0.1  # of work claimed ahead; more would be kept from other runners, and blamed if this one dies
 _GATHER_SECONDS: Final = 0.005  # that outcomes wait for company while there is still work to run
-_LOOK_SECONDS: Final = (
-    0.2  # between looks for cancelled or lost jobs; what is claimed and done sooner is not looked for
-)
+_LOOK_SECONDS: Final = 0.2  # between looks for cancelled or lost jobs; what is done sooner is not looked for
 _LONGEST_PAUSE: Final = 5.0  # seconds between tries while the store is away
 _NEVER: Final = float("inf")
 _SWEEP_SECONDS: Final = 5.0
@@ -76,7 +72,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 class Runner:
     """Runs one queue's jobs from `start` until `stop`; then it is used up. `start` and `stop` are safe from any thread.
 
-    settled: called on the runner's thread after each round that settled something. makers: see `Timekeeper`.
+    settled: called on the runner's thread after each round that settled something. makers: see `Timekeeper`; knows: see
+    `Upkeep`.
     """
 
     def __init__(
@@ -87,6 +84,7 @@ class Runner:
         *,
         settled: Callable[[], None],
         makers: Mapping[str, MakeJob] | None = None,
+        knows: Callable[[], list[str]] | None = None,
     ) -> None:
         self.pid = os.getpid()
         self._store = store
@@ -94,13 +92,21 @@ class Runner:
         self._settled = settled
         self._id = store.enlist(plan.queue, f"{socket.gethostname()}:{self.pid}")
         self._bell = store.bell(self._id)
-        self._upkeep = Upkeep(store, self._id, every=plan.poll_rate, lease=plan.lease, archive=plan.archive)
+        self._upkeep = Upkeep(
+            store, self._id, every=plan.poll_rate, lease=plan.lease, archive=plan.archive, knows=knows
+        )
         self._timekeeper = Timekeeper(store, plan.queue, makers) if makers else None
         self._heartbeat = Heartbeat(store, self._id, lease=plan.lease, heard=self._hear)
-        self._executor = self._make_executor(handler)
+        self._executor = executor_for(
+            handler,
+            concurrency=plan.concurrency,
+            children=Children(plan.processes, plan.max_jobs, plan.max_memory),
+            enough=plan.batch_size,
+            ready=self._bell.ring,
+        )
         self._in_hand: dict[int, Context] = {}
         self._unsettled: list[Settlement] = []
-        self._pace = _AHEAD_SECONDS  # seconds a job takes, smoothed
+        self._pace = Pace(concurrency=plan.concurrency, batch_size=plan.batch_size)
         self._suspects = False
         self._is_unsure = False  # the store may hold claims of ours that we do not know: a turn's answer did not come
         self._due_at = _NEVER
@@ -145,24 +151,6 @@ class Runner:
         """Say whether the caller is a job of this runner."""
         return self._executor.owns_current_thread()
 
-    def _make_executor(self, handler: Handler | AsyncHandler) -> Executor:
-        plan = self._plan
-        enough = plan.batch_size
-        worker = getattr(handler, "__self__", None)  # a bound method knows whose it is
-        if hasattr(worker, "handling"):
-            return MixedExecutor(
-                cast("HandlingWorker", worker),
-                concurrency=plan.concurrency,
-                children=Children(plan.processes, plan.max_jobs, plan.max_memory),
-                enough=enough,
-                ready=self._bell.ring,
-            )
-        if inspect.iscoroutinefunction(handler):
-            return LoopExecutor(
-                cast("AsyncHandler", handler), concurrency=plan.concurrency, enough=enough, ready=self._bell.ring
-            )
-        return ThreadExecutor(handler, concurrency=plan.concurrency, enough=enough, ready=self._bell.ring)
-
     # the loop
 
     def _run(self) -> None:
@@ -195,6 +183,7 @@ class Runner:
     def _exchange(self) -> None:
         """Settle what is done and claim what there is room for."""
         self._collect()
+        self._give_back_what_is_stuck()
         want = self._want()
         self._due_at = _NEVER
         if self._is_unsure:
@@ -232,7 +221,7 @@ class Runner:
         for context, outcome in done:
             busy += context.ended_at - context.started_at
             self._finish(context, outcome)
-        self._pace += (1 - 0.7 ** len(done)) * (busy / len(done) - self._pace)
+        self._pace.note(len(done), busy, time.monotonic())
 
     def _finish(self, context: Context, outcome: Outcome) -> None:
         job_id = context.claim.job.id
@@ -266,6 +255,15 @@ class Runner:
             failed = of_exception(context, error)
             return settle(context.claim, failed, age=age, archive=self._plan.archive)
 
+    def _give_back_what_is_stuck(self) -> None:
+        """Let others run what was claimed ahead, when what it waits for takes longer than it was thought to."""
+        ahead = len(self._in_hand) - self._plan.concurrency
+        if ahead > 0 and time.monotonic() >= self._pace.stuck_at():
+            unstarted = self._executor.take_back()
+            self._executor.submit(unstarted[:-ahead])
+            for context in unstarted[-ahead:]:
+                self._hand_back(context)
+
     def _want(self) -> Want | None:
         plan = self._plan
         if self._stopping or not self._heartbeat.holds():
@@ -274,8 +272,10 @@ class Runner:
             if self._in_hand:
                 return None
             return Want(plan.queue, self._id, plan.lease, 1, alone=True)
-        # Two batches, so that one is run while the other is settled and claimed anew.
-        ahead = min(2 * plan.batch_size, int(plan.concurrency * _AHEAD_SECONDS / max(self._pace, 1e-9)))
+        now = time.monotonic()
+        if not self._in_hand:
+            self._pace.begin(now)
+        ahead = self._pace.ahead(now)
         room = min(plan.batch_size, plan.concurrency + ahead - len(self._in_hand))
         return Want(plan.queue, self._id, plan.lease, room) if room > 0 else None
 
@@ -295,6 +295,8 @@ class Runner:
         """Wait for the bell, but not past the next instant at which something is to be done."""
         now = time.monotonic()
         until = min(self._next_upkeep, self._due_at)
+        if len(self._in_hand) > self._plan.concurrency and now < self._pace.stuck_at():
+            until = min(until, self._pace.stuck_at())
         if self._stopping:
             until = min(until, self._give_up_at) if self._in_hand else now
         if not self._executor.finished():

@@ -17,8 +17,9 @@ _AT_ONCE: Final = 500  # jobs in one transaction
 _LAST: Final = 2**63 - 1
 _OPEN: Final = frozenset({JobStatus.PENDING, JobStatus.RETRYING, JobStatus.RUNNING})
 _RESTORABLE: Final = frozenset({JobStatus.FAILED, JobStatus.CANCELLED})
+_RETRYABLE: Final = _RESTORABLE | {JobStatus.PENDING, JobStatus.RETRYING}
 _SETTLED: Final = frozenset({JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.COMPLETED})
-_DONE: Final = {"cancel": "cancelled", "restore": "restored", "delete": "deleted"}
+_DONE: Final = {"cancel": "cancelled", "retry": "let run again", "restore": "restored", "delete": "deleted"}
 
 
 class Steering(ABC):
@@ -91,6 +92,13 @@ class Steering(ABC):
         known = [job_id for job_id in job_ids if arguments.may_be_job_id(job_id)]
         return self._open_store().restore(self.id, known)
 
+    def retry(self, *job_ids: int) -> int:
+        """Run these jobs again now: those that wait for their time are due, the others are restored; gives how many."""
+        store = self._open_store()
+        known = [job_id for job_id in dict.fromkeys(job_ids) if arguments.may_be_job_id(job_id)]
+        found = (Find(queue=self.id, after=job_id - 1, limit=1, before=min(job_id + 1, _LAST)) for job_id in known)
+        return sum(store.change(which, "retry").count for which in found)
+
     def edit(self, job_id: int, obj: object) -> bool:
         """Give a job that waits, failed or was cancelled other data; False when it runs. Raises JobNotFound."""
         return self._open_store().edit(arguments.job_id(job_id), self._encode(obj))
@@ -106,6 +114,13 @@ class Steering(ABC):
         steps before are done, and the error's `__notes__` say how many jobs those were.
         """
         return self._change("cancel", status, _OPEN, name, text)
+
+    def retry_jobs(self, *, status: JobStatus | str | None, name: str | None = None, text: str | None = None) -> int:
+        """Run the jobs that match again now, as `retry` does, in steps as `cancel_jobs`; gives how many.
+
+        status: retrying, pending, failed or cancelled; None for all of these.
+        """
+        return self._change("retry", status, _RETRYABLE, name, text)
 
     def restore_jobs(
         self, *, status: JobStatus | str | None = JobStatus.FAILED, name: str | None = None, text: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -23,12 +24,25 @@ class Upkeep:
     was stopped, living runners look late; so nobody is rescued for its lease until all had a lease's time to renew
     theirs. Free owner bytes need no such care.
 
-    runner: whose upkeep it is. every: how long it is meant to be from one step to the next.
+    runner: whose upkeep it is. every: how long it is meant to be from one step to the next. knows: gives the names of
+    the jobs that it can run, of which there may be more in time; None: it can run any.
     """
 
-    def __init__(self, store: Store, runner: int, *, every: timedelta, lease: timedelta, archive: bool) -> None:
+    def __init__(
+        self,
+        store: Store,
+        runner: int,
+        *,
+        every: timedelta,
+        lease: timedelta,
+        archive: bool,
+        knows: Callable[[], list[str]] | None = None,
+    ) -> None:
         self._store = store
         self._runner = runner
+        self._knows = knows
+        self._introduced = False
+        self._said: list[str] | None = None
         self._lease = lease
         self._clock_step = min(_CLOCK_STEP, lease / 4)
         self._longest_pause = every.total_seconds() + lease.total_seconds() / 4
@@ -38,6 +52,7 @@ class Upkeep:
 
     def step(self) -> list[Settlement]:
         """Give the verdicts on jobs whose runner is dead, or whose lease has ended."""
+        self._introduce()
         judged = self._may_judge_leases()
         orphans = self._store.orphans(expired=judged, limit=_ORPHANS)
         if judged and not self._may_judge_leases():  # something happened after we had looked
@@ -47,6 +62,13 @@ class Upkeep:
             for claim in orphans
             if claim.runner != self._runner
         ]
+
+    def _introduce(self) -> None:
+        """Tell people what the runner can run, when that has changed."""
+        known = None if self._knows is None else self._knows()
+        if not self._introduced or known != self._said:
+            self._store.introduce(self._runner, self._lease, known)
+            self._introduced, self._said = True, known
 
     def _may_judge_leases(self) -> bool:
         self._notice(self._store.now(), time.monotonic())

@@ -1,4 +1,4 @@
-"""How instants, durations and data of jobs are put for people, on a terminal or on a page. Pure.
+"""How instants and data of jobs are put for people, on a terminal or on a page. Pure.
 
 Data of jobs are shown, never obeyed: whatever could steer a terminal, or hide on a page, is an escape here.
 """
@@ -6,7 +6,7 @@ Data of jobs are shown, never obeyed: whatever could steer a terminal, or hide o
 from __future__ import annotations
 
 import unicodedata
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -61,23 +61,6 @@ def is_json(data: bytes) -> bool:
 def moment(value: datetime | None) -> str:
     """Give an instant in UTC to the second, or nothing."""
     return "" if value is None else f"{value:%Y-%m-%d %H:%M:%SZ}"
-
-
-def span(value: timedelta) -> str:
-    """Give a duration in its two largest units.
-
-    >>> span(timedelta(hours=26, minutes=3)), span(timedelta(milliseconds=120))
-    ('1d 2h', '120ms')
-    """
-    left = max(0, value // timedelta(milliseconds=1))
-    if left < 1000:
-        return f"{left}ms"
-    parts: list[str] = []
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)):
-        count, left = divmod(left, size)
-        if count or parts:
-            parts.append(f"{count}{unit}")
-    return " ".join(part for part in parts[:2] if part[0] != "0")
 
 
 def shortened(text: str, most: int = 60) -> str:

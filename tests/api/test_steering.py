@@ -60,6 +60,18 @@ def test_all_that_match_are_cancelled_restored_and_deleted(queue):
     assert queue.size().waiting == 1201
 
 
+def test_all_that_match_are_tried_again_now(queue):
+    later, other = queue.push_after("a", 1, 3600), queue.push_after("b", 1, 3600)
+    queue.cancel(cancelled := queue.push("a", 2))
+    assert queue.retry_jobs(status="pending", name="a") == 1
+    assert queue.get(later).run_at <= queue._store.now() < queue.get(other).run_at
+    assert queue.retry(later, cancelled, other, other, 99, 2**63 - 1) == 2
+    assert queue.retry_jobs(status=None) == 0
+    assert queue.get(cancelled).status is JobStatus.PENDING
+    with Queue(queue.path, id="elsewhere") as elsewhere:
+        assert elsewhere.retry(elsewhere.push_after("a", 1, 3600), queue.push_after("a", 1, 3600)) == 1
+
+
 def test_those_of_another_queue_are_left_alone(queue):
     queue.push("n")
     with Queue(queue.path, id="other") as other:
@@ -74,6 +86,7 @@ def test_those_of_another_queue_are_left_alone(queue):
     [
         ("cancel_jobs", "failed"),
         ("cancel_jobs", "completed"),
+        ("retry_jobs", "running"),
         ("restore_jobs", "completed"),
         ("restore_jobs", JobStatus.RUNNING),
         ("clean_jobs", "pending"),

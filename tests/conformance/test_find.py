@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 from workqueue.job import Job, JobStatus, Lane, Terms
+from workqueue.lifecycle import WAITING
 from workqueue.store.contract import Changed, Deed, Find, Store
 from workqueue.store.relational import finding
 
@@ -23,6 +24,7 @@ from support import (
     new_job,
     push,
     raised,
+    settled_at_once,
 )
 
 CANCELLED = JobStatus.CANCELLED
@@ -179,11 +181,15 @@ def change_all(store: Store, which: Find, deed: Deed) -> int:
         which = which.beyond(changed.next)
 
 
-@pytest.mark.parametrize("deed", ["cancel", "restore", "delete"])
+@pytest.mark.parametrize("deed", ["cancel", "retry", "restore", "delete"])
 def test_a_deed_is_done_to_all_that_match_and_can_take_it(store, width, deed):
     mixed(store)
     can, is_done = {
         "cancel": (lambda job: job.settled_at is None, lambda job: job.status is CANCELLED or job.cancel_requested),
+        "retry": (
+            lambda job: job.settled_at is not None or (job.status in WAITING and job.run_at > store.now()),
+            lambda job: job.status in WAITING and job.run_at <= store.now(),
+        ),
         "restore": (lambda job: job.settled_at is not None, lambda job: job.status is JobStatus.PENDING),
         "delete": (lambda job: job.settled_at is not None, lambda job: job is None),
     }[deed]
@@ -220,6 +226,50 @@ def test_restored_jobs_start_afresh(store):
     assert store.change(Find(status=JobStatus.FAILED), "restore") == Changed(1, None)
     job = store.get(failed)
     assert (job.status, job.retry_count, job.message, job.settled_at) == (JobStatus.PENDING, 0, "", None)
+
+
+def test_what_waits_for_its_time_is_tried_again_now_with_its_counters_as_they_are(store):
+    runner = store.enlist(QUEUE, "tests")
+    later, retrying = push(store, delay=SECOND, timing=True), push(store)
+    apply(store, again(claim_one(store, runner), timedelta(days=1)))
+    running = push(store, priority=1)
+    claim_one(store, runner)
+    failed = settled_at_once(store, raised)
+    assert store.change(Find(), "retry") == Changed(3, None)
+    assert store.change(Find(), "retry") == Changed(0, None)
+    assert [(store.get(job).retry_count, store.get(job).run_at) for job in (later, retrying, failed)] == [
+        (0, store.now()),
+        (1, store.now()),
+        (0, store.now()),
+    ]
+    assert {claim.job.id for claim in claim_all(store, runner)} == {later, retrying, failed}
+    assert store.get(running).status is JobStatus.RUNNING
+
+
+def test_a_job_tried_again_before_its_time_keeps_its_order(store):
+    runner = store.enlist(QUEUE, "tests")
+    order = Terms(order="o")
+    early, late = push(store, terms=order, delay=SECOND, priority=-1), push(store, terms=order)
+    assert store.change(Find(status=JobStatus.PENDING, before=late), "retry") == Changed(1, None)
+    assert [claim.job.id for claim in claim_all(store, runner)] == [early]
+
+
+def test_what_follows_others_goes_on_waiting_for_them(store, clock):
+    runner = store.enlist(QUEUE, "tests")
+    first, follower = store.push(
+        [
+            new_job(terms=Terms(followed=True), delay=SECOND * 2),
+            new_job(terms=Terms(follows=-1, order="o"), delay=SECOND),
+        ]
+    )
+    assert store.change(Find(after=first), "retry") == Changed(1, None)
+    assert claim_all(store, runner) == []
+    other = push(store, terms=Terms(order="o"))
+    assert [claim.job.id for claim in claim_all(store, runner)] == [other]
+    clock.advance(SECOND * 2)
+    [claim] = claim_all(store, runner)
+    assert claim.job.id == first
+    assert store.get(follower).status is JobStatus.PENDING
 
 
 def test_jobs_with_terms_are_cancelled_restored_and_deleted_with_all_that_hangs_on_it(store):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import timedelta
 
@@ -82,7 +81,9 @@ def test_choosing_nothing_changes_nothing(visitor, failing):
     assert statuses(failing) == before
 
 
-@pytest.mark.parametrize("fields", [{"deed": "explode", "id": "1"}, {"deed": "cancel", "id": "x"}, {"deed": "cancel", "id": "0"}, {}])
+@pytest.mark.parametrize(
+    "fields", [{"deed": "explode", "id": "1"}, {"deed": "cancel", "id": "x"}, {"deed": "cancel", "id": "0"}, {}]
+)
 def test_a_form_that_says_something_else_is_refused(visitor, failing, fields):
     before = statuses(failing)
     assert visitor.fill("/act/jobs", **fields).status_code == 400
@@ -95,7 +96,10 @@ def test_all_that_match_are_restored_after_a_look_at_them(visitor, failing):
     assert "Restore all jobs that match?" in said
     assert "How many 1 " in said
     assert "Contains user 4" in said
-    fields = {name: value_of(name, asked.text[asked.text.index('action="/act/all"') :]) for name in ("deed", "done", "before", "status", "text")}
+    fields = {
+        name: value_of(name, asked.text[asked.text.index('action="/act/all"') :])
+        for name in ("deed", "done", "before", "status", "text")
+    }
     assert fields["before"] == "6"
     answer = visitor.fill("/act/all", **fields)
     assert "Restored 1 job: it waits again." in text_of(answer.text)
@@ -143,7 +147,9 @@ def edit(visitor, job_id, change, then=""):
     typed = page[page.index("<textarea") :].partition(">")[2].partition("</textarea>")[0]
     from html import unescape
 
-    return visitor.fill("/act/edit", id=str(job_id), mark=value_of("mark", page), data=change(unescape(typed)), then=then)
+    return visitor.fill(
+        "/act/edit", id=str(job_id), mark=value_of("mark", page), data=change(unescape(typed)), then=then
+    )
 
 
 def test_a_failed_job_is_edited_and_restored(visitor, failing):
@@ -170,7 +176,15 @@ def test_a_waiting_job_can_be_edited_too(visitor, queue):
     assert queue.get(job_id).data == b'{\n  "a": 1.10\n}'
 
 
-@pytest.mark.parametrize(("typed", "said"), [("{", "expected data that is JSON"), ('{"to": "•••••• hidden 1"}', "mask"), ("", "JSON"), ('"' + "x" * 140_000 + '"', "at most")])
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("{", "expected data that is JSON"),
+        ('{"to": "•••••• hidden 1"}', "mask"),
+        ("", "JSON"),
+        ('"' + "x" * 140_000 + '"', "at most"),
+    ],
+)
 def test_an_edit_that_cannot_be_says_so_and_keeps_what_was_typed(visitor, failing, typed, said):
     answer = edit(visitor, 2, lambda text: typed, then="restore")
     assert answer.status_code == 400

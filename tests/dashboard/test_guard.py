@@ -80,7 +80,9 @@ def test_nothing_is_seen_without_the_secret(visit, secret, path):
     assert stranger.get(path, headers={"accept": "application/json"}).status_code == 401
 
 
-@pytest.mark.parametrize(("secret", "fields"), [(ADA, {"user": "ada", "secret": "correct horse"}), (LONG, {"secret": LONG.token})])
+@pytest.mark.parametrize(
+    ("secret", "fields"), [(ADA, {"user": "ada", "secret": "correct horse"}), (LONG, {"secret": LONG.token})]
+)
 def test_who_shows_the_secret_comes_where_they_were_going(visit, secret, fields):
     guest = visit(auth=secret)
     asked = guest.get("/jobs?status=failed")
@@ -151,7 +153,14 @@ def test_a_session_is_good_for_its_time_and_its_secret_alone():
     assert not Door(LONG, place="b", now=lambda: now[0], links=None).holds(session)
     assert not Door(Token("another" * 4), place="a", now=lambda: now[0], links=None).holds(session)
     until, nonce, signature = session.split(".")
-    for forged in ("", "..", f"{int(until) + 1}.{nonce}.{signature}", f"{until}.{nonce}.", f"{until}.x.{signature}", "é"):
+    for forged in (
+        "",
+        "..",
+        f"{int(until) + 1}.{nonce}.{signature}",
+        f"{until}.{nonce}.",
+        f"{until}.x.{signature}",
+        "é",
+    ):
         assert not door.holds(forged)
     now[0] += SESSION + 1
     assert not door.holds(session)
@@ -260,7 +269,19 @@ def test_a_file_of_auth_has_one_line(tmp_path, lines):
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/static/dashboard.css", "/sign-in", "/livez", "/readyz"])
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:8585", "", "127.0.0.2", "@127.0.0.1", "a b", "[::2]"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example:8585",
+        "",
+        "127.0.0.2",
+        "@127.0.0.1",
+        "a b",
+        "[::2]",
+    ],
+)
 def test_another_name_in_the_host_header_is_refused(visit, path, host):
     answer = visit().get(path, headers={"host": host})
     assert answer.status_code == 421
@@ -335,10 +356,11 @@ def test_there_are_no_other_methods(visitor, method):
 def test_cookies_are_for_this_site_alone_and_out_of_reach_of_scripts(visit):
     guest = visit(auth=LONG)
     guest.get("/sign-in")
-    answer = guest.post(
-        "/sign-in", data={"csrf": guest.csrf("/sign-in"), "secret": LONG.token}, follow_redirects=False
-    )
-    told = [*guest.get("/sign-in", headers={"cookie": ""}).headers.get_list("set-cookie"), *answer.headers.get_list("set-cookie")]
+    answer = guest.post("/sign-in", data={"csrf": guest.csrf("/sign-in"), "secret": LONG.token}, follow_redirects=False)
+    told = [
+        *guest.get("/sign-in", headers={"cookie": ""}).headers.get_list("set-cookie"),
+        *answer.headers.get_list("set-cookie"),
+    ]
     assert any("-session=" in cookie for cookie in told)
     for cookie in told:
         assert "HttpOnly" in cookie
@@ -357,26 +379,43 @@ def test_a_page_elsewhere_can_link_here_and_read_nothing(visitor, queue):
     assert opening.headers["refresh"] == "0"
     assert "marker-task" not in opening.text
     assert "set-cookie" not in opening.headers
-    assert visitor.get("/jobs", headers={"sec-fetch-site": "none", "sec-fetch-mode": "navigate"}).text.count("marker-task")
+    assert visitor.get("/jobs", headers={"sec-fetch-site": "none", "sec-fetch-mode": "navigate"}).text.count(
+        "marker-task"
+    )
     for mode in ("no-cors", "cors", "same-origin"):
         answer = visitor.get("/jobs", headers={"sec-fetch-site": "cross-site", "sec-fetch-mode": mode})
         assert answer.status_code == 403
 
 
-@pytest.mark.parametrize("back", ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)", "/a b", "/x\r\nset-cookie: a=b", ""])
+@pytest.mark.parametrize(
+    "back",
+    [
+        "https://evil.example/",
+        "//evil.example",
+        "/\\evil.example",
+        "javascript:alert(1)",
+        "/a b",
+        "/x\r\nset-cookie: a=b",
+        "",
+    ],
+)
 def test_a_form_leads_back_into_the_dashboard_only(visitor, back):
     answer = visitor.fill("/theme", follow=False, theme="dark", back=back)
     assert answer.status_code == 303
     assert answer.headers["location"] == "/"
     signing = Visitor(app(visitor.app._desk.queue, auth=LONG))
-    answer = signing.post("/sign-in", data={"csrf": signing.csrf("/sign-in"), "secret": LONG.token, "back": back}, follow_redirects=False)
+    answer = signing.post(
+        "/sign-in", data={"csrf": signing.csrf("/sign-in"), "secret": LONG.token, "back": back}, follow_redirects=False
+    )
     assert answer.headers["location"] == "/"
 
 
 # 93: what an answer may do
 
 
-@pytest.mark.parametrize("path", [*PAGES[:-2], "/static/dashboard.js", "/nowhere", "/sign-in", "/jobs/999", "/jobs?before=x"])
+@pytest.mark.parametrize(
+    "path", [*PAGES[:-2], "/static/dashboard.js", "/nowhere", "/sign-in", "/jobs/999", "/jobs?before=x"]
+)
 def test_every_answer_says_what_a_browser_may_do_with_it(visitor, queue, path):
     queue.push("task")
     headers = visitor.get(path).headers
@@ -407,7 +446,10 @@ def test_static_files_are_kept_under_the_name_of_their_version(visitor):
 # 98: no file of the machine
 
 
-@pytest.mark.parametrize("path", ["../guard.py", "..%2fguard.py", "%2e%2e/guard.py", "....//guard.py", "/etc/passwd", "..\\guard.py", "x%00y"])
+@pytest.mark.parametrize(
+    "path",
+    ["../guard.py", "..%2fguard.py", "%2e%2e/guard.py", "....//guard.py", "/etc/passwd", "..\\guard.py", "x%00y"],
+)
 def test_no_path_of_the_web_is_one_of_the_machine(visitor, path):
     assert visitor.get(f"/static/{path}").status_code == 404
 
@@ -449,7 +491,9 @@ def test_what_cannot_be_asked_for_is_said(visitor, query):
     assert "expected" in text_of(answer.text)
 
 
-@pytest.mark.parametrize("path", ["/jobs/0", "/jobs/" + "9" * 30, "/jobs/12", "/batches/" + "9" * 30, "/batches/5", "/jobs/x", "/jobs/-1"])
+@pytest.mark.parametrize(
+    "path", ["/jobs/0", "/jobs/" + "9" * 30, "/jobs/12", "/batches/" + "9" * 30, "/batches/5", "/jobs/x", "/jobs/-1"]
+)
 def test_an_id_that_nobody_has_is_not_found(visitor, path):
     assert visitor.get(path).status_code == 404
 

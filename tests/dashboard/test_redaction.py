@@ -36,13 +36,19 @@ def test_other_members_are_shown(name):
 
 
 def test_nothing_to_hide_is_shown_as_it_is():
-    assert shown({"password": None, "token": "", "secret": []}) == '{\n  "password": null,\n  "token": "",\n  "secret": []\n}'
+    assert (
+        shown({"password": None, "token": "", "secret": []})
+        == '{\n  "password": null,\n  "token": "",\n  "secret": []\n}'
+    )
     assert Redaction().shown(b'{"price":1.10}') == ["{", '  "price": 1.10', "}"]
 
 
 def test_a_password_inside_an_address_is_hidden():
     assert shown({"url": f"postgresql://ada:{MARKER}@db/x"}) == '{\n  "url": "••••••"\n}'
-    assert USUAL.text(f"cannot reach redis://:{MARKER}@cache:6379/0 now") == "cannot reach redis://:••••••@cache:6379/0 now"
+    assert (
+        USUAL.text(f"cannot reach redis://:{MARKER}@cache:6379/0 now")
+        == "cannot reach redis://:••••••@cache:6379/0 now"
+    )
 
 
 @pytest.mark.parametrize(

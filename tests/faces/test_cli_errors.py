@@ -122,6 +122,7 @@ def test_help_names_every_exit_code():
         "4",
         "130",
         "141",
+        "143",
     ]
 
 

@@ -97,6 +97,16 @@ HOT = {
     "outlook_jobs": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
     "outlook_results": ["SEARCH results USING INTEGER PRIMARY KEY (rowid=?)"],
     "outlook_progress": ["SEARCH progress USING INTEGER PRIMARY KEY (rowid=?)"],
+    "hasten": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
+    "hasten_terms": ["SEARCH terms USING INTEGER PRIMARY KEY (rowid=?)"],
+    "not_due": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
+    "situation": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)", "SEARCH runners USING INTEGER PRIMARY KEY"],
+    "limit_holders": ["INDEX terms_running (queue=? AND limit_lane=?)"],
+    "ahead": [
+        "INDEX terms_ahead (queue=? AND order_lane=? AND job<?)",
+        "INDEX terms_order_running (queue=? AND order_lane=? AND job>?)",
+    ],
+    "front": ["INDEX jobs_ready (queue=?)"],
     "keep_back": ["SEARCH terms USING INTEGER PRIMARY KEY (rowid=?)"],
     "kept_back": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
     "free_terms": ["SEARCH terms USING INTEGER PRIMARY KEY (rowid=?)"],
@@ -143,6 +153,10 @@ LOOKS: Final[dict[str, dict[str, object]]] = {
     "paused_names": {"queue": "default"},
     "let_into_orders": {"queue": "default", "now": 5},
     "is_behind": {"queue": "default", "lane": "order"},
+    "situation": {"job": 1},
+    "limit_holders": {"queue": "default", "lane": "lane", "limit": FEW},
+    "ahead": {"queue": "default", "lane": "order"},
+    "front": {"queue": "default", "limit": FEW},
     "opening_lanes": {"queue": "default", "now": 5, "limit": FEW},
     "close_lane": {"queue": "default", "lane": "lane", "most": 1, "opens_at": 5},
     "open_lane": {"queue": "default", "lane": "lane"},
@@ -169,6 +183,7 @@ LOOKS: Final[dict[str, dict[str, object]]] = {
 }
 ABOUT = {  # the first that is kept back: before it stands what is for later, and what is over
     "is_behind": lambda job: {"job": job},
+    "ahead": lambda job: {"job": job},
     "free_jobs": lambda job: {"ids": json.dumps([job])},
 }
 WINDOWED: Final = 60_000  # these look at some thousands of rows, of however many

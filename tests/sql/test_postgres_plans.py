@@ -73,6 +73,12 @@ HOT = {
     "key_holder": {"terms_key"},
     "limit_runs": {"terms_running"},
     "is_behind": {"terms_ordered", "jobs_pkey"},
+    "hasten": {"jobs_pkey"},
+    "not_due": {"jobs_pkey"},
+    "situation": {"jobs_pkey", "runners_pkey"},
+    "limit_holders": {"terms_running"},
+    "ahead": {"terms_ordered", "jobs_pkey"},
+    "front": {"jobs_ready"},
     "let_go_limited": {"terms_limited"},
     "let_go_rated": {"terms_rated"},
     "let_go_ordered": {"terms_ordered"},
@@ -88,7 +94,8 @@ HOT = {
     "outlook_jobs": {"jobs_pkey"},
     "pushed": {"pushes_pkey"},
 }
-IN_ORDER = {"is_behind", "let_go_ordered"}  # the primary key has their order too: with no terms at all it is as good
+# The primary key has the order of these too: with no terms at all it is as good.
+IN_ORDER = {"ahead", "is_behind", "let_go_ordered"}
 # What these look for is all there is, and that is little; or somebody asked for all to be checked or counted.
 READS_ALL = {"standings", "check_jobs", "check_rows", "check_terms", "backoff_rules", "runners", "enlisted",
              "schema_version", "set_version", "last_id", "forget_progress", "wants_sweeping", "is_empty"}  # fmt: skip

@@ -87,6 +87,39 @@ def test_a_thousand_async_jobs_at_once(path):
         assert tuple(queue.size()) == (0, 0)
 
 
+@pytest.mark.parametrize("kind", ["plain", "threads", "loop"])
+def test_what_was_claimed_ahead_does_not_wait_behind_a_long_job_while_others_idle(tmp_path, kind):
+    entered, release, ran = threading.Event(), threading.Event(), threading.Event()
+
+    def hold():
+        entered.set()
+        assert release.wait(30)
+
+    def open_queue():
+        plain = Handler(lambda ctx, job: hold() if job.name == "long" else ran.set()) if kind == "plain" else None
+        queue = Queue(tmp_path / "jobs.db", plain, auto_start=False)
+        if kind != "plain":
+
+            async def hold_on_the_loop():
+                await asyncio.to_thread(hold)
+
+            queue.task(name="long")(hold_on_the_loop if kind == "loop" else hold)
+            queue.task(name="short")(lambda: ran.set())
+        return queue
+
+    with open_queue() as busy, open_queue() as idle:
+        busy.push_bytes("long", b"{}")
+        busy.push_bytes("short", b"{}")
+        busy.start()
+        assert entered.wait(30)
+        held = [job.name for job in busy.jobs(status="running")]
+        idle.start()
+        assert ran.wait(30)
+        release.set()
+        assert idle.wait_idle(30)
+    assert held == ["long", "short"], "else nothing was claimed ahead, and this shows nothing"
+
+
 def test_stopping_drains_what_runs_and_hands_back_the_rest_uncounted(path):
     began, go_on = threading.Event(), threading.Event()
 

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import os
 import platform
-import signal
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Final, get_args
 
 import click
 
+from workqueue.cli import configuration
+from workqueue.cli.codes import Code
+from workqueue.cli.command import examples
+from workqueue.cli.completion import complete_paths
+from workqueue.cli.inbox import unwound_by_sigterm
 from workqueue.cli.options import existing, json_option, network_allowed
-from workqueue.cli.output import complain, facts, printable, say, say_json
+from workqueue.cli.output import complain, facts, say, say_json
 from workqueue.cli.trial import PUSHERS, Times, Trial, measure, place
 from workqueue.store import is_url
 from workqueue.store.contract import Durability, Engine
+from workqueue.words import printable
 
 _FASTEST_DISK: Final = 20e-6  # seconds a flush; memory answers sooner
-_INTERRUPTED: Final = 130
-_TERMINATED: Final = 143
 
 
-def _as_folder(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    """Give the folder that the path of a file is in, or that it is."""
+def _as_folder(ctx: click.Context, param: click.Parameter, value: str | None) -> str:
+    """Give the folder that the path of a file is in, or that it is; without one, that of the store that is meant."""
+    if value is None:
+        found = configuration.store()
+        value = "." if found is None else found.value
     scheme, separator, _ = value.partition("://")
     if is_url(value):
         return value
@@ -37,8 +42,13 @@ def _as_folder(ctx: click.Context, param: click.Parameter, value: str) -> str:
     return path if os.path.isdir(path) else os.path.dirname(path)
 
 
-@click.command()
-@click.argument("folder", metavar="[FILE|FOLDER]", default=".", callback=_as_folder)
+@click.command(
+    short_help="Measure what a disk or a server lets a queue do.",
+    epilog=examples(
+        "workqueue bench", "workqueue bench /srv/jobs --seconds 5", "workqueue bench postgresql://me@host/jobs"
+    ),
+)
+@click.argument("folder", metavar="[FILE|FOLDER]", required=False, callback=_as_folder, shell_complete=complete_paths)
 @click.option(
     "--durability", type=click.Choice(get_args(Durability)), default="full", show_default=True, help="As that of Queue."
 )
@@ -50,38 +60,23 @@ def _as_folder(ctx: click.Context, param: click.Parameter, value: str) -> str:
 def bench(ctx: click.Context, folder: str, *, durability: Durability, seconds: float, as_json: bool) -> None:
     """Measure what the disk under FILE, or the database of a URL, lets a queue do.
 
-    It makes a queue of its own beside FILE (by default in the current folder) and removes it at the end, also after
-    Ctrl-C; FILE itself is not touched, and need not exist.
+    It makes a queue of its own beside FILE and removes it at the end, also after Ctrl-C; FILE itself is not touched,
+    and need not exist. Without one it means the store that the configuration names, else the current folder.
     """
     load = os.getloadavg()[0]
     try:
-        with _ended_by_signal(), _progress() as tell, place(folder) as path:
+        with unwound_by_sigterm(Code.TERMINATED), _progress() as tell, place(folder) as path:
             found = measure(path, durability=durability, seconds=seconds, allow_network=network_allowed(), tell=tell)
             with existing(path) as store:
                 engine = store.overview().engine
                 folder = store.path if is_url(folder) else folder
     except KeyboardInterrupt:
         complain("stopped; what it had made is removed")
-        ctx.exit(_INTERRUPTED)
+        ctx.exit(Code.INTERRUPTED)
     if as_json:
         _say_as_json(folder, durability, load, engine, found)
     else:
         _say_for_people(folder, durability, load, engine, found)
-
-
-@contextmanager
-def _ended_by_signal() -> Generator[None]:
-    """Let SIGTERM unwind the block, so that what it made is removed."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        sys.exit(_TERMINATED)
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class _Progress:

@@ -10,22 +10,43 @@ import click
 import msgspec
 
 from workqueue import payload
-from workqueue.cli.options import ID, duration_option, existing, file_argument, network_allowed, queue_option
-from workqueue.cli.output import complain, printable, say
+from workqueue.cli.codes import Code
+from workqueue.cli.command import Command, examples
+from workqueue.cli.completion import complete_names
+from workqueue.cli.options import (
+    ID,
+    ask,
+    duration_option,
+    existing,
+    file_argument,
+    its_queue_option,
+    network_allowed,
+    queue_option,
+    yes_option,
+)
+from workqueue.cli.output import complain, say
 from workqueue.errors import JobNotFound, UsageError
 from workqueue.job import JobStatus
 from workqueue.queue import Queue
 from workqueue.store.contract import Store
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    short_help="Store a job.",
+    epilog=examples(
+        """workqueue push jobs.db mail '{"to": "ada@example.org"}'""",
+        "workqueue push jobs.db report '[2030, 1]' --at 2030-01-31T12:00+01:00",
+        "workqueue push mail - --after 10m --priority 5 < mail.json",
+    ),
+)
 @file_argument
-@click.argument("name")
+@click.argument("name", shell_complete=complete_names)
 @click.argument("json_text", metavar="JSON")
 @duration_option("--after", "Not before this long from now: 10m, 1h30m, 250ms.")
 @click.option("--at", metavar="ISO", help="Not before this instant: 2030-01-31T12:00+01:00.")
 @click.option("--priority", type=int, default=0, show_default=True, help="Higher runs first.")
-@click.option("--queue", default="default", show_default=True, metavar="ID", help="The queue of the file.")
+@its_queue_option
 @click.option("--timing", is_flag=True, help="For a queue that runs the earliest first (Queue(timing=True)).")
 def push(
     file: str,
@@ -67,7 +88,9 @@ def _instant(text: str) -> datetime:
     return found
 
 
-@click.command()
+@click.command(
+    cls=Command, short_help="Cancel jobs.", epilog=examples("workqueue cancel jobs.db 17 18", "workqueue cancel 17")
+)
 @file_argument
 @click.argument("job_ids", type=ID, nargs=-1, required=True, metavar="ID...")
 @click.pass_context
@@ -87,10 +110,14 @@ def cancel(ctx: click.Context, file: str, job_ids: tuple[int, ...]) -> None:
                 unknown += 1
                 complain(str(error))
     if unknown or not cancelled:
-        ctx.exit(2 if unknown else 1)
+        ctx.exit(Code.USAGE if unknown else Code.NO)
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    short_help="Let failed or cancelled jobs wait again.",
+    epilog=examples("workqueue restore jobs.db 17", "workqueue restore jobs.db --queue mail   # all that failed there"),
+)
 @file_argument
 @click.argument("job_ids", type=ID, nargs=-1, metavar="[ID...]")
 @queue_option
@@ -104,7 +131,7 @@ def restore(ctx: click.Context, file: str, job_ids: tuple[int, ...], *, queue: s
             restored = sum(store.restore(of, None) for of in _queues(store, queue))
     say(f"restored {restored}")
     if not restored:
-        ctx.exit(1)
+        ctx.exit(Code.NO)
 
 
 def _by_queue(store: Store, job_ids: tuple[int, ...], queue: str | None) -> dict[str, list[int]]:
@@ -121,11 +148,15 @@ def _queues(store: Store, queue: str | None) -> list[str]:
     return [found.queue for found in store.overview().queues] if queue is None else [queue]
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    short_help="Delete jobs that are over.",
+    epilog=examples("workqueue clean jobs.db", "workqueue clean jobs.db --status cancelled --queue mail --yes"),
+)
 @file_argument
 @click.option("--status", "which", type=click.Choice(["failed", "cancelled"]), default="failed", show_default=True)
 @queue_option
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 def clean(file: str, *, which: str, queue: str | None, yes: bool) -> None:
     """Delete the failed (or cancelled) jobs of FILE for good."""
     status = JobStatus[which.upper()]
@@ -135,13 +166,11 @@ def clean(file: str, *, which: str, queue: str | None, yes: bool) -> None:
             for found in store.overview().queues
             if queue in (None, found.queue)
         }
-        if any(counts.values()) and not yes:
-            _ask(store.path, which, {name: count for name, count in counts.items() if count})
+        if any(counts.values()):
+            ask(_question(store.path, which, counts), yes=yes)
         say(f"deleted {sum(store.clean(name, status) for name, count in counts.items() if count)}")
 
 
-def _ask(path: str, which: str, counts: dict[str, int]) -> None:
-    queues = ", ".join(f"{count:,} of queue {name!r}" for name, count in counts.items())
-    if not sys.stdin.isatty():
-        raise UsageError(f"expected --yes, because there is no terminal to ask on: would delete {which} jobs, {queues}")
-    click.confirm(printable(f"Delete {which} jobs of {path} for good: {queues}?"), abort=True)
+def _question(path: str, which: str, counts: dict[str, int]) -> str:
+    queues = ", ".join(f"{count:,} of queue {name!r}" for name, count in counts.items() if count)
+    return f"Delete {which} jobs of {path} for good: {queues}?"

@@ -1,4 +1,4 @@
-"""Inbox: what a main thread waits on: signals, counted, and whatever other threads put in.
+"""Inbox: what a main thread waits on: signals, counted, and whatever other threads put in; and SIGTERM as an exception.
 
 It waits for a pipe and not for a lock. A signal that comes between the last look and the wait for a lock is heard only
 when something else wakes the thread; into the pipe, the interpreter writes a byte for each signal at once.
@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import select
 import signal
+import sys
 import time
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final, Generic, TypeVar
 
@@ -58,3 +59,18 @@ class Inbox(Generic[T]):
             with suppress(BlockingIOError):
                 os.read(self._woken, 4096)
         return self._events.popleft()
+
+
+@contextmanager
+def unwound_by_sigterm(code: int) -> Generator[None]:
+    """Let SIGTERM unwind the block, so that what it made is removed, and end the process with `code`."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        sys.exit(code)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

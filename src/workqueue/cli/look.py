@@ -1,4 +1,4 @@
-"""status, jobs, show, check: what is in a file. They change nothing, and make no file."""
+"""status, jobs, show, why, check: what is in a file. They change nothing, and make no file."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ import click
 
 from workqueue import report
 from workqueue.backoff import Backoff
-from workqueue.cli.options import ID, LARGEST_ID, existing, file_argument, json_option, queue_option
-from workqueue.cli.output import (
-    complain,
-    facts,
-    job_record,
-    moment,
-    pretty,
-    printable,
-    say,
-    say_json,
-    shortened,
-    span,
-    table,
-)
-from workqueue.job import Attempt, Job, JobStatus
+from workqueue.cli.codes import Code
+from workqueue.cli.command import Command, examples
+from workqueue.cli.options import ID, LARGEST_ID, existing, file_argument, json_option, name_option, queue_option
+from workqueue.cli.output import complain, facts, job_record, say, say_json, table
+from workqueue.duration import span
+from workqueue.job import Attempt, Job, JobStatus, Terms
 from workqueue.store import is_url
 from workqueue.store.contract import Find, Overview
 from workqueue.store.paging import walk
+from workqueue.words import moment, pretty, printable, shortened
 
 _STORED: Final = [str(status) for status in JobStatus if status is not JobStatus.COMPLETED]
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    short_help="Count jobs by queue and status; list runners.",
+    epilog=examples(
+        "workqueue status jobs.db",
+        "workqueue status --queue mail        # of the store that WORKQUEUE_URL or pyproject.toml names",
+        "workqueue status jobs.db --json | jq '.queues[].failed'",
+    ),
+)
 @file_argument
 @queue_option
 @json_option
@@ -39,9 +39,10 @@ def status(file: str, *, queue: str | None, as_json: bool) -> None:
     """Count the jobs of FILE by queue and status, and list who runs them."""
     with existing(file) as store:
         found = report.overview(store, queue)
+        pauses = report.paused(store, [standing.queue for standing in found.queues])
         path = store.path
     if as_json:
-        say_json({"path": printable(path), **_figures(found)})
+        say_json({"path": printable(path), **_figures(found), "paused": pauses})
         return
     for move in found.moves:
         say(f"note: {move}")
@@ -54,7 +55,13 @@ def status(file: str, *, queue: str | None, as_json: bool) -> None:
             [q.queue, q.pending, q.retrying, q.running, q.failed, q.cancelled, q.later, _since(found, q.oldest_due)]
             for q in found.queues
         ],
+        paint={"FAILED": "red", "RETRYING": "yellow", "RUNNING": "cyan"},
     )
+    for pause in pauses:
+        what = (
+            f"queue {pause.queue!r}" if pause.name is None else f"jobs called {pause.name!r} of queue {pause.queue!r}"
+        )
+        say(f"paused: {what}")
     say()
     if found.runners:
         table(
@@ -82,10 +89,18 @@ def _since(found: Overview, at: datetime | None) -> str:
     return "" if at is None else span(found.now - at)
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    short_help="List jobs, a page at a time.",
+    epilog=examples(
+        "workqueue jobs jobs.db --status failed",
+        "workqueue jobs jobs.db --name mail --limit 20 --after 1040",
+        "workqueue jobs jobs.db --json | jq '.[].id'",
+    ),
+)
 @file_argument
 @click.option("--status", "wanted", type=click.Choice(_STORED), help="Only jobs of this status.")
-@click.option("--name", help="Only jobs of this name.")
+@name_option
 @queue_option
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="At most so many.")
 @click.option("--after", type=click.IntRange(0, LARGEST_ID), default=0, metavar="ID", help="Only ids above this one.")
@@ -133,7 +148,11 @@ def jobs(
         complain(f"there may be more; the next page is --after {found[-1].id}")
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    short_help="Show all about one job.",
+    epilog=examples("workqueue show jobs.db 17", "workqueue show 17 --json | jq -r '.history[-1].traceback'"),
+)
 @file_argument
 @click.argument("job_id", type=ID, metavar="ID")
 @json_option
@@ -164,6 +183,7 @@ def _show(job: Job) -> None:
             ("attempts", f"{job.attempt} (its handler failed {job.retry_count}, its runner died {job.lost} times)"),
             ("message", job.message),
             ("backoff", _rule(job.backoff)),
+            *([] if job.terms is None else _asked(job.terms)),
             ("data", f"{len(job.data):,} bytes"),
         ]
     )
@@ -180,6 +200,21 @@ def _rule(backoff: Backoff) -> str:
     )
 
 
+def _asked(terms: Terms) -> list[tuple[str, object]]:
+    """Give what the job asks for beyond its turn; nothing of what it does not."""
+    limit, rate = terms.limit, terms.rate
+    follows = "" if terms.follows is None else f"job {terms.follows}"
+    return [
+        ("key", "" if terms.key is None else terms.key),
+        ("expires at", moment(terms.expires_at)),
+        ("limit", "" if limit is None else f"{limit.most} at once in {limit.name!r}"),
+        ("rate", "" if rate is None else f"{rate.starts} within {span(rate.per)} in {rate.name!r}"),
+        ("order", "" if terms.order is None else terms.order),
+        ("batch", "" if terms.batch is None else terms.batch),
+        ("follows", follows if terms.follows_batch is None else f"batch {terms.follows_batch}"),
+    ]
+
+
 def _show_attempt(attempt: Attempt) -> None:
     say()
     took = "" if attempt.duration == timedelta(0) else f" after {span(attempt.duration)}"
@@ -189,7 +224,39 @@ def _show_attempt(attempt: Attempt) -> None:
         say(f"  {line}")
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    short_help="Say when a job will run, or why it does not.",
+    epilog=examples("workqueue why jobs.db 17", "workqueue why 17 --json | jq -r '.reasons[]'"),
+)
+@file_argument
+@click.argument("job_id", type=ID, metavar="ID")
+@json_option
+def why(file: str, job_id: int, *, as_json: bool) -> None:
+    """Say in sentences what will happen to job ID and when, or why it does not run."""
+    with existing(file) as store:
+        found = report.why(store, job_id)
+    if as_json:
+        standing = None if found.status is None else str(found.status)
+        say_json(
+            {
+                "job": found.job,
+                "status": standing,
+                "reasons": found.reasons,
+                "sentences": found.sentences,
+                "not_before": found.not_before,
+            }
+        )
+        return
+    for sentence in found.sentences:
+        say(sentence)
+
+
+@click.command(
+    cls=Command,
+    short_help="Examine a file or a database.",
+    epilog=examples("workqueue check jobs.db", "workqueue check jobs.db --json"),
+)
 @file_argument
 @json_option
 @click.pass_context
@@ -220,4 +287,4 @@ def check(ctx: click.Context, file: str, *, as_json: bool) -> None:
             say(f"wrong: {problem}")
         say(f"found {len(found.problems)} things wrong" if found.problems else "found nothing wrong")
     if found.problems:
-        ctx.exit(1)
+        ctx.exit(Code.NO)

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
 
 import click
 
-from workqueue.cli.options import as_path, existing, file_argument, json_option, network_allowed
-from workqueue.cli.output import complain, printable, say, say_json, table
+from workqueue.cli.codes import Code
+from workqueue.cli.command import Command, examples
+from workqueue.cli.completion import complete_paths
+from workqueue.cli.options import as_path, existing, file_argument, json_option, network_allowed, store_argument
+from workqueue.cli.output import complain, say, say_json, table
+from workqueue.cli.progress import progress
 from workqueue.store import copying, is_url, migrate_schema, open_store
 from workqueue.store.contract import Store
-
-if TYPE_CHECKING:
-    from click._termui_impl import ProgressBar
+from workqueue.words import printable
 
 
-@click.command()
-@click.argument("source", callback=as_path)
-@click.argument("target", callback=as_path)
+@click.command(
+    cls=Command,
+    short_help="Move a file or a database into another one.",
+    epilog=examples(
+        "workqueue copy jobs.db postgresql://me@host/jobs --verify",
+        "workqueue copy 'postgresql://me@host/jobs?schema=mail' back.db",
+        "workqueue copy jobs.db snapshot.db --while-running",
+    ),
+)
+@store_argument("source", "SOURCE")
+@click.argument("target", callback=as_path, shell_complete=complete_paths)
 @click.option("--verify", is_flag=True, help="Compare all rows of both sides, before the target is opened.")
 @click.option(
     "--while-running", is_flag=True, help="Copy what there is just now, and leave SOURCE in use: a snapshot, no move."
@@ -35,7 +43,7 @@ def copy(ctx: click.Context, source: str, target: str, *, verify: bool, while_ru
     The ids stay. SOURCE is shut, and TARGET takes workers in when all is there. Interrupted, say it again: it goes on.
     """
     began = time.monotonic()
-    with existing(source) as from_there, _opened(target) as to_here, _progress() as tell:
+    with existing(source) as from_there, _opened(target) as to_here, progress() as tell:
         found = copying.copy(from_there, to_here, while_running=while_running, verify=verify, tell=tell)
         paths = from_there.path, to_here.path
     seconds = time.monotonic() - began
@@ -59,7 +67,7 @@ def copy(ctx: click.Context, source: str, target: str, *, verify: bool, while_ru
         complain(
             f"{len(wrong)} sums differ: {paths[1]} stays shut; report this. `workqueue reopen {paths[0]}` gives it up"
         )
-        ctx.exit(1)
+        ctx.exit(Code.NO)
 
 
 def _say_for_people(
@@ -105,32 +113,7 @@ def _opened(target: str) -> Generator[Store]:
         store.close()
 
 
-class _Progress:
-    """A bar on a terminal for each thing that is done."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
-        self._what = ""
-        self._bar: ProgressBar[int] | None = None
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        if self._bar is None or what != self._what:
-            self._stack.close()
-            self._what = what
-            bar: ProgressBar[int] = click.progressbar(
-                length=total, label=what, file=sys.stderr, hidden=not sys.stderr.isatty(), show_pos=True
-            )
-            self._bar = self._stack.enter_context(bar)
-        self._bar.update(done - self._bar.pos)
-
-
-@contextmanager
-def _progress() -> Generator[_Progress]:
-    with ExitStack() as stack:
-        yield _Progress(stack)
-
-
-@click.command()
+@click.command(cls=Command, short_help="Take a move back.", epilog=examples("workqueue reopen jobs.db"))
 @file_argument
 @click.pass_context
 def reopen(ctx: click.Context, file: str) -> None:
@@ -144,14 +127,21 @@ def reopen(ctx: click.Context, file: str) -> None:
         path = store.path
     if not done:
         complain(f"{path} was not moved; nothing was changed")
-        ctx.exit(1)
+        ctx.exit(Code.NO)
     say(f"{path} takes jobs and workers again")
     for move in moves:
         say(f"note: before, {move}")
 
 
-@click.command()
-@click.argument("url", callback=as_path)
+@click.command(
+    cls=Command,
+    short_help="Make or upgrade the tables in a database.",
+    epilog=examples(
+        "workqueue migrate postgresql://owner@host/jobs",
+        "workqueue migrate postgresql://owner@host/jobs --grant worker",
+    ),
+)
+@store_argument("url", "URL")
 @click.option("--grant", metavar="ROLE", multiple=True, help="Let this role do all but change the tables.")
 def migrate(url: str, *, grant: tuple[str, ...]) -> None:
     """Make the tables of workqueue in the database URL, or bring them up to date, as a role that may.

@@ -1,7 +1,8 @@
-"""What several commands take: the path of a file that is there, a duration, JSON."""
+"""What several commands take: a store, a duration, a queue, JSON, leave to destroy."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -9,10 +10,14 @@ from typing import Final, TypeVar
 
 import click
 
+from workqueue.cli import configuration
+from workqueue.cli.command import StoreArgument
+from workqueue.cli.completion import complete_names, complete_paths, complete_queues
 from workqueue.duration import parse_duration
-from workqueue.errors import InvalidOption
+from workqueue.errors import InvalidOption, UsageError
 from workqueue.store import is_url, open_existing
 from workqueue.store.contract import Store
+from workqueue.words import printable
 
 LARGEST_ID: Final = 2**63 - 1
 _F = TypeVar("_F", bound=Callable[..., object])
@@ -39,15 +44,38 @@ def as_path(ctx: click.Context, param: click.Parameter, value: str) -> str:
     return value
 
 
+def _as_queue(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    del param
+    return value if value is not None or ctx.resilient_parsing else configuration.queue()
+
+
 def duration_option(name: str, text: str) -> Callable[[_F], _F]:
     """Make an option that takes 10m, 1h30m, 250ms and gives a timedelta."""
     return click.option(name, metavar="DURATION", callback=_as_duration, help=text)
 
 
+def store_argument(name: str, metavar: str) -> Callable[[_F], _F]:
+    """Make the first argument of a `Command`, which the configuration may stand in for."""
+    return click.argument(
+        name, cls=StoreArgument, metavar=f"[{metavar}]", callback=as_path, shell_complete=complete_paths
+    )
+
+
 ID: Final = click.IntRange(1, LARGEST_ID)
-file_argument = click.argument("file", callback=as_path)
+file_argument = store_argument("file", "FILE")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-queue_option = click.option("--queue", metavar="ID", help="Only this queue of the file.")
+queue_option = click.option(
+    "--queue", metavar="ID", shell_complete=complete_queues, help="Only this queue of the file."
+)
+its_queue_option = click.option(
+    "--queue",
+    metavar="ID",
+    callback=_as_queue,
+    shell_complete=complete_queues,
+    help="The queue of the file.  [default: that of pyproject.toml, else default]",
+)
+name_option = click.option("--name", shell_complete=complete_names, help="Only jobs of this name.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
 @contextmanager
@@ -63,3 +91,15 @@ def existing(file: str) -> Generator[Store]:
 def network_allowed() -> bool:
     """Say whether `--allow-network` was given before the command."""
     return bool(click.get_current_context().find_root().params.get("allow_network"))
+
+
+def ask(question: str, *, yes: bool) -> None:
+    """Ask on the terminal before something is destroyed; anything but yes ends the command.
+
+    yes: was given as an option, and nothing is asked. Raises UsageError where there is no terminal to ask on.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"expected --yes, because there is no terminal to ask on. {question}")
+    click.confirm(printable(question), abort=True, err=True)

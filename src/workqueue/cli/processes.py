@@ -19,14 +19,13 @@ from datetime import timedelta
 from typing import Final, TypeAlias
 
 from workqueue.backoff import Backoff
+from workqueue.cli.codes import Code
 from workqueue.cli.inbox import Inbox
-from workqueue.cli.run import DRAIN, KILLED, NOW
+from workqueue.cli.run import DRAIN, NOW
 from workqueue.logs import Log
 
 log = Log("workqueue.cli")
 
-GAVE_UP: Final = 4  # exit code
-_USAGE: Final = 2  # the exit code of a child that cannot work as it was called
 _MOST_DEATHS: Final = 10
 _WITHIN: Final = 60.0  # seconds
 _PAUSE: Final = Backoff(min=timedelta(milliseconds=100), max=timedelta(seconds=30))
@@ -87,7 +86,7 @@ class Processes:
                 if level >= NOW:
                     child.process.kill()
         if level >= NOW:
-            self._code = KILLED
+            self._code = Code.INTERRUPTED
 
     def _pause(self) -> float | None:
         """Give the seconds until a child is to be started again; None when no child is waiting for that."""
@@ -128,9 +127,9 @@ class Processes:
             return
         code = process.returncode
         how = f"ended with code {code}" if code >= 0 else f"was ended by {_signal_name(-code)}"
-        if code == _USAGE and not child.deaths and not self._level:
+        if code == Code.USAGE and not child.deaths and not self._level:
             log.error("worker process %d (pid %d) %s: trying again will not help", child.number, process.pid, how)
-            self._give_up(_USAGE)
+            self._give_up(Code.USAGE)
             return
         self._note_death(child, f"(pid {process.pid}) {how}")
 
@@ -148,7 +147,7 @@ class Processes:
             self._died.popleft()
         if len(self._died) > _MOST_DEATHS:
             log.error("worker processes died %d times within %.0f s: giving up", len(self._died), _WITHIN)
-            self._give_up(GAVE_UP)
+            self._give_up(Code.GAVE_UP)
 
     def _give_up(self, code: int) -> None:
         self._code = code

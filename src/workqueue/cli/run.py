@@ -3,6 +3,8 @@
 How urgently to end is a level that only rises: 1 drain, 2 hand back at once, 3 now. It comes from signals to this
 process (the nth means level n) and, through the leash, from the process that started it; the higher one counts. So
 Ctrl-C in a terminal and a service manager, which signal parent and children alike, are not heard twice.
+
+With --watch a change of the code drains too, and then the process becomes itself once more.
 """
 
 from __future__ import annotations
@@ -11,54 +13,69 @@ import logging
 import os
 import sys
 import threading
-import traceback
 from contextlib import suppress
 from datetime import timedelta
-from importlib import import_module
 from queue import SimpleQueue
 from typing import Final
 
 import click
 
+from workqueue.cli.codes import Code
+from workqueue.cli.command import examples
 from workqueue.cli.inbox import Inbox
+from workqueue.cli.loading import App, app_named, load
 from workqueue.cli.options import duration_option
-from workqueue.cli.output import printable
+from workqueue.cli.output import complain
+from workqueue.cli.reload import Sources, start_anew, watch_imports, when_changed
 from workqueue.errors import UsageError, WorkqueueError
 from workqueue.logs import Log
 from workqueue.queue import Queue
+from workqueue.words import printable
 
 log = Log("workqueue.cli")
 
 DRAIN: Final = 1
 HAND_BACK: Final = 2
 NOW: Final = 3
-KILLED: Final = 130  # the exit code of level 3
+KILLED: Final = Code.INTERRUPTED  # of level 3
 _STOPPED: Final = 0  # no level: the queue has stopped, and the wait is over
 OUR_SWITCH: Final = 0.0005  # seconds that the runner waits at each statement, beside a job that computes on a thread
 
 
-@click.command()
-@click.argument("target", metavar="MODULE:QUEUE")
+@click.command(
+    short_help="Run the jobs of a program, until a signal.",
+    epilog=examples(
+        "workqueue run app.tasks:queue",
+        "workqueue run app.tasks:queue --processes 2 --grace 30s",
+        "workqueue run --watch                # the app of pyproject.toml, anew at each change of its code",
+    ),
+)
+@click.argument("target", metavar="[MODULE:QUEUE]", required=False)
 @click.option("--processes", type=click.IntRange(1, 1024), default=1, show_default=True, help="Worker processes.")
 @duration_option("--grace", "How long running jobs may take to end: 30s, 5m.  [default: the queue's]")
+@click.option("--watch", is_flag=True, help="For development: start anew when the code changes.")
 @click.option("--leash", type=int, hidden=True, help="A pipe from the parent: levels to end at; its end is level 1.")
 @click.pass_context
-def run(ctx: click.Context, target: str, *, processes: int, grace: timedelta | None, leash: int | None) -> None:
+def run(
+    ctx: click.Context, target: str | None, *, processes: int, grace: timedelta | None, watch: bool, leash: int | None
+) -> None:
     """Run the jobs of a Queue object, such as app.tasks:queue, until a signal.
 
     The current folder is on the import path. SIGTERM or Ctrl-C drains: no new jobs, running ones may end within the
-    grace. A second one hands them back at once; a third one ends the process.
+    grace. A second one hands them back at once; a third one ends the process. Without MODULE:QUEUE it is the app in
+    [tool.workqueue] of pyproject.toml, and that one's folder is on the import path too.
     """
-    module, separator, attribute = target.partition(":")
-    if not (module and separator and attribute):
-        raise click.BadParameter(f"expected module:queue, such as app.tasks:queue, got: {target!r}")
+    app = app_named(target)
     if processes > 1:
         from workqueue.cli.processes import Processes
 
+        if watch:
+            raise UsageError("expected --watch or --processes, got both; --watch is for development, by one process")
         _log_to_stderr()
         options = [] if grace is None else ["--grace", f"{grace // timedelta(milliseconds=1)}ms"]
-        ctx.exit(Processes([target, *options], processes).run())
-    code = _Process(grace, leash).run(module, attribute)
+        said = [] if target is None else [target]  # else the children find it where we did
+        ctx.exit(Processes([*said, *options], processes).run())
+    code = _Process(grace, leash, watch_imports() if watch else None).run(app)
     _leave_threads(code)
     ctx.exit(code)
 
@@ -78,12 +95,15 @@ def _leave_threads(code: int) -> None:
 
 
 class _Process:
-    """This process as a worker, from the import to the exit code."""
+    """This process as a worker, from the import to the exit code. sources: what to watch for changes, if anything."""
 
-    def __init__(self, grace: timedelta | None, leash: int | None) -> None:
+    def __init__(self, grace: timedelta | None, leash: int | None, sources: Sources | None) -> None:
         self._grace = grace
+        self._sources = sources
+        self._changed = ""  # the file for which to start anew
+        self._signalled = False
         self._events: Inbox[int] = Inbox()
-        self._events.listen(self._reach)
+        self._events.listen(self._hear)
         # Threads that a handler's threading.settrace cannot reach, because they run before any handler does.
         self._stops: SimpleQueue[tuple[Queue, timedelta | None]] = SimpleQueue()
         self._watched: SimpleQueue[Queue] = SimpleQueue()
@@ -94,16 +114,25 @@ class _Process:
             os.set_inheritable(leash, False)
             threading.Thread(target=self._hold, args=(leash,), name="workqueue-leash", daemon=True).start()
 
-    def run(self, module: str, attribute: str) -> int:
+    def run(self, app: App) -> int:
         interval = sys.getswitchinterval()
-        queue = _load(module, attribute)
-        self._events.listen(self._reach)  # again: the import may have set handlers of its own
+        if self._sources is not None:
+            self._sources.look_around(app.folder, app.module)
+        try:
+            queue = _with_work(load(app), app)
+        except WorkqueueError as error:
+            if self._sources is None:
+                raise
+            return self._wait_for_change(self._sources, error)
+        self._events.listen(self._hear)  # again: the import may have set handlers of its own
         if sys.getswitchinterval() == interval:  # else the program has a mind of its own
             sys.setswitchinterval(OUR_SWITCH)
         _log_to_stderr()
         queue.start()
         log.info("process %d runs %r of %s", os.getpid(), queue.id, queue.path)
         self._watched.put(queue)
+        if self._sources is not None:
+            when_changed(self._sources, self._reload)
         if not self._until_stopped(queue):
             log.warning("process %d: the queue was stopped by its own program; ending", os.getpid())
         try:
@@ -111,16 +140,40 @@ class _Process:
         except WorkqueueError as error:
             log.error("could not close %s: %s", queue.path, error)
         log.info("process %d has ended its work", os.getpid())
-        return 0
+        if self._changed and not self._signalled:
+            start_anew()
+        return Code.WELL
+
+    def _wait_for_change(self, sources: Sources, error: Exception) -> int:
+        """Say what is wrong with the code, and start anew once it was changed."""
+        complain(f"{error}; waiting for a change")
+        when_changed(sources, self._reload, around=True)
+        self._events.get()
+        if not self._signalled:
+            start_anew()
+        return Code.WELL
+
+    def _reload(self, file: str) -> None:
+        self._changed = file
+        self._reach(DRAIN)
+
+    def _hear(self, level: int) -> None:
+        """Take the nth signal. Called from signal handlers."""
+        self._signalled = True
+        self._reach(level)
 
     def _until_stopped(self, queue: Queue) -> bool:
         """Wait until the queue has stopped; say whether that was asked for by a signal or the parent."""
         level = 0
         while wanted := self._events.get():
             if wanted <= level:
+                if self._changed and self._signalled:
+                    log.info("ending after that, and not starting anew")
                 continue
             level = wanted
-            if level == DRAIN:
+            if self._changed and not self._signalled:
+                log.info("%s changed: draining, then starting anew", os.path.relpath(self._changed))
+            elif level == DRAIN:
                 log.info("draining: no new jobs; a second signal hands the running ones back at once")
             else:
                 log.info("handing back what still runs")
@@ -147,38 +200,13 @@ class _Process:
         self._events.put(level)
 
 
-def _load(module: str, attribute: str) -> Queue:
-    """Import the Queue object. Raises UsageError, after the traceback of the user's code where that raised."""
-    sys.path.insert(0, os.getcwd())
-    try:
-        found: object = import_module(module)
-    except WorkqueueError:
-        raise
-    except Exception as error:
-        if not _is_missing(error, module):
-            for line in traceback.format_exc().rstrip().split("\n"):
-                click.echo(printable(line), err=True)
+def _with_work(queue: Queue, app: App) -> Queue:
+    """Give it back, if it has jobs to run. Raises UsageError."""
+    if queue.worker is None and not queue.task.names():
         raise UsageError(
-            f"expected to import {module!r} from {os.getcwd()!r} or the Python path, got: {type(error).__name__}: "
-            f"{error}; start in the folder that holds it"
-        ) from error
-    for name in attribute.split("."):
-        found = getattr(found, name, None)
-    if not isinstance(found, Queue):
-        raise UsageError(
-            f"expected {module}:{attribute} to be a workqueue.Queue, got: "
-            f"{'nothing of that name' if found is None else type(found).__name__}"
+            f"expected {app} to have tasks (@{app.attribute}.task), or a worker: Queue(path, worker); it can only push"
         )
-    if found.worker is None and not found.task.names():
-        raise UsageError(
-            f"expected {module}:{attribute} to have tasks (@{attribute}.task), or a worker: Queue(path, worker); it "
-            "can only push"
-        )
-    return found
-
-
-def _is_missing(error: Exception, module: str) -> bool:
-    return isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}.")
+    return queue
 
 
 class _OneLine(logging.Formatter):

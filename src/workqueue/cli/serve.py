@@ -31,7 +31,14 @@ _PORT: Final = 8585
 @click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="By what name browsers may ask for it.")
 @click.option("--hide", multiple=True, metavar="NAME", help="Hide data of this name too, as those called password.")
 def serve(
-    file: str, *, host: str, port: int, auth: str | None, allow_write: bool, hosts: tuple[str, ...], hide: tuple[str, ...]
+    file: str,
+    *,
+    host: str,
+    port: int,
+    auth: str | None,
+    allow_write: bool,
+    hosts: tuple[str, ...],
+    hide: tuple[str, ...],
 ) -> None:
     """Serve the dashboard of FILE until a signal.
 

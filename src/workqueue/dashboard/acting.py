@@ -168,7 +168,10 @@ class Acting:
     async def pause(self, request: Request) -> Response:
         """Pause or resume a queue, or one task of it."""
         told, store = _told(request), self._desk.store
-        queue, name = filters.required_name(told, "queue"), filters.required_name(told, "name") if told.get("name") else None
+        queue, name = (
+            filters.required_name(told, "queue"),
+            filters.required_name(told, "name") if told.get("name") else None,
+        )
         deed = one_of(told.get("deed", ""), ("pause", "resume"), "deed")
         await self._desk.ask(store.pause if deed == "pause" else store.resume, queue, name)
         return self._back(request, filters.back(told), "paused" if deed == "pause" else "resumed")
@@ -177,7 +180,10 @@ class Acting:
         """Pause, resume or trigger a schedule."""
         told, desk = _told(request), self._desk
         queue, name = filters.required_name(told, "queue"), filters.required_name(told, "name")
-        deed, back = one_of(told.get("deed", ""), ("pause", "resume", "trigger"), "deed"), filters.back(told, "/schedules")
+        deed, back = (
+            one_of(told.get("deed", ""), ("pause", "resume", "trigger"), "deed"),
+            filters.back(told, "/schedules"),
+        )
         if deed == "trigger":
             if desk.queue is None or desk.queue.id != queue:
                 raise ScheduleNotFound(queue, name)

@@ -58,9 +58,7 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True):
         columns: list[object] = [[int(instant.timestamp()) for instant in self.instants]]
         columns += [line.values for line in self.lines]
         lines = [{"label": line.label, "tone": line.tone} for line in self.lines]
-        return msgspec.json.encode(
-            {"unit": self.unit, "filled": self.filled, "lines": lines, "data": columns}
-        ).decode()
+        return msgspec.json.encode({"unit": self.unit, "filled": self.filled, "lines": lines, "data": columns}).decode()
 
     def path(self, line: Line, *, closed: bool = False) -> str:
         """Give a line as the path of an SVG of WIDTH × HEIGHT; closed: with the area below it."""

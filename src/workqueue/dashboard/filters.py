@@ -107,7 +107,9 @@ def stretch(told: Mapping[str, str]) -> Stretch:
     """Give the stretch of time that is asked for. Raises InvalidOption for one that there is not."""
     name = told.get("range") or _USUAL
     if name not in STRETCHES:
-        raise InvalidOption(f"expected range to be one of {', '.join(STRETCHES)}, got: {name!r:.40}", name="range", value=name)
+        raise InvalidOption(
+            f"expected range to be one of {', '.join(STRETCHES)}, got: {name!r:.40}", name="range", value=name
+        )
     return STRETCHES[name]
 
 

@@ -10,7 +10,7 @@ import inspect
 import ipaddress
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from hmac import compare_digest
 from typing import Final, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -68,7 +68,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     free_posts: Collection[str] = ()  # change nothing in the store, so they may be posted though it is read-only
 
 
-class Refused(Exception):  # noqa: N818 - as the errors of the package
+class Refused(Exception):
     """Not let in. status: of HTTP; title, text: for people; headers: what the answer says beside them."""
 
     def __init__(self, status: int, title: str, text: str, headers: Mapping[str, str] | None = None) -> None:

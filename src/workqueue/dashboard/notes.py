@@ -7,7 +7,10 @@ from typing import Final
 
 _SENTENCES: Final = {
     "restored": ("Restored {n} job: it waits again.", "Restored {n} jobs: they wait again."),
-    "cancelled": ("Cancelled {n} job; if it runs, it is told to stop.", "Cancelled {n} jobs; those that run are told to stop."),
+    "cancelled": (
+        "Cancelled {n} job; if it runs, it is told to stop.",
+        "Cancelled {n} jobs; those that run are told to stop.",
+    ),
     "deleted": ("Deleted {n} job for good.", "Deleted {n} jobs for good."),
     "edited": ("Saved the new data.", ""),
     "edited-restored": ("Saved the new data, and restored the job: it waits again.", ""),

@@ -128,14 +128,23 @@ class Looking:
         """Read all that is known of a job. Raises JobNotFound."""
         store = self._desk.store
         job = store.get(job_id)
-        return job, store.history(job_id), store.outlook([job_id]).get(job_id, Outlook(status=None)), report.why(store, job_id).sentences
+        return (
+            job,
+            store.history(job_id),
+            store.outlook([job_id]).get(job_id, Outlook(status=None)),
+            report.why(store, job_id).sentences,
+        )
 
     async def runners(self, request: Request) -> Response:
         """Show who runs jobs, and which."""
         desk = self._desk
         sight = await desk.sight()
-        running = await desk.ask(desk.store.find, Find(status=JobStatus.RUNNING, newest_first=True, limit=filters.PER_PAGE))
-        return self._pages.page(request, "runners.html", sight=sight, running=running.jobs, note=note(request.query_params))
+        running = await desk.ask(
+            desk.store.find, Find(status=JobStatus.RUNNING, newest_first=True, limit=filters.PER_PAGE)
+        )
+        return self._pages.page(
+            request, "runners.html", sight=sight, running=running.jobs, note=note(request.query_params)
+        )
 
     async def schedules(self, request: Request) -> Response:
         """Show the periodic tasks: when they ran, and when they will."""
@@ -171,5 +180,8 @@ class Looking:
 
 def _bounded(lines: list[str]) -> list[str]:
     """Give no more than a page can bear, and say what is left out."""
-    shown = [line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}… {len(line):,} characters" for line in lines[:_MOST_LINES]]
+    shown = [
+        line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}… {len(line):,} characters"
+        for line in lines[:_MOST_LINES]
+    ]
     return shown if len(lines) <= _MOST_LINES else [*shown, f"… {len(lines) - _MOST_LINES:,} lines more"]

@@ -16,7 +16,8 @@ from starlette.responses import HTMLResponse, Response
 
 from workqueue.dashboard import filters, guard
 from workqueue.dashboard.filters import address
-from workqueue.words import moment, printable, shortened, span
+from workqueue.duration import span
+from workqueue.words import moment, printable, shortened
 
 STATIC: Final = os.path.join(os.path.dirname(__file__), "static")
 THEMES: Final = ("auto", "light", "dark")
@@ -54,7 +55,12 @@ class Pages:
         self._templates.globals.update(address=address, stretches=filters.STRETCHES)
 
     def page(
-        self, request: Request, template: str, status: int = 200, headers: Mapping[str, str] | None = None, **told: object
+        self,
+        request: Request,
+        template: str,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        **told: object,
     ) -> HTMLResponse:
         """Render a page for whoever asks."""
         root = request.scope.get("root_path", "").rstrip("/")

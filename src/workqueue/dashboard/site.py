@@ -65,9 +65,7 @@ class Dashboard:
         self._cookie = f"workqueue-{suffix}"  # cookies are shared by all ports of a host
         secret = auth if isinstance(auth, Password | Token) else None
         self._door = (
-            None
-            if secret is None
-            else Door(secret, place=suffix, now=lambda: system_clock() / 1_000_000, links=links)
+            None if secret is None else Door(secret, place=suffix, now=lambda: system_clock() / 1_000_000, links=links)
         )
         self.live = Live(self._desk)
         redaction = Redaction(redact)
@@ -163,7 +161,9 @@ class Dashboard:
                     )
                     return answer
                 error = _WRONG_LINK if links is not None else _WRONG_SECRET
-        asks = "link" if self._door.links is not None else "token" if isinstance(self._door.secret, Token) else "password"
+        asks = (
+            "link" if self._door.links is not None else "token" if isinstance(self._door.secret, Token) else "password"
+        )
         return self._pages.page(request, "sign_in.html", 403 if error else 200, error=error, asks=asks, back=back)
 
     async def _sign_out(self, request: Request) -> Response:
@@ -192,7 +192,9 @@ class Dashboard:
 
     async def _on_usage(self, request: Request, error: Exception) -> Response:
         is_missing = isinstance(error, LookupError)
-        return self._say(request, 404 if is_missing else 400, "Not found" if is_missing else "Not understood", str(error))
+        return self._say(
+            request, 404 if is_missing else 400, "Not found" if is_missing else "Not understood", str(error)
+        )
 
     async def _on_store(self, request: Request, error: Exception) -> Response:
         log.warning("the dashboard cannot ask %s: %s", self._desk.store.path, error)

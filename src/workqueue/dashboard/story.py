@@ -8,8 +8,8 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from workqueue.duration import span
 from workqueue.job import Attempt, Job, JobStatus
-from workqueue.words import span
 
 Tone: TypeAlias = Literal["plain", "good", "bad", "busy", "wait", "gone"]
 _OUTCOMES: Final = {"raised": "failed", "lost": "was lost: its runner ended", "cancelled": "was cancelled"}
@@ -90,9 +90,13 @@ def _standing(job: Job, now: datetime) -> Event:
                 runner=job.runner,
             )
         case JobStatus.FAILED:
-            return Event(title="Failed for good", tone="bad", at=job.settled_at, details=["kept until it is restored or deleted"])
+            return Event(
+                title="Failed for good", tone="bad", at=job.settled_at, details=["kept until it is restored or deleted"]
+            )
         case JobStatus.CANCELLED:
-            return Event(title="Cancelled", tone="gone", at=job.settled_at, details=[job.message] if job.message else [])
+            return Event(
+                title="Cancelled", tone="gone", at=job.settled_at, details=[job.message] if job.message else []
+            )
         case _:
             return _next(job, now)
 
@@ -106,4 +110,9 @@ def _next(job: Job, now: datetime) -> Event:
     what = "Next try" if job.attempt else "First try"
     if job.run_at > now:
         return Event(title=f"{what} in {span(job.run_at - now)}", tone="wait", at=job.run_at)
-    return Event(title=f"{what} as soon as its turn comes", tone="wait", at=job.run_at, details=[f"due for {span(now - job.run_at)}"])
+    return Event(
+        title=f"{what} as soon as its turn comes",
+        tone="wait",
+        at=job.run_at,
+        details=[f"due for {span(now - job.run_at)}"],
+    )

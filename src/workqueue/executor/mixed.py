@@ -7,7 +7,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Final, Literal, Protocol, TypeAlias, assert_never
+from typing import Final, Literal, Protocol, TypeAlias, assert_never, cast
 
 import msgspec
 
@@ -15,9 +15,9 @@ from workqueue.context import Context
 from workqueue.errors import UsageError
 from workqueue.executor import Executor
 from workqueue.executor.children import ChildExecutor
-from workqueue.executor.loop import LoopExecutor
+from workqueue.executor.loop import AsyncHandler, LoopExecutor
 from workqueue.executor.outcome import of_exception
-from workqueue.executor.threads import ThreadExecutor
+from workqueue.executor.threads import Handler, ThreadExecutor
 from workqueue.job import Job
 from workqueue.lifecycle import Outcome
 from workqueue.worker import MOST_THREADS, Handling
@@ -39,6 +39,25 @@ class Children(msgspec.Struct, frozen=True):
     processes: int = 0
     max_jobs: int | None = None
     max_memory: int | None = None
+
+
+def executor_for(
+    handler: Handler | AsyncHandler,
+    *,
+    concurrency: int,
+    children: Children,
+    enough: int,
+    ready: Callable[[], None],
+) -> Executor:
+    """Give what runs this handler: all kinds where its worker says for each job how, else the one kind that it is."""
+    worker = getattr(handler, "__self__", None)  # a bound method knows whose it is
+    if hasattr(worker, "handling"):
+        handling = cast("HandlingWorker", worker)
+        return MixedExecutor(handling, concurrency=concurrency, children=children, enough=enough, ready=ready)
+    if inspect.iscoroutinefunction(handler):
+        awaited = cast("AsyncHandler", handler)
+        return LoopExecutor(awaited, concurrency=concurrency, enough=enough, ready=ready)
+    return ThreadExecutor(handler, concurrency=concurrency, enough=enough, ready=ready)
 
 
 class _Part:
@@ -111,7 +130,10 @@ class MixedExecutor:
         with self._lock:
             unstarted = [context for _, context in self._inbox]
             self._inbox.clear()
-        return [context for part in self._made() for context in part.executor.take_back()] + unstarted
+        handed = [context for part in self._made() for context in part.executor.take_back()]
+        for context in handed:
+            self._has_ended(context)
+        return handed + unstarted
 
     def interrupt(self, context: Context) -> None:
         context.abandoned = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 from workqueue.errors import UnsuitableFile, UsageError
@@ -11,6 +11,7 @@ from workqueue.store.clock import Clock, system_clock
 from workqueue.store.contract import Durability, Store
 from workqueue.store.memory.engine import MemoryStore
 from workqueue.store.sqlite import inspection
+from workqueue.store.sqlite.backup import Backup
 from workqueue.store.sqlite.engine import SqliteStore
 
 
@@ -67,6 +68,29 @@ def migrate_schema(url: str, grant: Sequence[str] = ()) -> list[str]:
     with _driver():
         from workqueue.store.postgres.schema import upgrade  # noqa: PLC0415 - as above
     return upgrade(url, grant)
+
+
+def back_up(
+    store: Store,
+    target: str,
+    *,
+    force: bool = False,
+    tell: Callable[[str, int, int], object] = lambda _what, _done, _total: None,
+) -> Backup:
+    """Put a copy of a file at `target`, all of one moment, while others work on it. force: replace what is there.
+
+    Raises UsageError for what is no file: a server has its own means.
+    """
+    if isinstance(store, SqliteStore):
+        return store.back_up(target, force=force, tell=tell)
+    if isinstance(store, MemoryStore):
+        raise UsageError("expected a file to back up, got a queue in memory")
+    url, _, schema = store.path.partition("?schema=")
+    raise UsageError(
+        "expected a file to back up, got a database, for which PostgreSQL has its own means, also while others work: "
+        f"pg_dump --format=custom --schema={schema or 'workqueue'} --file={target} {url}; and back, where that schema "
+        f"is not: pg_restore --dbname={url} {target}"
+    )
 
 
 def scratch_schema(url: str) -> AbstractContextManager[str]:

@@ -18,6 +18,7 @@ import msgspec
 from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Size
 from workqueue.lifecycle import Returned, Settlement
 from workqueue.store.batching import Batches
+from workqueue.store.situation import Enlisted, Situation
 from workqueue.store.timetable import Schedules
 
 Durability: TypeAlias = Literal["full", "process", "conservative"]
@@ -124,8 +125,10 @@ class Page(msgspec.Struct, frozen=True):
     next: int | None
 
 
-Deed: TypeAlias = Literal["cancel", "restore", "delete"]
-"""cancel: as `Store.cancel`. restore: as `Store.restore`, failed and cancelled ones. delete: what is settled."""
+Deed: TypeAlias = Literal["cancel", "retry", "restore", "delete"]
+"""cancel: as `Store.cancel`. restore: as `Store.restore`, failed and cancelled ones. delete: what is settled.
+
+retry: as restore; and what waits for its time is due now, with its counters as they are."""
 
 
 class Changed(msgspec.Struct, frozen=True):
@@ -150,17 +153,6 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     cancelled: int = 0
     later: int = 0
     oldest_due: datetime | None = None
-
-
-class Enlisted(msgspec.Struct, frozen=True, kw_only=True):
-    """One runner on the list. alive: its process has not certainly ended. running: jobs it holds."""
-
-    id: int
-    queue: str
-    label: str
-    started_at: datetime
-    alive: bool
-    running: int
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
@@ -255,6 +247,10 @@ class Store(Protocol):
         """Register a runner, alive until `retire` or this process's death; give its id, never used before."""
         ...
 
+    def introduce(self, runner: int, lease: timedelta, knows: Collection[str] | None) -> None:
+        """Say of a runner, for people, how long its leases are and which names it can run, None: any. May change."""
+        ...
+
     def retire(self, runner: int) -> None:
         """Take the runner off the list. It must hold no claims any more; those it holds are orphans."""
         ...
@@ -296,6 +292,10 @@ class Store(Protocol):
 
     def history(self, job_id: int) -> list[Attempt]:
         """Give the attempts of a job that did not complete, oldest first: the last 100."""
+        ...
+
+    def situation(self, job_id: int) -> Situation:
+        """Give all that bears on when the job runs, as of one moment. Raises JobNotFound."""
         ...
 
     def cancel(self, job_id: int) -> bool:

@@ -71,8 +71,8 @@ class Schedules(Protocol):
         """
         ...
 
-    def standings(self, queue: str) -> list[ScheduleStanding]:
-        """Give all schedules of a queue, by name."""
+    def standings(self, queue: str | None) -> list[ScheduleStanding]:
+        """Give all schedules of a queue, or of every queue, by queue and name."""
         ...
 
     def pause(self, queue: str, name: str) -> None:

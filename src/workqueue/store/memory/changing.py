@@ -9,6 +9,7 @@ import msgspec
 
 from workqueue.job import JobStatus
 from workqueue.lifecycle import WAITING
+from workqueue.store.clock import instant, micros
 from workqueue.store.contract import Changed, Deed, Find
 from workqueue.store.memory.inspection import meant
 from workqueue.store.memory.keeping import Keeping
@@ -17,6 +18,7 @@ from workqueue.store.memory.rows import Row, Rows
 _RESTORABLE: Final = frozenset({JobStatus.FAILED, JobStatus.CANCELLED})
 _OF: Final[Mapping[Deed, frozenset[JobStatus]]] = {  # what can be done to whom
     "cancel": WAITING | {JobStatus.RUNNING},
+    "retry": WAITING | _RESTORABLE,
     "restore": _RESTORABLE,
     "delete": _RESTORABLE,
 }
@@ -37,6 +39,8 @@ class Changing:
             waiting = [row for row in newest_first if row.waits()]
             running = [row for row in newest_first if row.runs()]
             count = sum(self.cancel(row, now) for row in [*waiting, *running])
+        elif deed == "retry":
+            count = self.hasten(found, now) + self.restore(found, now)
         elif deed == "restore":
             count = self.restore(found, now)
         else:
@@ -50,6 +54,14 @@ class Changing:
         if row.runs():
             self._rows.change(row).job = msgspec.structs.replace(row.job, cancel_requested=True)
         return row.runs()
+
+    def hasten(self, found: Iterable[Row], now: int) -> int:
+        """Let those that wait for their time be due now: the next claim lets them stand in line."""
+        early = [row for row in found if row.waits() and micros(row.job.run_at) > now]
+        for row in early:
+            self._rows.change(row).job = msgspec.structs.replace(row.job, run_at=instant(now))
+            row.position = now if row.position else 0
+        return len(early)
 
     def restore(self, found: Iterable[Row], now: int) -> int:
         """Let those that failed, or were cancelled, wait again; those stay whose key another job has by now."""

@@ -32,6 +32,7 @@ from workqueue.store.memory.rows import Row, Rows, new_row
 from workqueue.store.memory.runners import Runner
 from workqueue.store.memory.schedules import MemorySchedules
 from workqueue.store.memory.settling import settle
+from workqueue.store.memory.situation import Situations
 
 _PATIENCE: Final = 30.0  # seconds that a verb waits for another thread's transaction
 
@@ -39,7 +40,7 @@ _PATIENCE: Final = 30.0  # seconds that a verb waits for another thread's transa
 _stores: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
 
 
-class MemoryStore:
+class MemoryStore(Situations):
     """See `store.contract.Store` for what each verb promises; here a job survives nothing but its runner."""
 
     path = ":memory:"

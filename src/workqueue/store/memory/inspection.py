@@ -9,10 +9,10 @@ from typing import Final
 from workqueue.job import Job, JobStatus
 from workqueue.lifecycle import FINAL
 from workqueue.store.clock import instant
-from workqueue.store.contract import Engine, Enlisted, Find, Outlook, Overview, Page, Standing
+from workqueue.store.contract import Engine, Find, Outlook, Overview, Page, Standing
 from workqueue.store.memory.keeping import Keeping
 from workqueue.store.memory.rows import Row
-from workqueue.store.memory.runners import Runner
+from workqueue.store.memory.runners import Runner, enlisted
 
 _RULES: Final[dict[str, Callable[[Row], bool]]] = {
     "is completed and still here": lambda row: row.job.status is JobStatus.COMPLETED,
@@ -62,23 +62,12 @@ def overview(rows: Iterable[Row], runners: Mapping[int, Runner], now: int) -> Ov
     """Give the figures of the whole store."""
     rows = list(rows)
     running = Counter(row.runner for row in rows if row.runs())
-    enlisted = [
-        Enlisted(
-            id=number,
-            queue=runner.queue,
-            label=runner.label,
-            started_at=instant(runner.started_at),
-            alive=runner.alive,
-            running=running[number],
-        )
-        for number, runner in runners.items()
-        if runner.alive or running[number]
-    ]
-    queues = {row.job.queue for row in rows} | {runner.queue for runner in enlisted}
+    listed = enlisted(runners, running)
+    queues = {row.job.queue for row in rows} | {runner.queue for runner in listed}
     return Overview(
         now=instant(now),
         queues=[standing(queue, [row for row in rows if row.job.queue == queue], now=now) for queue in sorted(queues)],
-        runners=enlisted,
+        runners=listed,
         engine=Engine(name="memory", notes=["the jobs end with the process"]),
     )
 

@@ -222,7 +222,7 @@ class Keeping:
 
     def may_reopen(self, row: Row) -> bool:
         """Say whether a job that has ended can be under way again: not where another one has its key by now."""
-        return _key(row) is None or not any(_key(other) == _key(row) for other in self._open(row.job.queue))
+        return self.key_holder(row) is None
 
     def reopen(self, row: Row) -> None:
         """Count a job of a batch as under way again; called before it is."""
@@ -293,15 +293,25 @@ class Keeping:
     def _open(self, queue: str) -> list[Row]:
         return [row for row in self._rows.of(queue) if row.waits() or row.runs()]
 
-    def running(self, queue: str, lane: str) -> int:
-        return sum(row.runs() and _lane(row.job.terms, Kept.BY_LIMIT) == lane for row in self._rows.of(queue))
+    def holders(self, queue: str, lane: str) -> list[int]:
+        """Give the jobs of a lane that run."""
+        ours = self._rows.of(queue)
+        return [row.job.id for row in ours if row.runs() and _lane(row.job.terms, Kept.BY_LIMIT) == lane]
 
-    def is_behind(self, queue: str, order: str, job: int) -> bool:
-        return any(
-            row.runs() if row.job.id > job else row.runs() or row.job.status is JobStatus.RETRYING or row.is_due_now()
+    def ahead(self, queue: str, order: str, job: int) -> Row | None:
+        """Give the first job that one must wait for in its order."""
+        others = [
+            row
             for row in self._open(queue)
             if row.job.id != job and _lane(row.job.terms, Kept.BY_ORDER) == order
-        )
+            if row.runs() or (row.job.id < job and (row.job.status is JobStatus.RETRYING or row.is_due_now()))
+        ]
+        return next(iter(others), None)
+
+    def key_holder(self, row: Row) -> Row | None:
+        """Give the job that waits or runs with the key of this one."""
+        key = _key(row)
+        return None if key is None else next((one for one in self._open(row.job.queue) if _key(one) == key), None)
 
 
 class _Facts:
@@ -313,14 +323,14 @@ class _Facts:
         self._now = now
 
     def running(self, lane: str) -> int:
-        return self._keeping.running(self._queue, lane)
+        return len(self._keeping.holders(self._queue, lane))
 
     def started(self, lane: Lane) -> int:
         since = self._now - micros(lane.per)
         return sum(at > since for at in self._keeping.beside.starts.get((self._queue, lane.name), ()))
 
     def is_behind(self, order: str, job: int) -> bool:
-        return self._keeping.is_behind(self._queue, order, job)
+        return self._keeping.ahead(self._queue, order, job) is not None
 
 
 def _lane(terms: Terms | None, by: Kept) -> str | None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from workqueue.store.clock import instant
+from workqueue.store.situation import Enlisted
 
 
 class MemoryBell:
@@ -22,10 +26,32 @@ class MemoryBell:
 
 @dataclass
 class Runner:
-    """A runner that was enlisted; kept when it has retired, because its label stands in the history of its jobs."""
+    """A runner that was enlisted; kept when it has retired, because its label stands in the history of its jobs.
+
+    lease (microseconds), knows: what it said of itself.
+    """
 
     queue: str
     label: str
     started_at: int
     alive: bool = True
     bell: MemoryBell = field(default_factory=MemoryBell)
+    lease: int | None = None
+    knows: list[str] | None = None
+
+
+def enlisted(runners: Mapping[int, Runner], running: Mapping[int, int]) -> list[Enlisted]:
+    """Give those that are on the list, by id. running: how many jobs each holds, where it holds any."""
+    return [
+        Enlisted(
+            id=number,
+            queue=runner.queue,
+            label=runner.label,
+            started_at=instant(runner.started_at),
+            alive=runner.alive,
+            running=running.get(number, 0),
+            knows=runner.knows,
+        )
+        for number, runner in runners.items()
+        if runner.alive or running.get(number)
+    ]

@@ -66,9 +66,10 @@ class MemorySchedules:
             self._entries[queue, name] = entry
             return ids
 
-    def standings(self, queue: str) -> list[ScheduleStanding]:
+    def standings(self, queue: str | None) -> list[ScheduleStanding]:
         with self._turn():
-            return sorted(self._of(queue), key=lambda entry: entry.name)
+            entries = list(self._entries.values()) if queue is None else self._of(queue)
+            return sorted(entries, key=lambda entry: (entry.queue, entry.name))
 
     def pause(self, queue: str, name: str) -> None:
         with self._turn():

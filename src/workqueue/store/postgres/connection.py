@@ -81,6 +81,9 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     def set_data(self, job: int, data: bytes, /) -> bool:
         return bool(self.ask("set_data", {"job": job, "data": data}).rowcount)
 
+    def hasten(self, jobs: Sequence[int], now: int, /) -> list[int]:
+        return [job for (job,) in self.ask("hasten", {"ids": list(jobs), "now": now}).fetchall()]
+
     def load(self, table: str, rows: Sequence[tuple[Any, ...]], /) -> None:
         try:
             with self.cursor() as cursor, cursor.copy(self.texts[f"import_{table}"]) as copy:

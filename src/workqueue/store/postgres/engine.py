@@ -334,14 +334,16 @@ class PostgresStore(Verbs):
             database.read(lambda connection: connection.ask("forget_pushes", before))
         return ended
 
+    def _deaths(self) -> Callable[[int], bool]:
+        answer = self._db().read(lambda connection: connection.one("runners"))
+        return frozenset(self._runners.dead(_ids.decode(answer[0]))).__contains__
+
     def overview(self) -> Overview:
         database = self._db()
-        now = database.clock()
-        answer = database.read(lambda connection: connection.one("runners"))
-        dead = frozenset(self._runners.dead(_ids.decode(answer[0])))
+        now, is_dead = database.clock(), self._deaths()
 
         def work(connection: Connection) -> Overview:
-            return records.overview(connection, now, inspection.engine(connection), is_dead=dead.__contains__)
+            return records.overview(connection, now, inspection.engine(connection), is_dead=is_dead)
 
         return database.read(work)
 

@@ -245,6 +245,9 @@ SELECT EXISTS (SELECT 1 FROM workqueue.jobs WHERE id = :id AND settled_at IS NOT
 INSERT INTO workqueue.runners (queue, label, started_at, session_pid, session_start)
 VALUES (:queue, :label, :now, :pid, :start) RETURNING id;
 
+-- name: introduce
+UPDATE workqueue.runners SET lease = :lease, knows = :knows WHERE id = :runner;
+
 -- name: retire
 DELETE FROM workqueue.runners
  WHERE id = :id AND NOT EXISTS (SELECT 1 FROM workqueue.jobs WHERE status = 4 AND runner = :id);
@@ -375,6 +378,17 @@ SELECT attempt, runner, started_at, duration, outcome, error, traceback
 -- name: cancel_running
 UPDATE workqueue.jobs SET cancel_requested = true WHERE id = :id AND status = 4;
 
+-- name: hasten
+-- Those of them that wait for their time are due now: the next claim lets them stand in line.
+UPDATE workqueue.jobs SET run_at = :now, position = CASE WHEN position <> 0 THEN :now::bigint ELSE 0 END
+ WHERE id = ANY (:ids::bigint[]) AND status IN (0, 2) AND run_at > :now
+RETURNING id;
+
+-- name: not_due
+-- Whether a job is settled, or waits for its time.
+SELECT EXISTS (SELECT 1 FROM workqueue.jobs
+                WHERE id = :id AND (settled_at IS NOT NULL OR status IN (0, 2) AND run_at > :now));
+
 -- name: restore_failed
 UPDATE workqueue.jobs SET status = 0, ready = 1, retry_count = 0, lost = 0, settled_at = NULL, message = '', run_at = :now,
        position = CASE WHEN position <> 0 THEN :now::bigint ELSE 0 END
@@ -457,7 +471,7 @@ SELECT coalesce(json_agg(json_build_array(queue, kind, jobs, oldest,
 
 -- name: enlisted
 SELECT coalesce(json_agg(json_build_array(id, queue, label, started_at, (
-           SELECT count(*) FROM workqueue.jobs AS j WHERE j.status = 4 AND j.runner = r.id)) ORDER BY id), '[]')::text
+           SELECT count(*) FROM workqueue.jobs AS j WHERE j.status = 4 AND j.runner = r.id), knows::json) ORDER BY id), '[]')::text
   FROM workqueue.runners AS r;
 
 -- name: put_schedule
@@ -483,7 +497,8 @@ UPDATE workqueue.schedules SET last_at = :slot, last_job = :job WHERE queue = :q
 SELECT EXISTS (SELECT 1 FROM workqueue.schedules WHERE queue = :queue AND name = :name AND next_at = :seen);
 
 -- name: schedules
-SELECT queue, name, spec, next_at, last_at, last_job, paused FROM workqueue.schedules WHERE queue = :queue ORDER BY name;
+SELECT queue, name, spec, next_at, last_at, last_job, paused FROM workqueue.schedules
+ WHERE :queue::text IS NULL OR queue = :queue ORDER BY queue, name;
 
 -- name: schedule
 SELECT spec, paused FROM workqueue.schedules WHERE queue = :queue AND name = :name;
@@ -806,6 +821,37 @@ SELECT EXISTS (SELECT 1 FROM workqueue.terms
                 WHERE NOT EXISTS (SELECT 1 FROM workqueue.jobs AS j WHERE j.id = p.job OFFSET 0))
     OR EXISTS (SELECT 1 FROM workqueue.terms AS t WHERE t.queue = :queue AND t.kept_by = 4
                   AND NOT EXISTS (SELECT 1 FROM workqueue.pauses AS p WHERE p.queue = t.queue AND p.name = t.name));
+
+-- name: situation
+SELECT ready, runner, lease_until, (SELECT r.lease FROM workqueue.runners AS r WHERE r.id = j.runner)
+  FROM workqueue.jobs AS j WHERE j.id = :job;
+
+-- name: limit_holders
+-- The first jobs of a lane that run. They are few; by the order of the primary key it would look at all there are.
+SELECT coalesce(json_agg(job), '[]')::text FROM (
+    SELECT job FROM (
+        SELECT job FROM workqueue.terms
+         WHERE queue = :queue AND limit_lane = :lane AND limit_lane IS NOT NULL AND runs OFFSET 0) AS running
+     ORDER BY job LIMIT :limit) AS first;
+
+-- name: ahead
+-- The first of those for which `is_behind` says yes.
+SELECT job, (SELECT j.status FROM workqueue.jobs AS j WHERE j.id = found.job) FROM (
+    (SELECT t.job FROM workqueue.terms AS t
+      WHERE t.queue = :queue AND t.order_lane = :lane AND t.order_lane IS NOT NULL AND t.is_open AND t.job < :job
+        AND (SELECT j.status IN (2, 4) OR j.ready IN (1, 2) FROM workqueue.jobs AS j WHERE j.id = t.job)
+      ORDER BY t.job LIMIT 1)
+    UNION ALL
+    (SELECT job FROM workqueue.terms
+      WHERE queue = :queue AND order_lane = :lane AND order_lane IS NOT NULL AND is_open AND job > :job AND runs
+      ORDER BY job LIMIT 1)) AS found
+ ORDER BY job LIMIT 1;
+
+-- name: front
+-- Who is claimed next, best first: ids.
+SELECT coalesce(json_agg(id), '[]')::text FROM (
+    SELECT id FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost = 0
+     ORDER BY -priority, position, id LIMIT :limit) AS line;
 
 -- name: begin_push
 SAVEPOINT workqueue_push;

@@ -23,6 +23,7 @@ _STEP: Final = 5000  # jobs in one transaction
 _CANCELLED: Final = "cancelled"
 _OF: Final[Mapping[Deed, frozenset[JobStatus]]] = {  # what can be done to whom
     "cancel": WAITING | {JobStatus.RUNNING},
+    "retry": WAITING | {JobStatus.FAILED, JobStatus.CANCELLED},
     "restore": frozenset({JobStatus.FAILED, JobStatus.CANCELLED}),
     "delete": frozenset({JobStatus.FAILED, JobStatus.CANCELLED}),
 }
@@ -120,6 +121,7 @@ def change(database: Database, which: Find, deed: Deed) -> Changed:
     ids = [match.id for match in found.jobs]
 
     def work(session: Session, now: int) -> int:
+        began.append(now)
         still = finding.matching(session, ids, which, statuses)
         if deed != "delete":
             database.wake({match.queue for match in still})
@@ -127,9 +129,10 @@ def change(database: Database, which: Find, deed: Deed) -> Changed:
         return len(done)
 
     def landed(session: Session, count: int) -> bool:
-        return not count or not session.ask(_UNDONE[deed], {"id": done[0]}).fetchone()[0]
+        return not count or not session.ask(_UNDONE[deed], {"id": done[0], "now": began[-1]}).fetchone()[0]
 
     done: list[int] = []
+    began: list[int] = []
     return Changed(database.write(work, landed), found.next)
 
 
@@ -153,6 +156,10 @@ def _restore_all(session: Session, now: int, jobs: Sequence[Match], which: Find)
     return [job for queue, ids in by_queue.items() for job in _restore(session, now, queue, ids)]
 
 
+def _retry_all(session: Session, now: int, jobs: Sequence[Match], which: Find) -> list[int]:
+    return session.hasten([match.id for match in jobs], now) + _restore_all(session, now, jobs, which)
+
+
 def _delete_all(session: Session, now: int, jobs: Sequence[Match], which: Find) -> list[int]:
     del now, which
     ids = {"ids": _encode([match.id for match in jobs]).decode()}
@@ -162,8 +169,13 @@ def _delete_all(session: Session, now: int, jobs: Sequence[Match], which: Find) 
     return deleted
 
 
-_DEEDS: Final = {"cancel": _cancel_all, "restore": _restore_all, "delete": _delete_all}
-_UNDONE: Final = {"cancel": "cancellable", "restore": "settled", "delete": "settled"}  # asked of one that was done
+_DEEDS: Final = {"cancel": _cancel_all, "retry": _retry_all, "restore": _restore_all, "delete": _delete_all}
+_UNDONE: Final = {  # asked of one that was done
+    "cancel": "cancellable",
+    "retry": "not_due",
+    "restore": "settled",
+    "delete": "settled",
+}
 
 
 def edit(database: Database, job_id: int, data: bytes) -> bool:

@@ -11,8 +11,9 @@ import msgspec
 from workqueue.backoff import Backoff
 from workqueue.job import Attempt, Job, JobStatus, Terms
 from workqueue.store.clock import instant
-from workqueue.store.contract import Engine, Enlisted, Overview, Standing
+from workqueue.store.contract import Engine, Overview, Standing
 from workqueue.store.relational.session import Session
+from workqueue.store.situation import Enlisted
 
 _encode = msgspec.json.encode
 _DUE: Final = 1  # a kind of `standings`
@@ -48,9 +49,9 @@ def history(session: Session, job_id: int) -> list[Attempt]:
     ]
 
 
-def overview(session: Session, now: int, engine: Engine, *, is_dead: Callable[[int], bool]) -> Overview:
-    """Give the figures of the whole store. is_dead: whether the process of a runner has certainly ended."""
-    runners = [
+def enlisted(session: Session, is_dead: Callable[[int], bool]) -> list[Enlisted]:
+    """Give the runners of the whole store, by id."""
+    return [
         Enlisted(
             id=runner,
             queue=queue,
@@ -58,9 +59,17 @@ def overview(session: Session, now: int, engine: Engine, *, is_dead: Callable[[i
             started_at=instant(started_at),
             alive=not is_dead(runner),
             running=running,
+            knows=knows,
         )
-        for runner, queue, label, started_at, running in _enlisted_rows.decode(session.ask("enlisted").fetchone()[0])
+        for runner, queue, label, started_at, running, knows in _enlisted_rows.decode(
+            session.ask("enlisted").fetchone()[0]
+        )
     ]
+
+
+def overview(session: Session, now: int, engine: Engine, *, is_dead: Callable[[int], bool]) -> Overview:
+    """Give the figures of the whole store. is_dead: whether the process of a runner has certainly ended."""
+    runners = enlisted(session, is_dead)
     figures: dict[str, dict[str, int]] = {runner.queue: {} for runner in runners}
     oldest: dict[str, tuple[int, int]] = {}
     standings = _standing_rows.decode(session.ask("standings", {"now": now}).fetchone()[0])
@@ -75,11 +84,11 @@ def overview(session: Session, now: int, engine: Engine, *, is_dead: Callable[[i
         queues=[_standing(queue, figures[queue], oldest.get(queue)) for queue in sorted(figures)],
         runners=runners,
         engine=engine,
-        moves=_moves(session),
+        moves=moves(session),
     )
 
 
-def _moves(session: Session) -> list[str]:
+def moves(session: Session) -> list[str]:
     """Say where the jobs of the store were moved to, and of where what is not all here yet is copied from."""
     found = [
         f"its jobs {'are being' if done_at is None else 'were'} moved to {target}; it takes no new ones, and runs none"
@@ -133,7 +142,7 @@ def _job(row: Sequence[object]) -> Job:
     )
 
 
-_enlisted_rows = msgspec.json.Decoder(list[tuple[int, str, str, int, int]])
+_enlisted_rows = msgspec.json.Decoder(list[tuple[int, str, str, int, int, list[str] | None]])
 _standing_rows = msgspec.json.Decoder(list[tuple[str, int, int, int | None, int | None]])
 
 

@@ -68,20 +68,8 @@ class StoredSchedules:
 
         return self._database().write(work, landed)
 
-    def standings(self, queue: str) -> list[ScheduleStanding]:
-        rows = self._database().read(lambda c: c.ask("schedules", {"queue": queue}).fetchall())
-        return [
-            ScheduleStanding(
-                queue=queue,
-                name=name,
-                text=spec,
-                next_at=instant(next_at),
-                last_at=None if last_at is None else instant(last_at),
-                last_job=last_job,
-                paused=bool(paused),
-            )
-            for queue, name, spec, next_at, last_at, last_job, paused in rows
-        ]
+    def standings(self, queue: str | None) -> list[ScheduleStanding]:
+        return self._database().read(lambda session: standings(session, queue))
 
     def pause(self, queue: str, name: str) -> None:
         def work(session: Session, now: int) -> None:
@@ -116,6 +104,24 @@ class StoredSchedules:
             return session.ask("schedule", row).fetchone() is None
 
         return self._database().write(work, landed)
+
+
+def standings(session: Session, queue: str | None) -> list[ScheduleStanding]:
+    """Give all schedules of a queue, or of every queue, by queue and name."""
+    return [
+        ScheduleStanding(
+            queue=queue,
+            name=name,
+            text=spec,
+            next_at=instant(next_at),
+            last_at=None if last_at is None else instant(last_at),
+            last_job=last_job,
+            paused=bool(paused),
+        )
+        for queue, name, spec, next_at, last_at, last_job, paused in session.ask(
+            "schedules", {"queue": queue}
+        ).fetchall()
+    ]
 
 
 def _do_again(_session: Session, _result: None) -> bool:

@@ -35,6 +35,10 @@ class Session(Protocol):
         """Give a job that does not run other data; False when it runs."""
         ...
 
+    def hasten(self, jobs: Sequence[int], now: int, /) -> list[int]:
+        """Let those of them that wait for their time be due now; give their ids."""
+        ...
+
     def load(self, table: str, rows: Sequence[tuple[Any, ...]], /) -> None:
         """Store whole rows, with the columns of `relational.rows` in their order."""
         ...

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import timedelta
 
 import msgspec
 
 from workqueue.errors import JobNotFound
 from workqueue.job import Attempt, Job, JobStatus, NewJob, Size
+from workqueue.store.clock import micros
 from workqueue.store.contract import Changed, Deed, Find, Outlook, Page
-from workqueue.store.relational import changing, finding, outlook, records
+from workqueue.store.relational import changing, finding, outlook, records, situation
 from workqueue.store.relational.batches import StoredBatches
 from workqueue.store.relational.pushing import Pushing
 from workqueue.store.relational.schedules import StoredSchedules
 from workqueue.store.relational.session import Database, Session
 from workqueue.store.relational.whole import Whole
+from workqueue.store.situation import Situation
 
 _names = msgspec.json.Decoder(list[str])
 
@@ -36,6 +39,10 @@ class Verbs(ABC):
     @abstractmethod
     def _pushing(self, jobs: Sequence[NewJob]) -> Pushing:
         """Give the work of a push, to be done within another's write."""
+
+    @abstractmethod
+    def _deaths(self) -> Callable[[int], bool]:
+        """Give what says whether the process of a runner has certainly ended."""
 
     @property
     def batches(self) -> StoredBatches:
@@ -63,6 +70,25 @@ class Verbs(ABC):
 
     def history(self, job_id: int) -> list[Attempt]:
         return self._db().read(lambda session: records.history(session, job_id))
+
+    def situation(self, job_id: int) -> Situation:
+        database = self._db()
+        now, is_dead = database.clock(), self._deaths()
+        with database.look() as session:
+            found = situation.look(session, now, job_id, records.enlisted(session, is_dead))
+        if found is None:
+            raise JobNotFound(job_id)
+        return found
+
+    def introduce(self, runner: int, lease: timedelta, knows: Collection[str] | None) -> None:
+        names = None if knows is None else msgspec.json.encode(sorted(knows)).decode()
+        row = {"runner": runner, "lease": micros(lease), "knows": names}
+
+        def work(session: Session, now: int) -> None:
+            del now
+            session.ask("introduce", row)
+
+        self._db().write(work, lambda _session, _none: False)  # twice is once
 
     def size(self, queue: str) -> Size:
         row = self._db().read(lambda session: session.ask("size", {"queue": queue}).fetchone())

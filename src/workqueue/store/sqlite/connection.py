@@ -63,6 +63,11 @@ class Asking:
             self.ask("drop_large", {"job": job})
         return True
 
+    def hasten(self, jobs: Sequence[int], now: int, /) -> list[int]:
+        row = {"ids": msgspec.json.encode(jobs).decode(), "now": now}
+        self.ask("hasten_terms", row)
+        return [job for (job,) in self.ask("hasten", row).fetchall()]
+
     def load(self, table: str, rows: Sequence[tuple[Any, ...]], /) -> None:
         if table == "jobs":
             large = [(row[0], row[-1]) for row in rows if len(row[-1]) > INLINE]

@@ -25,7 +25,7 @@ from workqueue.store.relational.pushing import Pushing, Stored, alike, store
 from workqueue.store.relational.session import Session
 from workqueue.store.relational.settling import SomeRefusedError, complete, settle_all, settle_each
 from workqueue.store.relational.verbs import Verbs
-from workqueue.store.sqlite import inspection
+from workqueue.store.sqlite import backup, inspection
 from workqueue.store.sqlite.bell import SocketBell
 from workqueue.store.sqlite.claiming import claim
 from workqueue.store.sqlite.connection import Connection, disk_in_our_words
@@ -267,12 +267,15 @@ class SqliteStore(Verbs):
 
     # people
 
+    def _deaths(self) -> Callable[[int], bool]:
+        return self._db().owners.is_dead
+
     def overview(self) -> Overview:
         database = self._db()
 
         def work(connection: Connection) -> Overview:
             engine = inspection.engine(connection, self.path)
-            return records.overview(connection, database.clock(), engine, is_dead=database.owners.is_dead)
+            return records.overview(connection, database.clock(), engine, is_dead=self._deaths())
 
         return database.read(work)
 
@@ -283,6 +286,14 @@ class SqliteStore(Verbs):
 
     def check(self) -> list[str]:
         return self._db().read(inspection.broken_invariants)
+
+    def back_up(self, target: str, *, force: bool, tell: backup.Tell) -> backup.Backup:
+        """Put a copy of the whole file at `target`, while others work on it; see `backup.back_up`."""
+
+        def opened(path: str) -> SqliteStore:
+            return SqliteStore(path, durability=self._durability, allow_network=True, clock=self._clock)
+
+        return backup.back_up(self._db(), target, force=force, tell=tell, opened=opened)
 
     def close(self) -> None:
         if self._transacting == threading.get_ident():

@@ -146,6 +146,9 @@ SELECT EXISTS (SELECT 1 FROM jobs WHERE id = :id AND settled_at IS NOT NULL);
 -- name: enlist
 INSERT INTO runners (queue, label, started_at) VALUES (:queue, :label, :now);
 
+-- name: introduce
+UPDATE runners SET lease = :lease, knows = :knows WHERE id = :runner;
+
 -- name: retire
 DELETE FROM runners WHERE id = :id AND NOT EXISTS (SELECT 1 FROM jobs WHERE status = 4 AND runner = :id);
 
@@ -244,6 +247,21 @@ SELECT attempt, runner, started_at, duration, outcome, error, traceback FROM att
 -- name: cancel_running
 UPDATE jobs SET cancel_requested = 1 WHERE id = :id AND status = 4;
 
+-- name: hasten
+-- Those of them that wait for their time are due now: the next claim lets them stand in line.
+UPDATE jobs SET run_at = :now, position = CASE WHEN position <> 0 THEN :now ELSE 0 END
+ WHERE id IN (SELECT value FROM json_each(:ids)) AND +status IN (0, 2) AND +run_at > :now
+RETURNING id;
+
+-- name: hasten_terms
+-- The greatest number: it follows others, and cannot be due before they have ended.
+UPDATE terms SET later_until = :now
+ WHERE job IN (SELECT value FROM json_each(:ids)) AND +later_until > :now AND +later_until < 9223372036854775807;
+
+-- name: not_due
+-- Whether a job is settled, or waits for its time.
+SELECT EXISTS (SELECT 1 FROM jobs WHERE id = :id AND (settled_at IS NOT NULL OR ready IN (0, 3) AND run_at > :now));
+
 -- name: restore_failed
 UPDATE jobs SET status = 0, ready = 1, retry_count = 0, lost = 0, settled_at = NULL, message = '', run_at = :now,
        position = CASE WHEN position <> 0 THEN :now ELSE 0 END
@@ -313,8 +331,8 @@ SELECT json_group_array(json_array(queue, kind, jobs, oldest, (SELECT run_at FRO
     UNION ALL SELECT queue, status, count(*), NULL FROM jobs WHERE settled_at IS NOT NULL GROUP BY queue, status);
 
 -- name: enlisted
-SELECT json_group_array(json_array(id, queue, label, started_at, running)) FROM (
-    SELECT id, queue, label, started_at,
+SELECT json_group_array(json_array(id, queue, label, started_at, running, json(knows))) FROM (
+    SELECT id, queue, label, started_at, knows,
            (SELECT count(*) FROM jobs WHERE status = 4 AND runner = runners.id) AS running
       FROM runners ORDER BY id);
 
@@ -340,7 +358,8 @@ UPDATE schedules SET last_at = :slot, last_job = :job WHERE queue = :queue AND n
 SELECT EXISTS (SELECT 1 FROM schedules WHERE queue = :queue AND name = :name AND next_at = :seen);
 
 -- name: schedules
-SELECT queue, name, spec, next_at, last_at, last_job, paused FROM schedules WHERE queue = :queue ORDER BY name;
+SELECT queue, name, spec, next_at, last_at, last_job, paused FROM schedules
+ WHERE :queue IS NULL OR queue = :queue ORDER BY queue, name;
 
 -- name: schedule
 SELECT spec, paused FROM schedules WHERE queue = :queue AND name = :name;
@@ -665,6 +684,30 @@ SELECT EXISTS (SELECT 1 FROM terms WHERE queue = :queue AND expires_at <= :now A
     OR EXISTS (SELECT 1 FROM batches WHERE done_at <= :before)
     OR EXISTS (SELECT 1 FROM progressed WHERE job NOT IN (SELECT id FROM jobs))
     OR EXISTS (SELECT 1 FROM paused WHERE name IS NOT NULL AND name NOT IN (SELECT name FROM pauses WHERE queue = :queue));
+
+-- name: situation
+SELECT ready, runner, lease_until, (SELECT lease FROM runners WHERE runners.id = jobs.runner) FROM jobs WHERE id = :job;
+
+-- name: limit_holders
+-- The first jobs of a lane that run.
+SELECT json_group_array(job) FROM (
+    SELECT job FROM terms WHERE queue = :queue AND limit_lane = :lane AND runs ORDER BY job LIMIT :limit);
+
+-- name: ahead
+-- The first of those for which `is_behind` says yes.
+SELECT job, status FROM (
+    SELECT * FROM (
+        SELECT t.job, j.status FROM terms AS t JOIN jobs AS j ON j.id = t.job
+         WHERE t.queue = :queue AND t.order_lane = :lane AND t.is_open AND t.later_until IS NULL
+           AND t.job < :job AND (j.status IN (2, 4) OR j.ready IN (1, 2)) ORDER BY t.job LIMIT 1)
+    UNION ALL SELECT * FROM (
+        SELECT job, 4 FROM terms WHERE queue = :queue AND order_lane = :lane AND job > :job AND runs LIMIT 1))
+ LIMIT 1;
+
+-- name: front
+-- Who is claimed next, best first: ids.
+SELECT json_group_array(id) FROM (
+    SELECT id FROM jobs WHERE queue = :queue AND ready = 1 AND lost = 0 ORDER BY priority DESC, position, id LIMIT :limit);
 
 -- name: begin_push
 SAVEPOINT workqueue_push;

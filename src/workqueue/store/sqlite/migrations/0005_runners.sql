@@ -1,0 +1,4 @@
+-- What a runner says of itself. lease: how long it leases jobs for; knows: the names that it can run, as JSON, NULL where
+-- it takes any.
+ALTER TABLE runners ADD COLUMN lease INTEGER;
+ALTER TABLE runners ADD COLUMN knows TEXT;
