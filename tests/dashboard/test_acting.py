@@ -14,7 +14,7 @@ from workqueue.job import JobStatus
 
 @pytest.fixture
 def failing(queue: Queue) -> Queue:
-    """A queue with five failed jobs (1 to 5), one that completed (6), one cancelled (7), and three that wait (8 to 10)."""
+    """A queue with failed jobs (1 to 5), one that completed (6), one cancelled (7), and some that wait (8 to 10)."""
 
     @queue.task(name="mail", retry=Backoff(limit=1))
     def mail(to: str, password: str = "hunter2-marker") -> None:
@@ -39,10 +39,11 @@ def statuses(queue: Queue) -> dict[int, str]:
     return {job.id: str(job.status) for job in queue.jobs()}
 
 
-def test_chosen_jobs_are_restored(visitor, failing):
-    answer = visitor.fill("/act/jobs", deed="restore", id=["1", "3", "7", "8"], back="/jobs?status=failed")
-    assert str(answer.url) == f"{HERE}/jobs?status=failed&said=restored&n=3"
-    assert "Restored 3 jobs: they wait again." in text_of(answer.text)
+def test_chosen_jobs_are_tried_again(visitor, failing):
+    answer = visitor.fill("/act/jobs", deed="retry", id=["1", "3", "7", "8", "11"], back="/jobs?status=failed")
+    assert str(answer.url) == f"{HERE}/jobs?status=failed&said=retried&n=4"
+    assert "4 jobs are tried again: they are due now." in text_of(answer.text)
+    assert failing.get(8).run_at < failing.get(9).run_at
     assert {job for job, status in statuses(failing).items() if status == "pending"} == {1, 3, 7, 8, 9, 10}
 
 
@@ -76,7 +77,7 @@ def test_a_job_that_was_deleted_leads_to_the_others(visitor, failing):
 
 def test_choosing_nothing_changes_nothing(visitor, failing):
     before = statuses(failing)
-    for deed in ("restore", "cancel", "delete"):
+    for deed in ("retry", "restore", "cancel", "delete"):
         assert "Nothing was changed" in text_of(visitor.fill("/act/jobs", deed=deed).text)
     assert statuses(failing) == before
 
@@ -91,9 +92,9 @@ def test_a_form_that_says_something_else_is_refused(visitor, failing, fields):
 
 
 def test_all_that_match_are_restored_after_a_look_at_them(visitor, failing):
-    asked = visitor.get("/confirm?deed=restore&status=failed&text=user%204")
+    asked = visitor.get("/confirm?deed=retry&status=failed&text=user%204")
     said = text_of(asked.text)
-    assert "Restore all jobs that match?" in said
+    assert "Retry all jobs that match?" in said
     assert "How many 1 " in said
     assert "Contains user 4" in said
     fields = {
@@ -102,7 +103,7 @@ def test_all_that_match_are_restored_after_a_look_at_them(visitor, failing):
     }
     assert fields["before"] == "6"
     answer = visitor.fill("/act/all", **fields)
-    assert "Restored 1 job: it waits again." in text_of(answer.text)
+    assert "1 job is tried again" in text_of(answer.text)
     assert statuses(failing)[5] == "pending"
     assert statuses(failing)[4] == "failed"
 
@@ -153,8 +154,8 @@ def edit(visitor, job_id, change, then=""):
 
 
 def test_a_failed_job_is_edited_and_restored(visitor, failing):
-    answer = edit(visitor, 2, lambda text: text.replace("user 1", "fine"), then="restore")
-    assert "Saved the new data, and restored the job" in text_of(answer.text)
+    answer = edit(visitor, 2, lambda text: text.replace("user 1", "fine"), then="retry")
+    assert "Saved the new data. The job is tried again" in text_of(answer.text)
     job = failing.get(2)
     assert job.status is JobStatus.PENDING
     assert job.decode() == {"to": "fine", "password": "hunter2-marker"}
@@ -167,7 +168,7 @@ def test_an_edit_may_only_be_saved(visitor, failing):
     answer = edit(visitor, 2, lambda text: '{"to": "fine"}')
     assert "Saved the new data." in text_of(answer.text)
     assert failing.get(2).status is JobStatus.FAILED
-    assert failing.get(2).data == b'{"to": "fine"}'
+    assert failing.get(2).data == b'{"to":"fine"}'
 
 
 def test_a_waiting_job_can_be_edited_too(visitor, queue):
@@ -186,7 +187,7 @@ def test_a_waiting_job_can_be_edited_too(visitor, queue):
     ],
 )
 def test_an_edit_that_cannot_be_says_so_and_keeps_what_was_typed(visitor, failing, typed, said):
-    answer = edit(visitor, 2, lambda text: typed, then="restore")
+    answer = edit(visitor, 2, lambda text: typed, then="retry")
     assert answer.status_code == 400
     assert said in text_of(answer.text)
     assert f"{typed[:50]}".replace('"', "&#34;") in answer.text
@@ -198,7 +199,7 @@ def test_of_two_who_edit_the_second_is_told(visitor, failing):
     page = visitor.get("/jobs/2").text
     edit(visitor, 2, lambda text: '{"to": "first"}')
     answer = visitor.fill("/act/edit", id="2", mark=value_of("mark", page), data='{"to": "second"}')
-    assert "changed by somebody else" in text_of(answer.text)
+    assert "Somebody else changed the data" in text_of(answer.text)
     assert failing.get(2).decode() == {"to": "first"}
 
 

@@ -24,13 +24,15 @@ from workqueue.store.contract import Deed, Find, Page
 
 _STEP: Final = 1.0  # seconds that one request may spend on changing many jobs
 _AT_ONCE: Final = 1000  # jobs changed in one transaction
-_DONE: Final = {"restore": "restored", "cancel": "cancelled", "delete": "deleted"}
-_VERBS: Final = {"restore": "Restore", "cancel": "Cancel", "delete": "Delete"}
+_DONE: Final = {"retry": "retried", "restore": "restored", "cancel": "cancelled", "delete": "deleted"}
+_VERBS: Final = {"retry": "Retry", "restore": "Restore", "cancel": "Cancel", "delete": "Delete"}
 _MEANING: Final = {
+    "retry": "Failed and cancelled jobs wait again, with fresh counters; those that wait for their time are due now. "
+    "Others are left as they are.",
     "restore": "Failed and cancelled jobs wait again, due now, with fresh counters. Others are left as they are.",
     "cancel": "Jobs that wait are cancelled at once; those that run are told to stop. Others are left as they are.",
-    "delete": "Failed, cancelled and completed jobs go away for good, with their data and their history. This cannot be "
-    "undone. Those that wait or run are left as they are.",
+    "delete": "Failed, cancelled and completed jobs go away for good, with their data and their history. This cannot "
+    "be undone. Those that wait or run are left as they are.",
 }
 _SAMPLE: Final = 5
 
@@ -98,7 +100,7 @@ class Acting:
             action="/act/all",
             fields=[("deed", deed), ("done", "0"), ("before", str(first)), *chosen.fields().items()],
             verb=f"{_VERBS[deed]} {'for good' if deed == 'delete' else 'them'}",
-            destroys=deed != "restore",
+            destroys=deed in ("cancel", "delete"),
             back=back,
             jobs=found.jobs[:_SAMPLE],
             now=await desk.ask(desk.store.now),
@@ -143,14 +145,14 @@ class Acting:
             which = which.beyond(changed.next)
 
     async def edit(self, request: Request) -> Response:
-        """Give a job other data, and let it wait again if that is wanted; what is wrong with them is said beside them."""
+        """Give a job other data, and try it again if that is wanted; what is wrong with them is said beside them."""
         told, desk = _told(request), self._desk
         job_id, typed = filters.whole(told, "id"), told.get("data", "").replace("\r\n", "\n")
         found = await desk.ask(self._looking.read, job_id)
         job = found[0]
         error = ""
         if told.get("mark") != self._redaction.mark(job.data):
-            error = "The data of the job were changed by somebody else meanwhile: reload the page, and edit what is there now."
+            error = "Somebody else changed the data of the job meanwhile: reload the page, and edit what is there now."
         else:
             try:
                 data = self._redaction.edited(typed, job.data)
@@ -162,8 +164,8 @@ class Acting:
                     error = "The job runs or has ended, so its data are as they are."
         if error:
             return await self._looking.shown(request, *found, error=error, typed=typed)
-        restored = told.get("then") == "restore" and await desk.ask(desk.store.restore, job.queue, [job_id])
-        return self._back(request, f"/jobs/{job_id}", "edited-restored" if restored else "edited")
+        restored = told.get("then") == "retry" and await desk.ask(desk.store.restore, job.queue, [job_id])
+        return self._back(request, f"/jobs/{job_id}", "edited-retried" if restored else "edited")
 
     async def pause(self, request: Request) -> Response:
         """Pause or resume a queue, or one task of it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Final, ParamSpec, TypeVar
@@ -16,6 +16,7 @@ from workqueue.dashboard import charts
 from workqueue.dashboard.charts import Chart
 from workqueue.dashboard.filters import Stretch
 from workqueue.dashboard.looks import Look, Looks
+from workqueue.duration import span
 from workqueue.errors import InvalidOption
 from workqueue.queue import Queue
 from workqueue.store import open_existing
@@ -26,7 +27,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 _THREADS: Final = 8
 _PATIENCE: Final = 0.4  # seconds that a page waits for new figures, before it shows the last ones
-_MOST_QUEUES: Final = 500  # whose pauses and schedules are asked for
+_MOST_QUEUES: Final = 500  # whose pauses are asked for
+_MOST_SCHEDULES: Final = 1000
 _CHART_PERIOD: Final = 5.0  # seconds; runners tell what they did every few
 
 
@@ -112,9 +114,9 @@ class Desk:
 
         return await self.ask(self._tasks.at((stretch.name, queue), ask).latest, _PATIENCE) or []
 
-    async def schedules(self, queues: Sequence[str]) -> list[Slot]:
-        """Give the schedules of these queues."""
-        return await self.ask(self._slots, queues)
+    async def schedules(self, queue: str | None = None) -> list[Slot]:
+        """Give the schedules, of one queue or of all."""
+        return await self.ask(self._slots, queue)
 
     def outdate(self) -> None:
         """Something was changed: let the next page see it."""
@@ -128,18 +130,18 @@ class Desk:
 
     def _see(self) -> Sight:
         found = report.overview(self.store)
-        queues = [standing.queue for standing in found.queues[:_MOST_QUEUES]]
-        return Sight(found, {queue: self.store.paused(queue) for queue in queues})
+        paused: dict[str, list[str | None]] = {}
+        for one in report.paused(self.store, [standing.queue for standing in found.queues[:_MOST_QUEUES]]):
+            paused.setdefault(one.queue, []).append(one.name)
+        return Sight(found, paused)
 
-    def _slots(self, queues: Sequence[str]) -> list[Slot]:
-        now = self.store.now()
-        found: list[Slot] = []
-        for queue in queues[:_MOST_QUEUES]:
-            known = self.queue.task.schedules() if self.queue is not None and self.queue.id == queue else {}
-            for standing in self.store.schedules.standings(queue):
-                every, timezone = _spelled(standing)
-                found.append(Slot(standing, every, timezone, now, standing.name in known))
-        return found
+    def _slots(self, queue: str | None) -> list[Slot]:
+        now, ours = self.store.now(), self.queue
+        known: set[tuple[str, str]] = set() if ours is None else {(ours.id, name) for name in ours.task.schedules()}
+        return [
+            Slot(standing, *_spelled(standing), now, (standing.queue, standing.name) in known)
+            for standing in report.schedules(self.store, queue)[:_MOST_SCHEDULES]
+        ]
 
 
 def _spelled(standing: ScheduleStanding) -> tuple[str, str]:
@@ -147,7 +149,7 @@ def _spelled(standing: ScheduleStanding) -> tuple[str, str]:
         schedule = standing.schedule
     except InvalidOption:  # a time zone that this machine does not know
         return standing.text, ""
-    every = schedule.every if isinstance(schedule.every, str) else f"every {schedule.every}"
+    every = schedule.every if isinstance(schedule.every, str) else f"every {span(schedule.every)}"
     return every, schedule.timezone
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 _SENTENCES: Final = {
+    "retried": ("{n} job is tried again: it is due now.", "{n} jobs are tried again: they are due now."),
     "restored": ("Restored {n} job: it waits again.", "Restored {n} jobs: they wait again."),
     "cancelled": (
         "Cancelled {n} job; if it runs, it is told to stop.",
@@ -13,7 +14,7 @@ _SENTENCES: Final = {
     ),
     "deleted": ("Deleted {n} job for good.", "Deleted {n} jobs for good."),
     "edited": ("Saved the new data.", ""),
-    "edited-restored": ("Saved the new data, and restored the job: it waits again.", ""),
+    "edited-retried": ("Saved the new data. The job is tried again: it is due now.", ""),
     "paused": ("Paused: nothing more is started. What runs goes on.", ""),
     "resumed": ("Resumed.", ""),
     "triggered": ("Pushed one job of the schedule, due now.", ""),

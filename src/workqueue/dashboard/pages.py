@@ -63,7 +63,7 @@ class Looking:
             stretch=stretch,
             charts=await desk.charts(stretch, queue),
             tasks=await desk.tasks(stretch, queue),
-            schedules=await desk.schedules([queue]),
+            schedules=await desk.schedules(queue),
             note=note(told),
         )
 
@@ -149,10 +149,8 @@ class Looking:
     async def schedules(self, request: Request) -> Response:
         """Show the periodic tasks: when they ran, and when they will."""
         desk = self._desk
-        sight = await desk.sight()
-        queues = [] if sight is None else [standing.queue for standing in sight.overview.queues]
         return self._pages.page(
-            request, "schedules.html", schedules=await desk.schedules(queues), note=note(request.query_params)
+            request, "schedules.html", schedules=await desk.schedules(), note=note(request.query_params)
         )
 
     async def batches(self, request: Request) -> Response:

@@ -58,7 +58,7 @@ class Redaction:
         return [self.text(_MASKED.sub(_MASK, line)) for line in pretty(masked)]
 
     def editable(self, data: bytes) -> str | None:
-        """Give the data of a job as JSON to be edited, with numbered masks for what is hidden; None if it is no JSON."""
+        """Give the data of a job as JSON to be edited, with numbered masks for what is hidden; None: it is no JSON."""
         try:
             masked, hidden = self._masked(data)
             return msgspec.json.format(masked if hidden else data, indent=2).decode()

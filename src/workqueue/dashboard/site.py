@@ -33,7 +33,7 @@ log = Log("workqueue.dashboard")
 _OPEN: Final = ("/sign-in", "/static/", "/livez", "/readyz")
 _FREE: Final = ("/sign-in", "/sign-out", "/theme")
 _WRONG_LINK: Final = "That link was used before, or is none of ours. The terminal shows the one that works."
-_WRONG_SECRET: Final = "That is not right."
+_WRONG: Final = "That is not right."
 _LOCAL: Final = ("localhost", "127.0.0.1", "::1", "[::1]")
 
 
@@ -160,7 +160,7 @@ class Dashboard:
                         guard.cookie(request, f"{self._cookie}-session", self._door.new_session(), max_age=SESSION),
                     )
                     return answer
-                error = _WRONG_LINK if links is not None else _WRONG_SECRET
+                error = _WRONG_LINK if links is not None else _WRONG
         asks = (
             "link" if self._door.links is not None else "token" if isinstance(self._door.secret, Token) else "password"
         )
