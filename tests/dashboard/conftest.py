@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from browsing import Browser, found
 from dashboard_support import Visitor
 from workqueue import Queue
 from workqueue.dashboard import app, guard
+
+from postgres_fixtures import missing
 
 
 @pytest.fixture
@@ -37,3 +40,14 @@ def visit(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
 def visitor(visit: Callable[..., Visitor]) -> Visitor:
     """A visitor of a dashboard that may change the queue."""
     return visit(read_only=False)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """Chromium, started once."""
+    path = found()
+    if path is None:
+        missing("Chromium: apt-get install chromium, or `make programs` as root")
+    browser = Browser(path)
+    yield browser
+    browser.close()

@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 import ipaddress
+import os
+import re
 import secrets
 import socket
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Final
 from urllib.parse import quote
 
 import click
 
-from workqueue.cli.options import as_path
+from workqueue.cli.command import Command, examples
+from workqueue.cli.loading import app_named, load
+from workqueue.cli.options import existing, store_argument
 from workqueue.cli.output import say
 from workqueue.errors import UsageError
+from workqueue.queue import Queue
+from workqueue.store.contract import Store
 
 _PORT: Final = 8585
+_APP: Final = re.compile(r"[\w.]+:[\w.]+")
 
 
-@click.command()
-@click.argument("file", callback=as_path)
+@click.command(
+    cls=Command,
+    short_help="Serve the dashboard, until a signal.",
+    epilog=examples(
+        "workqueue serve jobs.db",
+        "workqueue serve jobs.db --allow-write --port 9000",
+        "workqueue serve app.tasks:queue --allow-write   # schedules can be run from there too",
+        "workqueue serve jobs.db --host 0.0.0.0 --auth auth.txt --allow-host jobs.example.org",
+    ),
+)
+@store_argument("file", "FILE")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Listen there; others than yourself need --auth.")
 @click.option("--port", type=click.IntRange(0, 65535), default=_PORT, show_default=True, help="0: any that is free.")
 @click.option(
@@ -40,13 +58,13 @@ def serve(
     hosts: tuple[str, ...],
     hide: tuple[str, ...],
 ) -> None:
-    """Serve the dashboard of FILE until a signal.
+    """Serve the dashboard of FILE, or of the store of a Queue object such as app.tasks:queue, until a signal.
 
     Without --auth it is for you alone: open the link that is printed. It is good for one browser; then another one is.
     """
     from workqueue import dashboard
-    from workqueue.dashboard import server
     from workqueue.dashboard.access import Links, read_auth
+    from workqueue.dashboard.server import Server
 
     address = _address(host)
     if auth is None and not address.is_loopback:
@@ -56,21 +74,32 @@ def serve(
     with _listening(address, port) as listening:
         here = f"http://{'localhost' if address.is_unspecified else shown}:{listening.getsockname()[1]}"
         links = None if secret else Links(lambda key: say(f"for another browser: {_link(here, key)}"))
-        app = dashboard.app(
-            file,
-            read_only=not allow_write,
-            auth=secret or dashboard.Token(secrets.token_urlsafe(32)),
-            hosts=[*hosts, shown],
-            any_address=address.is_unspecified,
-            redact=[*dashboard.SECRETS, *hide],
-            links=links,
-        )
-        try:
+        with _opened(file) as place:
+            app = dashboard.app(
+                place,
+                read_only=not allow_write,
+                auth=secret or dashboard.Token(secrets.token_urlsafe(32)),
+                hosts=[*hosts, shown],
+                any_address=address.is_unspecified,
+                redact=[*dashboard.SECRETS, *hide],
+                links=links,
+            )
             say(f"the dashboard of {app.path}, {'which may change it' if allow_write else 'read-only'}, until Ctrl-C:")
             say(f"{here}/" if links is None else _link(here, links.new()))
-            server.run(app, listening)
-        finally:
-            app.close()
+            try:
+                Server(app).run(sockets=[listening])
+            finally:
+                app.close()
+
+
+@contextmanager
+def _opened(said: str) -> Generator[Store | Queue]:
+    if _APP.fullmatch(said) and not os.path.exists(said):
+        with load(app_named(said)) as queue:
+            yield queue
+    else:
+        with existing(said) as store:
+            yield store
 
 
 def _link(here: str, key: str) -> str:

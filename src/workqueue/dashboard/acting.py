@@ -77,7 +77,6 @@ class Acting:
             destroys=True,
             back=back,
             jobs=[],
-            live=False,
         )
 
     async def confirm(self, request: Request) -> Response:
@@ -104,7 +103,6 @@ class Acting:
             back=back,
             jobs=found.jobs[:_SAMPLE],
             now=await desk.ask(desk.store.now),
-            live=False,
         )
 
     async def all(self, request: Request) -> Response:
@@ -131,7 +129,6 @@ class Acting:
             leave="Stop here",
             goes_on=True,
             jobs=[],
-            live=False,
         )
 
     def _change_some(self, chosen: Filter, deed: Deed) -> tuple[int, int | None]:
@@ -211,7 +208,6 @@ class Acting:
             destroys=True,
             back=f"/batches/{batch}",
             jobs=[],
-            live=False,
         )
 
     async def batch(self, request: Request) -> Response:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Final, ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeAlias, TypeVar, cast
 
 import msgspec
 
@@ -23,13 +23,16 @@ from workqueue.store import open_existing
 from workqueue.store.contract import Overview, Standing, Store
 from workqueue.store.timetable import ScheduleStanding
 
+Place: TypeAlias = Queue | Store | str | os.PathLike[str]
+"""What a dashboard is of: a queue, whose store may have others too; a store; its path or URL."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 _THREADS: Final = 8
 _PATIENCE: Final = 0.4  # seconds that a page waits for new figures, before it shows the last ones
 _MOST_QUEUES: Final = 500  # whose pauses are asked for
 _MOST_SCHEDULES: Final = 1000
-_CHART_PERIOD: Final = 5.0  # seconds; runners tell what they did every few
+_CHART_PERIODS: Final = 5  # runners tell what they did every few seconds
 
 
 class Sight(msgspec.Struct, frozen=True):
@@ -76,16 +79,18 @@ class Slot(msgspec.Struct, frozen=True):
 class Desk:
     """Whoever answers for the store. Its coroutines run on any event loop; none of them blocks it.
 
-    queue: whose tasks can be triggered from here; None where only the database is known.
+    queue: whose tasks can be triggered from here; None where only the database is known. period: seconds from one look
+    at the figures to the next.
     """
 
-    def __init__(self, place: Queue | str | os.PathLike[str]) -> None:
+    def __init__(self, place: Place, period: float) -> None:
+        self.period = period
         self.queue = place if isinstance(place, Queue) else None
-        self.store: Store = _store_of(place) if isinstance(place, Queue) else open_existing(place)
+        self.store, self._is_ours = _opened(place)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="workqueue-dashboard")
-        self._sight = Look(self._see)
-        self._charts: Looks[list[Chart]] = Looks(period=_CHART_PERIOD)
-        self._tasks: Looks[list[report.TaskFigures]] = Looks(period=_CHART_PERIOD)
+        self._sight = Look(self._see, period=period)
+        self._charts: Looks[list[Chart]] = Looks(period=_CHART_PERIODS * period)
+        self._tasks: Looks[list[report.TaskFigures]] = Looks(period=_CHART_PERIODS * period)
 
     async def ask(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a verb of the store on a thread."""
@@ -125,7 +130,7 @@ class Desk:
     def close(self) -> None:
         """Let go of what was opened here. Safe to call twice."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        if self.queue is None:
+        if self._is_ours:
             self.store.close()
 
     def _see(self) -> Sight:
@@ -153,5 +158,10 @@ def _spelled(standing: ScheduleStanding) -> tuple[str, str]:
     return every, schedule.timezone
 
 
-def _store_of(queue: Queue) -> Store:
-    return queue._open_store()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - a face looks at all its queues
+def _opened(place: Place) -> tuple[Store, bool]:
+    """Give the store at `place`, and whether it was opened here."""
+    if isinstance(place, Queue):  # a face looks at all queues of its store
+        return place._open_store(), False  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    if isinstance(place, str | os.PathLike):
+        return open_existing(cast("str | os.PathLike[str]", place)), True
+    return place, False

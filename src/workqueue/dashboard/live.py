@@ -18,7 +18,6 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from workqueue.dashboard.desk import Desk, Sight
-from workqueue.dashboard.looks import PERIOD
 from workqueue.errors import StoreError
 
 MOST_STREAMS: Final = 32
@@ -61,14 +60,14 @@ class Live:
             elif loop.time() - said_at > _BEAT:
                 said_at = loop.time()
                 yield ": still here\n\n"
-            await asyncio.sleep(PERIOD)
+            await asyncio.sleep(self._desk.period)
 
     async def _word(self) -> str:
         try:
             found = await self._desk.sight()
         except StoreError:
             return msgspec.json.encode({"mark": _UNREACHABLE}).decode()
-        return msgspec.json.encode({"mark": "" if found is None else mark(found)}).decode()
+        return msgspec.json.encode({"mark": mark(found)}).decode()
 
     @contextmanager
     def counted(self) -> Generator[None]:
@@ -92,8 +91,10 @@ class _Stream(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-def mark(found: Sight) -> str:
+def mark(found: Sight | None) -> str:
     """Give a short text that changes when the figures do; while jobs run, it always does."""
+    if found is None:
+        return ""
     seen = found.overview
     now = seen.now if any(standing.running for standing in seen.queues) else None
     told = msgspec.json.encode([seen.queues, seen.runners, seen.moves, found.paused, now])

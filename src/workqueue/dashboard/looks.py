@@ -9,7 +9,6 @@ from collections.abc import Callable, Hashable
 from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
-PERIOD: Final = 1.0  # seconds from one answer to the next question
 _SHARE: Final = 0.05  # of the time may be spent on asking: what takes half a second is asked every ten
 _MOST: Final = 64  # kept answers
 
@@ -20,7 +19,7 @@ class Look(Generic[T]):
     It is asked again when the answer is older than `period`, or than twenty times what asking took.
     """
 
-    def __init__(self, ask: Callable[[], T], *, period: float = PERIOD) -> None:
+    def __init__(self, ask: Callable[[], T], *, period: float) -> None:
         self._ask = ask
         self._period = period
         self._changed = threading.Condition()
@@ -69,7 +68,7 @@ class Look(Generic[T]):
 class Looks(Generic[T]):
     """A look for each of many questions; those that nobody asked for longest are forgotten."""
 
-    def __init__(self, *, period: float = PERIOD) -> None:
+    def __init__(self, *, period: float) -> None:
         self._period = period
         self._looks: OrderedDict[Hashable, Look[T]] = OrderedDict()
         self._lock = threading.Lock()

@@ -16,7 +16,7 @@ from workqueue.dashboard.filters import Filter
 from workqueue.dashboard.notes import note
 from workqueue.dashboard.redaction import Redaction
 from workqueue.dashboard.rendering import Pages
-from workqueue.errors import BatchNotFound
+from workqueue.errors import BatchNotFound, JobNotFound
 from workqueue.job import Attempt, Job, JobStatus
 from workqueue.store.contract import Find, Outlook
 
@@ -100,7 +100,21 @@ class Looking:
     async def job(self, request: Request) -> Response:
         """Tell the whole story of one job."""
         job_id = checked_id(request.path_params["id"])
-        return await self.shown(request, *await self._desk.ask(self.read, job_id))
+        try:
+            found = await self._desk.ask(self.read, job_id)
+        except JobNotFound:
+            return await self._gone(request, job_id)
+        return await self.shown(request, *found)
+
+    async def _gone(self, request: Request, job_id: int) -> Response:
+        """Say what is known of a job that has left. Raises JobNotFound for an id that was never given out."""
+        desk = self._desk
+        why = await desk.ask(report.why, desk.store, job_id)
+        outlook = (await desk.ask(desk.store.outlook, [job_id])).get(job_id, Outlook(status=None))
+        result = None if outlook.result is None else _bounded(self._redaction.shown(outlook.result))
+        return self._pages.page(
+            request, "gone.html", 404, id=job_id, why=why.sentences, result=result, note=note(request.query_params)
+        )
 
     async def shown(
         self, request: Request, job: Job, attempts: list[Attempt], outlook: Outlook, why: list[str], **changes: object
@@ -143,7 +157,12 @@ class Looking:
             desk.store.find, Find(status=JobStatus.RUNNING, newest_first=True, limit=filters.PER_PAGE)
         )
         return self._pages.page(
-            request, "runners.html", sight=sight, running=running.jobs, note=note(request.query_params)
+            request,
+            "runners.html",
+            sight=sight,
+            running=running.jobs,
+            now=await desk.ask(desk.store.now),
+            note=note(request.query_params),
         )
 
     async def schedules(self, request: Request) -> Response:

@@ -20,6 +20,7 @@ from workqueue.duration import span
 from workqueue.words import moment, printable, shortened
 
 STATIC: Final = os.path.join(os.path.dirname(__file__), "static")
+MARK: Final = "workqueue.mark"
 THEMES: Final = ("auto", "light", "dark")
 
 
@@ -69,6 +70,7 @@ class Pages:
         context = {
             **self._usual,
             "root": root,
+            "mark": request.scope.get(MARK),
             "here": _here(request),
             "path": guard.path_of(request),
             "theme": theme if theme in THEMES else "auto",

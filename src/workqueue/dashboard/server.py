@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from types import FrameType
 from typing import Final
 
@@ -22,31 +21,29 @@ _IDLE: Final = 15  # seconds that a kept connection may say nothing
 _LAST_ANSWERS: Final = 3  # seconds to give them, at the end
 
 
-def run(dashboard: Dashboard, listening: socket.socket) -> None:
-    """Answer on a socket that listens, until SIGINT or SIGTERM."""
-    config = uvicorn.Config(
-        dashboard,
-        http="h11",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        limit_concurrency=_MOST_CONNECTIONS,
-        timeout_keep_alive=_IDLE,
-        timeout_graceful_shutdown=_LAST_ANSWERS,
-    )
-    _Server(config, dashboard).run(sockets=[listening])
+class Server(uvicorn.Server):
+    """Answers for one dashboard; `run(sockets=[…])` goes on until SIGINT or SIGTERM."""
 
-
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, dashboard: Dashboard) -> None:
-        super().__init__(config)
+    def __init__(self, dashboard: Dashboard) -> None:
+        super().__init__(
+            uvicorn.Config(
+                dashboard,
+                http="h11",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                limit_concurrency=_MOST_CONNECTIONS,
+                timeout_keep_alive=_IDLE,
+                timeout_graceful_shutdown=_LAST_ANSWERS,
+            )
+        )
         self._dashboard = dashboard
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """End the streams, or the server would wait for them; and end without the signal, which was asked for."""
+        """End the streams, or they would be waited for; and end without the signal, which did what it should."""
         del sig, frame
         self._dashboard.live.close()
         self.force_exit = self.should_exit

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Final, TypeAlias
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -18,18 +17,19 @@ from starlette.types import Receive, Scope, Send
 from workqueue.dashboard import filters, guard
 from workqueue.dashboard.access import SESSION, Auth, Door, Links, Password, Token
 from workqueue.dashboard.acting import Acting
-from workqueue.dashboard.desk import Desk
+from workqueue.dashboard.desk import Desk, Place
 from workqueue.dashboard.guard import Guard, Refused, Rules
-from workqueue.dashboard.live import Live
+from workqueue.dashboard.live import Live, mark
 from workqueue.dashboard.pages import Looking
 from workqueue.dashboard.redaction import SECRETS, Redaction
-from workqueue.dashboard.rendering import STATIC, Pages
+from workqueue.dashboard.rendering import MARK, STATIC, Pages
 from workqueue.errors import InvalidOption, StoreError, UsageError
 from workqueue.logs import Log
-from workqueue.queue import Queue
 from workqueue.store.clock import system_clock
 
 log = Log("workqueue.dashboard")
+
+Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
 _OPEN: Final = ("/sign-in", "/static/", "/livez", "/readyz")
 _FREE: Final = ("/sign-in", "/sign-out", "/theme")
 _WRONG_LINK: Final = "That link was used before, or is none of ours. The terminal shows the one that works."
@@ -42,7 +42,7 @@ class Dashboard:
 
     def __init__(
         self,
-        place: Queue | str | os.PathLike[str],
+        place: Place,
         *,
         read_only: bool = True,
         auth: Auth = None,
@@ -50,6 +50,7 @@ class Dashboard:
         any_address: bool = False,
         redact: Iterable[str] = SECRETS,
         links: Links | None = None,
+        period: float = 1.0,
     ) -> None:
         named = frozenset(host.lower() for host in hosts)
         if auth is None and (any_address or not named <= set(_LOCAL)):
@@ -59,7 +60,7 @@ class Dashboard:
                 name="auth",
                 value=None,
             )
-        self._desk = Desk(place)
+        self._desk = Desk(place, period)
         path = self._desk.store.path
         suffix = hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:8]
         self._cookie = f"workqueue-{suffix}"  # cookies are shared by all ports of a host
@@ -106,15 +107,15 @@ class Dashboard:
     def _routes(self, looking: Looking, acting: Acting) -> Starlette:
         return Starlette(
             routes=[
-                Route("/", looking.overview),
-                Route("/queue", looking.queue),
-                Route("/jobs", looking.jobs),
-                Route("/jobs/{id:int}", looking.job),
-                Route("/tasks", looking.tasks),
-                Route("/schedules", looking.schedules),
-                Route("/batches", looking.batches),
-                Route("/batches/{id:int}", looking.batch),
-                Route("/runners", looking.runners),
+                Route("/", self._fresh(looking.overview)),
+                Route("/queue", self._fresh(looking.queue)),
+                Route("/jobs", self._fresh(looking.jobs)),
+                Route("/jobs/{id:int}", self._fresh(looking.job)),
+                Route("/tasks", self._fresh(looking.tasks)),
+                Route("/schedules", self._fresh(looking.schedules)),
+                Route("/batches", self._fresh(looking.batches)),
+                Route("/batches/{id:int}", self._fresh(looking.batch)),
+                Route("/runners", self._fresh(looking.runners)),
                 Route("/confirm", acting.confirm),
                 Route("/act/jobs", acting.jobs, methods=["POST"]),
                 Route("/act/all", acting.all, methods=["POST"]),
@@ -136,6 +137,15 @@ class Dashboard:
                 Exception: self._on_bug,
             },
         )
+
+    def _fresh(self, answer: Answer) -> Answer:
+        """Let a page say which figures it is at least as new as, so that the stream tells it of all later ones."""
+
+        async def answer_marked(request: Request) -> Response:
+            request.scope[MARK] = mark(await self._desk.sight())
+            return await answer(request)
+
+        return answer_marked
 
     async def _theme(self, request: Request) -> Response:
         told = dict(guard.entrance(request).form)

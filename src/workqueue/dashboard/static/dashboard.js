@@ -172,8 +172,13 @@ async function lookAgain() {
   isOwed = false;
   try {
     const answer = await fetch(location.href, { headers: { accept: "text/html" }, redirect: "error" });
-    if (!answer.ok) return;
+    if (!answer.ok && answer.status !== 404) return;
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    if (answer.status === 404) {
+      const note = document.getElementById("note");
+      one("main").replaceChildren(...(note ? [note] : []), ...one("main", page).childNodes);  // what it was of has gone
+      return;
+    }
     for (const old of all("[data-region]")) {
       const fresh = page.getElementById(old.id);
       if (!fresh || isHeld(old)) continue;
@@ -202,7 +207,7 @@ function follow() {
     state.className = `link-state ${name}`;
     state.textContent = text;
   };
-  let mark = null;
+  let mark = document.body.dataset.mark;
   let every = 0;
   const now_and_then = () => {
     say("off", "every 15s");
@@ -218,7 +223,7 @@ function follow() {
       return;
     }
     say("on", "live");
-    if (mark !== null && mark !== told.mark) lookAgain();
+    if (mark !== told.mark) lookAgain();
     mark = told.mark;
   });
   stream.onerror = () => {
@@ -291,7 +296,7 @@ for (const region of all("[data-region]")) region.dataset.shown = region.innerHT
 forgetNote();
 heed();
 drawAll();
-if ("live" in document.body.dataset) follow();
+if ("mark" in document.body.dataset) follow();
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 let width = innerWidth;
 addEventListener("resize", () => {
