@@ -103,7 +103,9 @@ class Browser:
 
         page.on("dialog", dismiss)
         page.on("pageerror", lambda error: complain(f"error: {error}"))
-        page.on("console", lambda said: complain(f"console: {said.text}") if said.type in _LOUD else None)
+        page.on(
+            "console", lambda said: complain(f"console: {said.text} {said.location}") if said.type in _LOUD else None
+        )
         page.on("request", lambda asked: None if asked.url.startswith(base) else complain(f"elsewhere: {asked.url}"))
         try:
             result = journey(page)

@@ -20,7 +20,7 @@ from workqueue.duration import span
 from workqueue.words import moment, printable, shortened
 
 STATIC: Final = os.path.join(os.path.dirname(__file__), "static")
-MARK: Final = "workqueue.mark"
+SEEN: Final = "workqueue.seen"
 THEMES: Final = ("auto", "light", "dark")
 
 
@@ -70,7 +70,7 @@ class Pages:
         context = {
             **self._usual,
             "root": root,
-            "mark": request.scope.get(MARK),
+            "seen": request.scope.get(SEEN),
             "here": _here(request),
             "path": guard.path_of(request),
             "theme": theme if theme in THEMES else "auto",
