@@ -39,7 +39,11 @@ def pretty(data: bytes) -> list[str]:
     if not is_json(data):
         return [repr(data)]
     lines = msgspec.json.format(data, indent=2).decode().split("\n")
-    return ["".join(json_escape(c) if unicodedata.category(c) in _HIDDEN else c for c in line) for line in lines]
+    return [line if line.isprintable() else _visible(line) for line in lines]
+
+
+def _visible(line: str) -> str:
+    return "".join(json_escape(c) if unicodedata.category(c) in _HIDDEN else c for c in line)
 
 
 def json_escape(character: str) -> str:

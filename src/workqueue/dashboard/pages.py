@@ -11,7 +11,7 @@ from workqueue import report
 from workqueue.arguments import job_id as checked_id
 from workqueue.arguments import may_be_job_id
 from workqueue.dashboard import filters, story
-from workqueue.dashboard.desk import Desk
+from workqueue.dashboard.desk import Desk, Sight
 from workqueue.dashboard.filters import Filter
 from workqueue.dashboard.notes import note
 from workqueue.dashboard.redaction import Redaction
@@ -20,6 +20,7 @@ from workqueue.errors import BatchNotFound, JobNotFound
 from workqueue.job import Attempt, Job, JobStatus
 from workqueue.store.contract import Find, Outlook
 
+SIGHT: Final = "workqueue.sight"  # in the scope
 LARGEST_EDIT: Final = 128 * 1024  # bytes of data that a form takes; more than that belongs into a program
 _MOST_LINES: Final = 2000
 _LONGEST_LINE: Final = 4000
@@ -35,13 +36,18 @@ class Looking:
         self._pages = pages
         self._redaction = redaction
 
+    def _sight(self, request: Request) -> Sight | None:
+        """Give the figures that this request was answered with."""
+        sight: Sight | None = request.scope[SIGHT]
+        return sight
+
     async def overview(self, request: Request) -> Response:
         """Show how all is going: figures, charts, queues, the last failures."""
         desk, stretch = self._desk, filters.stretch(request.query_params)
         return self._pages.page(
             request,
             "overview.html",
-            sight=await desk.sight(),
+            sight=self._sight(request),
             stretch=stretch,
             charts=await desk.charts(stretch),
             failures=(await desk.ask(desk.store.find, _FAILURES)).jobs,
@@ -52,7 +58,7 @@ class Looking:
         """Show one queue: its figures, its charts, its tasks, its schedules."""
         desk, told = self._desk, request.query_params
         queue, stretch = filters.required_name(told, "id"), filters.stretch(told)
-        sight = await desk.sight()
+        sight = self._sight(request)
         return self._pages.page(
             request,
             "queue.html",
@@ -70,7 +76,7 @@ class Looking:
     async def tasks(self, request: Request) -> Response:
         """Show what the tasks of all queues did."""
         desk, stretch = self._desk, filters.stretch(request.query_params)
-        sight = await desk.sight()
+        sight = self._sight(request)
         return self._pages.page(
             request,
             "tasks.html",
@@ -91,7 +97,7 @@ class Looking:
             chosen=chosen,
             jobs=found.jobs,
             next=found.next,
-            sight=await desk.sight(),
+            sight=self._sight(request),
             now=await desk.ask(desk.store.now),
             statuses=list(dict.fromkeys(JobStatus)),
             note=note(told),
@@ -152,7 +158,7 @@ class Looking:
     async def runners(self, request: Request) -> Response:
         """Show who runs jobs, and which."""
         desk = self._desk
-        sight = await desk.sight()
+        sight = self._sight(request)
         running = await desk.ask(
             desk.store.find, Find(status=JobStatus.RUNNING, newest_first=True, limit=filters.PER_PAGE)
         )

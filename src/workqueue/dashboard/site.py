@@ -20,7 +20,7 @@ from workqueue.dashboard.acting import Acting
 from workqueue.dashboard.desk import Desk, Place
 from workqueue.dashboard.guard import Guard, Refused, Rules
 from workqueue.dashboard.live import Live, mark
-from workqueue.dashboard.pages import Looking
+from workqueue.dashboard.pages import SIGHT, Looking
 from workqueue.dashboard.redaction import SECRETS, Redaction
 from workqueue.dashboard.rendering import SEEN, STATIC, Pages
 from workqueue.errors import InvalidOption, StoreError, UsageError
@@ -142,7 +142,8 @@ class Dashboard:
         """Let a page say which figures it is at least as new as, so that the stream tells it of all later ones."""
 
         async def answer_marked(request: Request) -> Response:
-            request.scope[SEEN] = mark(await self._desk.sight())
+            request.scope[SIGHT] = sight = await self._desk.sight()
+            request.scope[SEEN] = mark(sight)
             return await answer(request)
 
         return answer_marked
