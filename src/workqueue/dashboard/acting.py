@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Final, get_args
+from typing import Final, cast, get_args
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -161,8 +161,10 @@ class Acting:
                     error = "The job runs or has ended, so its data are as they are."
         if error:
             return await self._looking.shown(request, *found, error=error, typed=typed)
-        restored = told.get("then") == "retry" and await desk.ask(desk.store.restore, job.queue, [job_id])
-        return self._back(request, f"/jobs/{job_id}", "edited-retried" if restored else "edited")
+        if told.get("then") != "retry":
+            return self._back(request, f"/jobs/{job_id}", "edited")
+        retried = await desk.ask(desk.store.restore, job.queue, [job_id])
+        return self._back(request, f"/jobs/{job_id}", "edited-retried" if retried else "edited")
 
     async def pause(self, request: Request) -> Response:
         """Pause or resume a queue, or one task of it."""
@@ -229,8 +231,7 @@ def _told(request: Request) -> dict[str, str]:
 
 
 def _deed(told: Mapping[str, str]) -> Deed:
-    deed: Deed = one_of(told.get("deed", ""), get_args(Deed), "deed")
-    return deed
+    return cast("Deed", one_of(told.get("deed", ""), get_args(Deed), "deed"))
 
 
 def _number(told: Mapping[str, str], name: str) -> int:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Final, ParamSpec, TypeAlias, TypeVar, cast
+from typing import Final, ParamSpec, TypeAlias, TypeVar
 
 import msgspec
 
@@ -163,5 +163,5 @@ def _opened(place: Place) -> tuple[Store, bool]:
     if isinstance(place, Queue):  # a face looks at all queues of its store
         return place._open_store(), False  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     if isinstance(place, str | os.PathLike):
-        return open_existing(cast("str | os.PathLike[str]", place)), True
+        return open_existing(place), True
     return place, False

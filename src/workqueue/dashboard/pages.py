@@ -142,7 +142,7 @@ class Looking:
             "error": "",
             "note": note(request.query_params),
         }
-        return self._pages.page(request, "job.html", 400 if changes.get("error") else 200, **{**told, **changes})
+        return self._pages.answer(request, "job.html", told | changes, 400 if changes.get("error") else 200)
 
     def read(self, job_id: int) -> tuple[Job, list[Attempt], Outlook, list[str]]:
         """Read all that is known of a job. Raises JobNotFound."""

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Final
+from typing import Final, cast
 from urllib.parse import urlencode
 
 import jinja2
@@ -42,7 +42,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters.update(
+        cast("dict[str, object]", self._templates.filters).update(
             moment=moment,
             span=span,
             printable=printable,
@@ -64,6 +64,17 @@ class Pages:
         **told: object,
     ) -> HTMLResponse:
         """Render a page for whoever asks."""
+        return self.answer(request, template, told, status, headers)
+
+    def answer(
+        self,
+        request: Request,
+        template: str,
+        told: Mapping[str, object],
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+    ) -> HTMLResponse:
+        """Do as `page` does."""
         root = request.scope.get("root_path", "").rstrip("/")
         theme = request.cookies.get(self._theme, "auto")
         found = request.scope.get(guard.ENTRANCE)
