@@ -589,6 +589,10 @@ UPDATE batches SET sealed = 1 WHERE id = :batch;
 -- name: batch
 SELECT +id, +queue, +sealed, +total, +completed, +failed, +cancelled FROM batches WHERE id = :batch;
 
+-- name: newest_batches
+SELECT id, queue, sealed, total, completed, failed, cancelled FROM batches
+ WHERE id < :before ORDER BY id DESC LIMIT :limit;
+
 -- name: count_in
 UPDATE batches SET total = total + :count WHERE id = :batch AND NOT sealed;
 
