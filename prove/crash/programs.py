@@ -10,7 +10,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Final, TypeVar
@@ -27,6 +27,8 @@ T = TypeVar("T")
 BACKOFF: Final = Backoff(min=0, max=0.01, limit=50)
 PAUSE: Final = timedelta(milliseconds=200)  # after a second loss, instead of 10 s
 _ENOUGH: Final = 150  # jobs that wait, beyond which a pusher holds back
+_PAUSES: Final = (0.0, 0.0, 0.0, 0.001, 0.02, 0.06)  # seconds
+_LONG_PAUSE: Final = 0.5  # in which a session may end, so that it would be seen if its runner looked dead
 _AGAIN: Final = 0.05  # seconds between tries at a store that is away
 _STOP: Final = {signal.SIGTERM, signal.SIGHUP}
 
@@ -120,10 +122,11 @@ def _push(part: Part, witness: Witness) -> int:
     plant(part, queue, witness)
     ending = threading.Event()
     failed: list[BaseException] = []
+    pauses = (*_PAUSES, _LONG_PAUSE) if part.on_server else _PAUSES
 
     def run(number: int) -> None:
         try:
-            pusher = Pusher(queue, witness, f"{part.seed}:{number}", freezes=part.lease < 5)
+            pusher = Pusher(queue, witness, f"{part.seed}:{number}", freezes=part.lease < 5, pauses=pauses)
             while not ending.is_set():
                 patiently(part, pusher.push)
         except BaseException as error:
@@ -144,14 +147,20 @@ def _push(part: Part, witness: Witness) -> int:
 
 
 class Pusher:
-    """Pushes what is drawn, one push after another. freezes: some jobs freeze their process past its lease."""
+    """Pushes what is drawn, one push after another.
 
-    def __init__(self, queue: Queue, witness: Witness, seed: str, *, freezes: bool) -> None:
+    freezes: some jobs freeze their process past its lease. pauses: the seconds that jobs take.
+    """
+
+    def __init__(
+        self, queue: Queue, witness: Witness, seed: str, *, freezes: bool, pauses: Sequence[float] = _PAUSES
+    ) -> None:
         self._queue = queue
         self._witness = witness
         self._draw = random.Random(seed)
         self._batches = 0
         self._seed = seed
+        self._pauses = pauses
         self._names = ["plain", "effect", "raiser", "flaky", "chain", FAILING, "forks", DEADLY]
         self._weights = [30, 30, 6, 10, 10, 1, 2, 0.15]
         if freezes:
@@ -170,7 +179,7 @@ class Pusher:
             self._queue.wait_idle(0.1)
 
     def _task(self, batch: str = "") -> Task:
-        pause = self._draw.choice([0, 0, 0, 0.001, 0.02, 0.06])
+        pause = self._draw.choice(self._pauses)
         return Task(pause=pause, tries=self._draw.randrange(3), batch=batch)
 
     def _announce(self, jobs: int = 1) -> None:

@@ -21,7 +21,16 @@ import sqlalchemy
 from django.db.transaction import atomic
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session, sessionmaker
-from workqueue import Queue, QueueClosed, QueueFull, QueueMoved, SchemaOutdated, StoreUnavailable, UsageError
+from workqueue import (
+    Queue,
+    QueueClosed,
+    QueueFull,
+    QueueMoved,
+    SchemaOutdated,
+    StoreError,
+    StoreUnavailable,
+    UsageError,
+)
 from workqueue.errors import BatchNotFound
 from workqueue.store.relational.whole import Move
 from workqueue.store.sqlite import checkpoints, database
@@ -402,6 +411,19 @@ def test_a_full_disk_is_told_and_leaves_nothing_half(queue, connection):
         queue.push("task", "x" * 500_000, within=connection)
     connection.commit()
     assert queue.size().waiting == 0
+
+
+def test_an_error_that_ends_the_whole_transaction_says_so(queue, connection):
+    """As one of the disk may; here it is a trigger."""
+    connection.execute("CREATE TEMP TRIGGER no BEFORE INSERT ON main.jobs BEGIN SELECT RAISE(ROLLBACK, 'no'); END")
+    connection.execute("INSERT INTO orders VALUES ('a')")
+    with pytest.raises(StoreError) as raised:
+        queue.push("task", within=connection)
+    assert not connection.in_transaction
+    assert "all of the transaction" in raised.value.__notes__[0]
+    with pytest.raises(StoreError) as raised:  # which began for this alone
+        queue.push("task", within=connection)
+    assert not hasattr(raised.value, "__notes__")
 
 
 def test_a_file_whose_jobs_were_moved(queue, connection, tmp_path):

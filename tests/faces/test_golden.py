@@ -22,6 +22,7 @@ from workqueue.cli import _COMMANDS, group
 from workqueue.cli.codes import MEANINGS
 from workqueue.job import Lane, Terms
 from workqueue.schedule import Schedule
+from workqueue.store import copying
 from workqueue.store.contract import Store
 from workqueue.store.sqlite.engine import SqliteStore
 
@@ -141,6 +142,7 @@ def here(tmp_path, monkeypatch) -> Iterator[Path]:
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setattr(Clocked, "clock", FakeClock())
     monkeypatch.setattr(stores, "SqliteStore", Clocked)
+    monkeypatch.setattr(copying, "_DYING", 0.0)  # those that are alive here stay so
     Clocked(tmp_path / "empty.db").close()
     with closing(Clocked(tmp_path / "jobs.db")) as store:
         fill(store, Clocked.clock)

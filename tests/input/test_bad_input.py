@@ -582,7 +582,7 @@ AFTER_CLOSE: dict[str, Callable[[Queue], object]] = {
     "clean_cancelled_jobs": lambda queue: queue.clean_cancelled_jobs(),
     "retry": lambda queue: queue.retry(1),
     "cancel_jobs": lambda queue: queue.cancel_jobs(),
-    "retry_jobs": lambda queue: queue.retry_jobs(),
+    "retry_jobs": lambda queue: queue.retry_jobs(status="failed"),
     "restore_jobs": lambda queue: queue.restore_jobs(),
     "clean_jobs": lambda queue: queue.clean_jobs(status="failed"),
     "start": lambda queue: queue.start(),

@@ -103,6 +103,7 @@ HOT = {
     "end_terms": {"terms_pkey"},
     "followers": {"terms_following"},
     "batch_followers": {"terms_following_batch"},
+    "newest_batches": {"batches_pkey"},
     "batch_waiting": {"terms_of_batch", "jobs_pkey"},
     "expiring": {"terms_expiring"},
     "outlook_jobs": {"jobs_pkey", "completed_pkey"},

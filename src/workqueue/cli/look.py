@@ -13,23 +13,13 @@ from workqueue.cli.codes import Code
 from workqueue.cli.command import Command, examples
 from workqueue.cli.filters import Filters, filter_options
 from workqueue.cli.options import ID, existing, file_argument, id_option, json_option, queue_option
-from workqueue.cli.output import (
-    complain,
-    facts,
-    job_record,
-    moment,
-    pretty,
-    printable,
-    say,
-    say_json,
-    shortened,
-    table,
-)
+from workqueue.cli.output import complain, facts, job_record, say, say_json, table
 from workqueue.duration import span, times
 from workqueue.job import Attempt, Job, JobStatus, Terms
 from workqueue.store import is_url
 from workqueue.store.contract import Overview
 from workqueue.store.paging import walk
+from workqueue.words import moment, pretty, printable, shortened
 
 
 @click.command(

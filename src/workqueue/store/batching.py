@@ -44,6 +44,10 @@ class Batches(Protocol):
         """Raises BatchNotFound."""
         ...
 
+    def newest(self, limit: int, *, before: int | None = None) -> list[BatchStanding]:
+        """List the batches, the newest first; before: only ids below it."""
+        ...
+
     def cancel(self, batch: int, *, within: object | None = None) -> int:
         """Cancel those that wait and ask those that run, as `Store.cancel` does; give how many. Seals it."""
         ...

@@ -51,6 +51,12 @@ class MemoryBatches:
         with self._turn():
             return self._keeping.batch(batch)
 
+    def newest(self, limit: int, *, before: int | None = None) -> list[BatchStanding]:
+        with self._turn():
+            standings = self._keeping.beside.batches
+            ids = sorted((batch for batch in standings if before is None or batch < before), reverse=True)
+            return [standings[batch] for batch in ids[:limit]]
+
     def cancel(self, batch: int, *, within: object | None = None) -> int:
         with self._turn() as now:
             refuse_in_memory(within)

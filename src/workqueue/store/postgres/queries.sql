@@ -906,6 +906,10 @@ UPDATE workqueue.batches SET sealed = true WHERE id = :batch;
 -- name: batch
 SELECT id, queue, sealed, total, completed, failed, cancelled FROM workqueue.batches WHERE id = :batch;
 
+-- name: newest_batches
+SELECT id, queue, sealed, total, completed, failed, cancelled FROM workqueue.batches
+ WHERE id < :before ORDER BY id DESC LIMIT :limit;
+
 -- name: count_in
 UPDATE workqueue.batches SET total = total + :count WHERE id = :batch AND NOT sealed;
 

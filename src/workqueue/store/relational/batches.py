@@ -15,6 +15,7 @@ from workqueue.store.relational.pushing import Pushing
 from workqueue.store.relational.session import Database, Session
 
 _STEP: Final = 5000  # jobs in one transaction
+_ABOVE_ALL: Final = 2**63 - 1  # no id
 _ids = msgspec.json.Decoder(list[int])
 
 
@@ -52,6 +53,10 @@ class StoredBatches:
     def get(self, batch: int) -> BatchStanding:
         return self._database().read(lambda session: _get(session, batch))
 
+    def newest(self, limit: int, *, before: int | None = None) -> list[BatchStanding]:
+        row = {"before": _ABOVE_ALL if before is None else before, "limit": limit}
+        return [_standing(*found) for found in self._database().read(lambda s: s.ask("newest_batches", row).fetchall())]
+
     def cancel(self, batch: int, *, within: object | None = None) -> int:
         database = self._database()
 
@@ -85,7 +90,12 @@ def _get(session: Session, batch: int) -> BatchStanding:
     row = session.ask("batch", {"batch": batch}).fetchone()
     if row is None:
         raise BatchNotFound(batch)
-    number, queue, sealed, total, completed, failed, cancelled = row
+    return _standing(*row)
+
+
+def _standing(
+    number: int, queue: str, sealed: int, total: int, completed: int, failed: int, cancelled: int
+) -> BatchStanding:
     return BatchStanding(
         id=number,
         queue=queue,

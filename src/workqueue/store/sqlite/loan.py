@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from workqueue.errors import SchemaOutdated, StoreUnavailable, UsageError
+from workqueue.errors import SchemaOutdated, StoreError, StoreUnavailable, UsageError
 from workqueue.store.lender import Lender, lender, no_lender, not_open
 from workqueue.store.relational.pushing import all_or_none
 from workqueue.store.sqlite import location, schema
@@ -92,8 +92,8 @@ def write_within(within: object, path: str, work: Callable[[Loan], T]) -> tuple[
     connection = lent.connection
     if not isinstance(connection, sqlite3.Connection):
         raise no_lender(lent, f"a sqlite3.Connection to {path!r}")
-    with _in_our_words(lent.said, path), _plain_text(connection):
-        loan = Loan(connection)
+    loan = Loan(connection)
+    with _in_our_words(loan, lent.said, path), _plain_text(connection):
         loan.refuse_other_file(path, lent.said)
         lent.begin()
         began = loan.begin(lent.said)
@@ -103,10 +103,8 @@ def write_within(within: object, path: str, work: Callable[[Loan], T]) -> tuple[
             if found > schema.VERSION:
                 raise SchemaOutdated(path=path, found=found, known=schema.VERSION)
             return all_or_none(loan, lambda: work(loan)), loan, lent
-        except BaseException as error:
-            if not loan.in_transaction:
-                error.add_note("SQLite has rolled back the whole transaction")
-            elif began:
+        except BaseException:
+            if began and loan.in_transaction:
                 loan.execute("ROLLBACK")
             raise
 
@@ -124,16 +122,20 @@ def _plain_text(connection: sqlite3.Connection) -> Generator[None]:
 
 
 @contextmanager
-def _in_our_words(said: str, path: str) -> Generator[None]:
+def _in_our_words(loan: Loan, said: str, path: str) -> Generator[None]:
+    was_open = False
     try:
+        was_open = loan.in_transaction
         with translated(path):
             yield
     except sqlite3.ProgrammingError as error:
         raise UsageError(
             f"expected within= to be open, and used by its own thread, but {said} says: {error}"
         ) from error
-    except StoreUnavailable as error:
+    except StoreError as error:
         cause = error.__cause__
+        if was_open and not loan.in_transaction:
+            error.add_note(f"SQLite has rolled back all of the transaction of {said}: do all of it again")
         if not isinstance(cause, sqlite3.Error):
             raise
         if primary_code(cause) == sqlite3.SQLITE_READONLY:

@@ -689,6 +689,10 @@ UPDATE batches SET sealed = 1 WHERE id = :batch;
 -- name: batch
 SELECT +id, +queue, +sealed, +total, +completed, +failed, +cancelled FROM batches WHERE id = :batch;
 
+-- name: newest_batches
+SELECT id, queue, sealed, total, completed, failed, cancelled FROM batches
+ WHERE id < :before ORDER BY id DESC LIMIT :limit;
+
 -- name: count_in
 UPDATE batches SET total = total + :count WHERE id = :batch AND NOT sealed;
 
@@ -809,7 +813,7 @@ SELECT job, status FROM (
     SELECT * FROM (
         SELECT t.job, j.status FROM terms AS t JOIN jobs AS j ON j.id = t.job
          WHERE t.queue = :queue AND t.order_lane = :lane AND t.is_open AND t.later_until IS NULL
-           AND t.job < :job AND (j.status IN (2, 4) OR j.ready IN (1, 2)) ORDER BY t.job LIMIT 1)
+           AND t.job < :job AND (j.ready IN (1, 2) OR j.status IN (2, 4)) ORDER BY t.job LIMIT 1)
     UNION ALL SELECT * FROM (
         SELECT job, 4 FROM terms WHERE queue = :queue AND order_lane = :lane AND job > :job AND runs LIMIT 1))
  LIMIT 1;
