@@ -31,6 +31,7 @@ from workqueue.store.sqlite.claiming import claim
 from workqueue.store.sqlite.connection import Connection, disk_in_our_words
 from workqueue.store.sqlite.database import Database
 from workqueue.store.sqlite.line import Horizon, horizon
+from workqueue.store.sqlite.room import SqliteSurplus
 from workqueue.store.sqlite.schema import SQL
 from workqueue.store.sqlite.shared import give_up, open_database
 
@@ -55,6 +56,7 @@ class SqliteStore(Verbs):
         clock: Clock = system_clock,
     ) -> None:
         super().__init__()
+        self._surplus = SqliteSurplus(self._db)
         self.path = os.path.realpath(Path(path))
         self._clock = clock
         self._durability: Durability = durability
