@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from contextlib import ExitStack, closing
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,17 +20,25 @@ from bench.work import NoOp, objects
 
 
 def drain(
-    kind: str, folder: Path, count: int, *, processes: int = 1, busy: bool = False, interval: float = 0.005
+    kind: str,
+    folder: Path,
+    count: int,
+    *,
+    processes: int = 1,
+    busy: bool = False,
+    interval: float = 0.005,
+    keeps: bool = False,
 ) -> Sample:
     """Let so many processes of a kind drain a new file, from their start until the last job is settled.
 
     busy: beside a thread that computes. interval: for which Python lets a thread compute before another gets its turn.
+    keeps: of ours, the jobs that completed.
     """
     with TemporaryDirectory(dir=folder) as inside, ExitStack() as stack:
         path = Path(inside) / "jobs.db"
         _fill(kind, path, count)
         company = "busy" if busy else "quiet"
-        words = "bench.drain", kind, path, company, interval
+        words = "bench.drain", kind, path, company, interval, "keeps" if keeps else "forgets"
         children = [stack.enter_context(Child(*words)) for _ in range(processes)]
         for child in children:
             child.read()
@@ -111,14 +120,16 @@ def two_processes(effort: Effort, folder: Path) -> list[Row]:
     ]
 
 
-def main(kind: str, path: Path, company: str, interval: float) -> None:
+def main(kind: str, path: Path, company: str, interval: float, memory: str) -> None:
     sys.setswitchinterval(interval)
     if company == "busy":
         threading.Thread(target=_spin, daemon=True).start()
     with ExitStack() as stack:
         if kind == "ours":
             worker = NoOp()
-            queue = stack.enter_context(Queue(path, worker, auto_start=False, batch_size=BATCH))
+            keep = timedelta(hours=1) if memory == "keeps" else None
+            queue = Queue(path, worker, auto_start=False, batch_size=BATCH, keep_completed=keep)
+            stack.enter_context(queue)
             ready()
             cpu = time.process_time()
             queue.start()
@@ -142,4 +153,4 @@ def _spin() -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3], float(sys.argv[4]))
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3], float(sys.argv[4]), sys.argv[5])
