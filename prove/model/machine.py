@@ -1,17 +1,15 @@
-"""One random history, two engines: the model in memory and the SQLite file must give the same answers at every step.
+"""One random history, two engines: the model in memory and the one beside it must give the same answers at every step.
 
-Ids are compared by the job they stand for: a rolled back push burns ids in memory, and gives them back in SQLite.
+`beside.py` has the engines. Ids are compared by the job they stand for: a rolled back push burns ids in memory and on
+PostgreSQL, and gives them back in SQLite.
 """
 
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -24,7 +22,6 @@ from workqueue.lifecycle import Cancelled, HandedBack, Lost, Outcome, Postponed,
 from workqueue.store.contract import Beat, Deed, Durability, Find, Standing, Store, Turn, Want
 from workqueue.store.memory.engine import MemoryStore
 from workqueue.store.paging import walk
-from workqueue.store.sqlite.engine import SqliteStore
 
 from prove.clock import FakeClock
 
@@ -32,7 +29,6 @@ T = TypeVar("T")
 QUEUES = ["a", "b"]
 STATUSES = [JobStatus.FAILED, JobStatus.CANCELLED]
 NEVER_PUSHED = -1
-_MEMORY = Path("/dev/shm")  # each fsync of a real disk costs
 LEASE = timedelta(seconds=60)
 
 steps = st.integers(-30, 90).map(lambda seconds: timedelta(seconds=seconds))
@@ -184,7 +180,7 @@ class Engine:
     def turn(self, turn: Turn) -> Turn:
         return Turn(
             [self.claim(claim) for claim in turn.claims],
-            [self.claim(claim) for claim in turn.refused],
+            sorted(map(self.claim, turn.refused), key=lambda claim: (claim.job.id, claim.job.attempt, claim.age)),
             turn.suspects,
             turn.next_due,
         )
@@ -199,13 +195,24 @@ class Engine:
 class TwoEngines(RuleBasedStateMachine):
     """Few rules, so that most steps push, claim and settle; `claims` has every claim ever given, stale ones too."""
 
+    def begin(self) -> None:
+        """Make the place of the engine beside, empty."""
+        raise NotImplementedError
+
+    def open_store(self) -> Store:
+        """Open the engine beside, on its place, with `clock`."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Take the place away."""
+
     @initialize(batch=batches(), durability=st.sampled_from(["process", "conservative"]))
     def open(self, batch: list[dict[str, object]], durability: Durability) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="workqueue-machine-", dir=_MEMORY if _MEMORY.is_dir() else None))
-        self.durability = durability
+        self.begin()
+        self.durability = durability  # of a file: a log beside it, or none; a power cut is not part of the history
         self.clock = FakeClock()
         self.memory = Engine(MemoryStore(self.clock))
-        self.sqlite = Engine(self.open_file())
+        self.beside = Engine(self.open_store())
         self.alive: list[int] = []
         self.claims: list[Claim] = []
         self.enlist()
@@ -213,24 +220,20 @@ class TwoEngines(RuleBasedStateMachine):
             self.both(lambda engine, queue=queue: engine.store.batches.open(queue))
         self.push(batch)
 
-    def open_file(self) -> SqliteStore:
-        # A log beside the file, or none; a power cut is not part of the history.
-        return SqliteStore(self.folder / "q.db", clock=self.clock, durability=self.durability)
-
     def teardown(self) -> None:
-        if hasattr(self, "folder"):
-            for engine in (self.memory, self.sqlite):
+        if hasattr(self, "beside"):
+            for engine in (self.memory, self.beside):
                 engine.store.close()
-            shutil.rmtree(self.folder)
+        self.end()
 
     def both(self, act: Callable[[Engine], T]) -> T:
         """Do it in both engines, and give the one answer."""
-        answer, of_the_file = act(self.memory), act(self.sqlite)
-        assert answer == of_the_file
+        answer, beside = act(self.memory), act(self.beside)
+        assert answer == beside, f"the model says {answer}, the engine beside it {beside}"
         return answer
 
     def some_job(self, data: st.DataObject) -> int:
-        assert len(self.memory.ids) == len(self.sqlite.ids)
+        assert len(self.memory.ids) == len(self.beside.ids)
         return data.draw(st.integers(NEVER_PUSHED, len(self.memory.ids) - 1), label="job")
 
     def some_claim(self, data: st.DataObject) -> Claim:
@@ -355,7 +358,7 @@ class TwoEngines(RuleBasedStateMachine):
 
     def enlist(self) -> None:
         for queue in QUEUES:
-            for engine in (self.memory, self.sqlite):
+            for engine in (self.memory, self.beside):
                 engine.runners.append(engine.store.enlist(queue, f"runner of {queue}"))
             self.alive.append(len(self.memory.runners) - 1)
 
@@ -373,9 +376,9 @@ class TwoEngines(RuleBasedStateMachine):
             self.reopen()
 
     def reopen(self) -> None:
-        """A file that was closed has no living runners; what they held is found again."""
-        self.sqlite.store.close()
-        self.sqlite.store = self.open_file()
+        """A store that was closed has no living runners; what they held is found again."""
+        self.beside.store.close()
+        self.beside.store = self.open_store()
         for runner in self.memory.runners:
             self.memory.store.retire(runner)
         self.alive.clear()
@@ -506,7 +509,7 @@ class TwoEngines(RuleBasedStateMachine):
 
     @invariant()
     def both_look_the_same(self) -> None:
-        if not hasattr(self, "sqlite"):
+        if not hasattr(self, "beside"):
             return
         jobs = self.both(lambda engine: [engine.job(job) for job in walk(engine.store.find, Find(limit=10**6))])
         for job in jobs:

@@ -1,4 +1,4 @@
-"""Durations as people give them: a timedelta, a number of seconds, or text such as `10m`; and as they read them."""
+"""Durations as people give them: a timedelta, seconds, or text such as `10m`; and as they read them, with counts."""
 
 from __future__ import annotations
 
@@ -46,6 +46,15 @@ def parse_duration(text: str) -> timedelta:
             value=text,
         )
     return as_duration(sum(float(number) * _UNITS[unit] for number, unit in parts), "duration")
+
+
+def times(count: int, what: str = "time") -> str:
+    """Give a count with its noun.
+
+    >>> times(1), times(1200, "job")
+    ('1 time', '1,200 jobs')
+    """
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def span(value: timedelta) -> str:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from types import TracebackType
 from typing import Self, get_args
 
 from workqueue import closing, payload
 from workqueue.arguments import at_least, between, checked_name, one_of
 from workqueue.backoff import Backoff
-from workqueue.batch import Batch
 from workqueue.duration import as_duration
-from workqueue.errors import InvalidOption, InvalidPayload, JobNotFound, QueueClosed, ScheduleNotFound, UsageError
+from workqueue.errors import InvalidOption, JobNotFound, QueueClosed, ScheduleNotFound, UsageError
 from workqueue.executor.children import in_child
 from workqueue.handle import Handle
 from workqueue.pusher import Pusher
+from workqueue.pushing import Pushing
 from workqueue.registry import Registry
 from workqueue.runner import Plan, Runner
 from workqueue.steering import Steering
@@ -27,12 +27,12 @@ from workqueue.store import open_store
 from workqueue.store.clock import Clock, system_clock
 from workqueue.store.contract import Durability, Store, Transaction
 from workqueue.store.timetable import ScheduleStanding
-from workqueue.task import Call, Desk
+from workqueue.task import Desk
 from workqueue.watch import Watch
 from workqueue.worker import Worker, checked_worker
 
 
-class Queue(Steering):
+class Queue(Pushing, Steering):
     """A durable job queue in the file at `path`; with a worker, it also runs the jobs.
 
     path: a file, made when missing, or ":memory:". worker: None means push, look and clean only.
@@ -107,66 +107,6 @@ class Queue(Steering):
             except BaseException:
                 self._store.close()
                 raise
-
-    # push
-
-    def push(self, name: str, obj: object = None, *, run_at: datetime | None = None, priority: int = 0) -> int:
-        """Store a job with `obj` as JSON; durable when this returns. Gives its id.
-
-        run_at: not before this aware datetime. priority: higher first. Raises InvalidPayload (with the path of the bad
-        value), InvalidOption, QueueFull or StoreUnavailable; then nothing was stored.
-        """
-        pusher = self._pusher
-        return pusher.push(pusher.new_job(name, pusher.encode(obj), run_at=run_at, priority=priority))
-
-    def push_after(self, name: str, obj: object = None, delay: timedelta | float = 0, *, priority: int = 0) -> int:
-        """Store a job that runs no earlier than `delay` from now."""
-        pusher = self._pusher
-        data = pusher.encode(obj)
-        return pusher.push(pusher.new_job(name, data, delay=as_duration(delay, "delay"), priority=priority))
-
-    def push_bytes(self, name: str, data: bytes, *, run_at: datetime | None = None, priority: int = 0) -> int:
-        """Store a job with these very bytes."""
-        pusher = self._pusher
-        return pusher.push(pusher.new_job(name, pusher.as_bytes(data), run_at=run_at, priority=priority))
-
-    def push_many(
-        self, name: str, objs: Iterable[object], *, run_at: datetime | None = None, priority: int = 0
-    ) -> list[int]:
-        """Store a job for each of `objs`, taken as they come, in one transaction per 1,000; gives their ids in order.
-
-        When it raises midway, the full thousands before are stored; the error's `__notes__` say how many.
-        """
-        self._open_store()
-        if isinstance(objs, str | bytes):
-            raise InvalidPayload(f"expected several objects, got one {type(objs).__name__}; push it by push()")
-        head = self._pusher.new_job(name, b"", run_at=run_at, priority=priority)
-        return self._pusher.push_many(self._pusher.alike(head, objs))
-
-    async def apush(
-        self,
-        name: str,
-        obj: object = None,
-        *,
-        run_at: datetime | None = None,
-        delay: timedelta | float | None = None,
-        priority: int = 0,
-    ) -> int:
-        """Do as `push` does, without blocking the event loop."""
-        wait = None if delay is None else as_duration(delay, "delay")
-        data = self._pusher.encode(obj)
-        job = self._pusher.new_job(name, data, run_at=run_at, delay=wait, priority=priority)
-        return await self._pusher.apush(job)
-
-    def batch(self, *, then: Call[object] | None = None) -> Batch:
-        """Begin a batch: `with queue.batch() as batch: batch.add(fetch.s(url))`. then: pushed when all have ended."""
-        store = self._open_store()
-        return Batch(store.batches.open(self.id), store=self._open_store, pusher=self._pusher, then=then)
-
-    def find_batch(self, batch: int) -> Batch:
-        """Give a batch by its id, to be looked at, waited for and cancelled. Raises BatchNotFound."""
-        self._open_store().batches.get(batch)
-        return Batch(batch, store=self._open_store, pusher=self._pusher, then=None)
 
     @contextmanager
     def transaction(self) -> Generator[Transaction]:

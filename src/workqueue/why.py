@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from shlex import quote
 from typing import Final, NamedTuple
 
 import msgspec
 
-from workqueue.duration import span
+from workqueue.duration import span, times
 from workqueue.job import Job, JobStatus
 from workqueue.lifecycle import MAX_LOST, SECOND_LOSS_PAUSE, WAITING
 from workqueue.store.contract import Outlook
@@ -149,9 +150,9 @@ def _waiting(found: Situation) -> Iterator[Said]:
 def _how_it_waits(job: Job) -> Said:
     tries: list[str] = []
     if job.retry_count:
-        tries.append(f"its handler failed {_times(job.retry_count)}")
+        tries.append(f"its handler failed {times(job.retry_count)}")
     if job.lost:
-        tries.append(f"its runner ended under it {_times(job.lost)}")
+        tries.append(f"its runner ended under it {times(job.lost)}")
     how = f": {', and '.join(tries)}" if tries else ""
     last = f", last with {job.message!r}" if tries and job.message else ""
     word = "retrying" if job.status is JobStatus.RETRYING else "waiting"
@@ -177,10 +178,8 @@ def _awaited(found: Situation) -> Iterator[Said]:
     if found.awaits is not None:
         batch = found.awaits
         more = "" if batch.sealed else ", and more may come"
-        yield Said(
-            "follows batch",
-            f"It follows batch {batch.id}: of its {batch.total} jobs {batch.left} have not ended{more}.",
-        )
+        left = f"{batch.left} ha{'s' if batch.left == 1 else 've'} not ended"
+        yield Said("follows batch", f"It follows batch {batch.id}: of its {times(batch.total, 'job')} {left}{more}.")
 
 
 def _time(found: Situation) -> Iterator[Said]:
@@ -198,13 +197,14 @@ def _pauses(found: Situation) -> Iterator[Said]:
     if None in found.paused:
         yield Said(
             "queue paused",
-            f"Queue {job.queue!r} is paused: nothing of it starts until somebody says `workqueue resume`.",
+            f"Queue {job.queue!r} is paused: nothing of it starts until somebody says `workqueue resume --queue "
+            f"{quote(job.queue)}`.",
         )
     if job.name in found.paused:
         yield Said(
             "task paused",
-            f"Jobs called {job.name!r} are paused: none starts until somebody says `workqueue resume --name "
-            f"{job.name}`.",
+            f"Jobs called {job.name!r} are paused: none starts until somebody says `workqueue resume --queue "
+            f"{quote(job.queue)} --name {quote(job.name)}`.",
         )
 
 
@@ -243,8 +243,8 @@ def _line(found: Situation, *, has_obstacles: bool) -> Iterator[Said]:
         )
     elif found.before is not None:
         many = f"more than {LONGEST_LINE:,}" if found.before >= LONGEST_LINE else f"{found.before:,}"
-        place = f"It stands in line behind {many} other{_s(found.before)}" if found.before else "It is the next in line"
-        yield Said("in line", f"{place}{'.' if has_obstacles else ', and due.'}")
+        place = f"stands in line behind {many} other{_s(found.before)}" if found.before else "is the next in line"
+        yield Said("in line", f"It {place}." if has_obstacles else f"It is due, and {place}.")
 
 
 def _hands(found: Situation) -> Iterator[Said]:
@@ -268,7 +268,7 @@ def _hands(found: Situation) -> Iterator[Said]:
     has, busy = "it has" if len(able) == 1 else "they have", sum(runner.running for runner in able)
     yield Said(
         "runners",
-        f"{len(able)} live runner{_s(len(able))} of the queue may take it; {has} {busy:,} job{_s(busy)} in hand.",
+        f"{times(len(able), 'live runner')} of the queue may take it; {has} {times(busy, 'job')} in hand.",
     )
 
 
@@ -304,11 +304,9 @@ def _settled(found: Situation) -> Iterator[Said]:
 
 def _why_for_good(job: Job) -> Iterator[Said]:
     if job.lost >= MAX_LOST:
-        yield Said("lost", f"Its runner ended under it {_times(job.lost)}, and it is not let end another.")
+        yield Said("lost", f"Its runner ended under it {times(job.lost)}, and it is not let end another.")
     elif job.backoff.limit is not None and job.retry_count >= job.backoff.limit:
-        yield Said(
-            "tries used up", f"Its backoff allows {_times(job.backoff.limit, 'attempt')}, and that was the last."
-        )
+        yield Said("tries used up", f"Its backoff allows {times(job.backoff.limit, 'attempt')}, and that was the last.")
 
 
 # words
@@ -339,10 +337,6 @@ def _jobs(jobs: Sequence[int], count: int) -> str:
     named = ", ".join(map(str, jobs))
     more = f" and {count - len(jobs):,} more" if count > len(jobs) else ""
     return f"job{_s(count)} {named}{more}"
-
-
-def _times(count: int, what: str = "time") -> str:
-    return f"{count} {what}{_s(count)}"
 
 
 def _s(count: int) -> str:

@@ -55,7 +55,7 @@ def test_a_job_that_is_due_is_next_in_line(store, runner):
     job = push(store)
     assert said(store, job) == {
         "waiting": f"Job {job} 'task' of queue 'default' waits.",
-        "in line": "It is the next in line, and due.",
+        "in line": "It is due, and is the next in line.",
         "runners": "1 live runner of the queue may take it; it has 0 jobs in hand.",
     }
     assert report.why(store, job).status is JobStatus.PENDING
@@ -69,7 +69,7 @@ def test_those_that_are_claimed_before_it_are_counted(store, runner):
     claimed = claim_one(store, runner)
     assert claimed.job.priority == 1
     found = said(store, job)
-    assert found["in line"] == "It stands in line behind 1 other, and due."
+    assert found["in line"] == "It is due, and stands in line behind 1 other."
     assert found["runners"] == "1 live runner of the queue may take it; it has 1 job in hand."
 
 
@@ -77,7 +77,7 @@ def test_a_long_line_is_not_counted_to_its_end(store, runner):
     store.push([new_job()] * LONGEST_LINE)
     last = push(store)
     assert store.situation(last).before == LONGEST_LINE
-    assert said(store, last)["in line"] == "It stands in line behind more than 1,000 others, and due."
+    assert said(store, last)["in line"] == "It is due, and stands in line behind more than 1,000 others."
 
 
 def test_an_id_that_was_never_given_out(store):
@@ -152,7 +152,7 @@ def test_a_queue_that_is_paused(store, runner):
     found = said(store, job)
     assert list(found) == ["waiting", "queue paused", "in line", "runners"]
     assert found["queue paused"] == (
-        "Queue 'default' is paused: nothing of it starts until somebody says `workqueue resume`."
+        "Queue 'default' is paused: nothing of it starts until somebody says `workqueue resume --queue default`."
     )
     assert found["in line"] == "It is the next in line."
     store.resume(QUEUE, None)
@@ -169,7 +169,7 @@ def test_jobs_of_a_name_that_are_paused(store, runner, noticed):
     found = said(store, job)
     assert "task paused" in found and ("in line" in found) is not noticed
     assert found["task paused"] == (
-        "Jobs called 'task' are paused: none starts until somebody says `workqueue resume --name task`."
+        "Jobs called 'task' are paused: none starts until somebody says `workqueue resume --queue default --name task`."
     )
     assert "task paused" not in said(store, other)
 

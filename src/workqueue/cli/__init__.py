@@ -30,6 +30,7 @@ _SECTIONS: Final = {
     "Change": {
         "push": "change",
         "cancel": "change",
+        "retry": "change",
         "restore": "change",
         "clean": "change",
         "pause": "pausing",

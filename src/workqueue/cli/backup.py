@@ -13,6 +13,7 @@ from workqueue.cli.inbox import unwound_by_sigterm
 from workqueue.cli.options import as_path, existing, json_option, store_argument
 from workqueue.cli.output import say, say_json
 from workqueue.cli.progress import progress
+from workqueue.duration import times
 from workqueue.errors import UsageError
 from workqueue.store import back_up, is_url
 from workqueue.words import printable
@@ -56,6 +57,7 @@ def backup(source: str, target: str, *, force: bool, as_json: bool) -> None:
             }
         )
         return
-    say(f"backed up {made.jobs:,} jobs of {path} to {made.path}: {made.size:,} bytes in {seconds:.1f} s, nothing wrong")
+    jobs = times(made.jobs, "job")
+    say(f"backed up {jobs} of {path} to {made.path}: {made.size:,} bytes in {seconds:.1f} s, nothing wrong")
     if made.handed_back:
-        say(f"{made.handed_back:,} jobs that ran wait again there")
+        say(f"{times(made.handed_back, 'job')} that ran wait{'s' if made.handed_back == 1 else ''} again there")

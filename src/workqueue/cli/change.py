@@ -1,10 +1,12 @@
-"""push, cancel, restore, clean: what people change in a file."""
+"""push, cancel, retry, restore, clean: what people change in a file: jobs that they name, or all that match."""
 
 from __future__ import annotations
 
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import Final
 
 import click
 import msgspec
@@ -13,6 +15,7 @@ from workqueue import payload
 from workqueue.cli.codes import Code
 from workqueue.cli.command import Command, examples
 from workqueue.cli.completion import complete_names
+from workqueue.cli.filters import Filters, filter_options
 from workqueue.cli.options import (
     ID,
     ask,
@@ -21,14 +24,23 @@ from workqueue.cli.options import (
     file_argument,
     its_queue_option,
     network_allowed,
-    queue_option,
     yes_option,
 )
 from workqueue.cli.output import complain, say
+from workqueue.cli.progress import progress
 from workqueue.errors import JobNotFound, UsageError
-from workqueue.job import JobStatus
+from workqueue.job import Job, JobStatus
+from workqueue.lifecycle import WAITING
 from workqueue.queue import Queue
-from workqueue.store.contract import Store
+from workqueue.store.contract import Deed, Find, Page, Store
+
+_AT_ONCE: Final = 500  # jobs in one transaction
+_OPEN: Final = (JobStatus.PENDING, JobStatus.RETRYING, JobStatus.RUNNING)
+_RESTORABLE: Final = (JobStatus.FAILED, JobStatus.CANCELLED)
+_UNKNOWN: Final = "workqueue: an id was not known"  # in the context's meta
+_NOTHING: Final = Page([], None)
+_DOING: Final = {"cancel": "cancelling", "retry": "retrying", "restore": "restoring", "delete": "deleting"}
+_ids = click.argument("job_ids", type=ID, nargs=-1, metavar="[ID...]")
 
 
 @click.command(
@@ -89,49 +101,107 @@ def _instant(text: str) -> datetime:
 
 
 @click.command(
-    cls=Command, short_help="Cancel jobs.", epilog=examples("workqueue cancel jobs.db 17 18", "workqueue cancel 17")
+    cls=Command,
+    short_help="Cancel jobs.",
+    epilog=examples(
+        "workqueue cancel jobs.db 17 18",
+        "workqueue cancel jobs.db --name mail --text ada@example.org",
+        "workqueue cancel --queue crawl --status pending --yes",
+    ),
 )
 @file_argument
-@click.argument("job_ids", type=ID, nargs=-1, required=True, metavar="ID...")
+@_ids
+@filter_options(*_OPEN)
+@yes_option
 @click.pass_context
-def cancel(ctx: click.Context, file: str, job_ids: tuple[int, ...]) -> None:
-    """Cancel the jobs ID... of FILE: waiting ones at once; of a running one, its handler is told."""
-    cancelled = unknown = 0
+def cancel(ctx: click.Context, file: str, job_ids: tuple[int, ...], *, filters: Filters, yes: bool) -> None:
+    """Cancel the jobs ID... of FILE, or all that match: waiting ones at once; of a running one, its handler is told.
+
+    It asks before it cancels what matches.
+    """
+    filters.check(job_ids, alone=False)
     with existing(file) as store:
-        for job_id in dict.fromkeys(job_ids):
-            try:
-                ran = store.get(job_id).status is JobStatus.RUNNING
-                if store.cancel(job_id):
-                    cancelled += 1
-                    say(f"{job_id}: {'runs; its handler is told' if ran else 'cancelled'}")
-                else:
-                    say(f"{job_id}: was settled already")
-            except JobNotFound as error:
-                unknown += 1
-                complain(str(error))
-    if unknown or not cancelled:
-        ctx.exit(Code.USAGE if unknown else Code.NO)
+        if job_ids:
+            _leave(ctx, [_cancelled(store, job) for job in _each(store, job_ids)])
+            return
+        if not yes:
+            ask(f"Cancel {filters.question(store, _OPEN)}?")
+        _say_changed(ctx, "cancelled", _change_all(store, [filters.find()], "cancel"))
+
+
+def _cancelled(store: Store, job: Job) -> bool:
+    if not store.cancel(job.id):
+        say(f"{job.id}: was settled already")
+        return False
+    say(f"{job.id}: {'runs; its handler is told' if job.status is JobStatus.RUNNING else 'cancelled'}")
+    return True
+
+
+@click.command(
+    cls=Command,
+    short_help="Run jobs again, now.",
+    epilog=examples(
+        "workqueue retry jobs.db 17",
+        "workqueue retry jobs.db --status retrying       # the server is back: wait for no backoff",
+        "workqueue retry --name mail --text 'ConnectionError'",
+    ),
+)
+@file_argument
+@_ids
+@filter_options(*_RESTORABLE, JobStatus.PENDING, JobStatus.RETRYING)
+@click.pass_context
+def retry(ctx: click.Context, file: str, job_ids: tuple[int, ...], *, filters: Filters) -> None:
+    """Run the jobs ID... of FILE again now, or all that match: those that wait for their time are due.
+
+    What failed or was cancelled is restored, with fresh counters; those of the others stay as they are. Without
+    --status the retrying and the failed ones are meant.
+    """
+    filters.check(job_ids, alone=False)
+    with existing(file) as store:
+        if job_ids:
+            _leave(ctx, [_retried(store, job) for job in _each(store, job_ids)])
+            return
+        statuses = [JobStatus.RETRYING, JobStatus.FAILED] if filters.status is None else [filters.status]
+        _say_changed(ctx, "retried", _change_all(store, [filters.find(status) for status in statuses], "retry"))
+
+
+def _retried(store: Store, job: Job) -> bool:
+    if store.change(_only(job.id), "retry").count:
+        say(f"{job.id}: {'due now' if job.status in WAITING else 'waits again, due now'}")
+        return True
+    if job.status in _RESTORABLE:
+        say(f"{job.id}: another job has its key by now; `workqueue why` says which")
+    else:
+        state = {JobStatus.RUNNING: "runs already", JobStatus.COMPLETED: "has completed"}
+        say(f"{job.id}: {state.get(job.status, 'is due already')}")
+    return False
 
 
 @click.command(
     cls=Command,
     short_help="Let failed or cancelled jobs wait again.",
-    epilog=examples("workqueue restore jobs.db 17", "workqueue restore jobs.db --queue mail   # all that failed there"),
+    epilog=examples(
+        "workqueue restore jobs.db 17",
+        "workqueue restore jobs.db --queue mail          # all that failed there",
+        "workqueue restore --status cancelled --name mail",
+    ),
 )
 @file_argument
-@click.argument("job_ids", type=ID, nargs=-1, metavar="[ID...]")
-@queue_option
+@_ids
+@filter_options(*_RESTORABLE)
 @click.pass_context
-def restore(ctx: click.Context, file: str, job_ids: tuple[int, ...], *, queue: str | None) -> None:
-    """Make failed jobs of FILE wait again, due now: all of them, or those named (cancelled ones too)."""
+def restore(ctx: click.Context, file: str, job_ids: tuple[int, ...], *, filters: Filters) -> None:
+    """Make failed jobs of FILE wait again, due now, with fresh counters: all, those that match, or those named.
+
+    Cancelled ones too where they are named, or --status says so.
+    """
+    filters.check(job_ids, alone=True, but_queue=True)
     with existing(file) as store:
         if job_ids:
-            restored = sum(store.restore(of, ids) for of, ids in _by_queue(store, job_ids, queue).items())
+            done = sum(store.restore(of, ids) for of, ids in _by_queue(store, job_ids, filters.queue).items())
         else:
-            restored = sum(store.restore(of, None) for of in _queues(store, queue))
-    say(f"restored {restored}")
-    if not restored:
-        ctx.exit(Code.NO)
+            done = _change_all(store, [filters.find(JobStatus.FAILED)], "restore")
+    _say_changed(ctx, "restored", done)
 
 
 def _by_queue(store: Store, job_ids: tuple[int, ...], queue: str | None) -> dict[str, list[int]]:
@@ -144,33 +214,93 @@ def _by_queue(store: Store, job_ids: tuple[int, ...], queue: str | None) -> dict
     return found
 
 
-def _queues(store: Store, queue: str | None) -> list[str]:
-    return [found.queue for found in store.overview().queues] if queue is None else [queue]
-
-
 @click.command(
     cls=Command,
     short_help="Delete jobs that are over.",
-    epilog=examples("workqueue clean jobs.db", "workqueue clean jobs.db --status cancelled --queue mail --yes"),
+    epilog=examples(
+        "workqueue clean jobs.db",
+        "workqueue clean jobs.db 17 18",
+        "workqueue clean jobs.db --status cancelled --queue mail --yes",
+    ),
 )
 @file_argument
-@click.option("--status", "which", type=click.Choice(["failed", "cancelled"]), default="failed", show_default=True)
-@queue_option
+@_ids
+@filter_options(*_RESTORABLE)
 @yes_option
-def clean(file: str, *, which: str, queue: str | None, yes: bool) -> None:
-    """Delete the failed (or cancelled) jobs of FILE for good."""
-    status = JobStatus[which.upper()]
+@click.pass_context
+def clean(ctx: click.Context, file: str, job_ids: tuple[int, ...], *, filters: Filters, yes: bool) -> None:
+    """Delete the failed jobs of FILE for good, or the cancelled: all, those that match, or those named. It asks.
+
+    Without --status the failed ones are meant.
+    """
+    filters.check(job_ids, alone=True)
     with existing(file) as store:
-        counts = {
-            found.queue: found.failed if status is JobStatus.FAILED else found.cancelled
-            for found in store.overview().queues
-            if queue in (None, found.queue)
-        }
-        if any(counts.values()):
-            ask(_question(store.path, which, counts), yes=yes)
-        say(f"deleted {sum(store.clean(name, status) for name, count in counts.items() if count)}")
+        if job_ids:
+            jobs = list(_each(store, job_ids))
+            if jobs and not yes:
+                ask(f"Delete jobs {', '.join(str(job.id) for job in jobs)} of {store.path} for good?")
+            _leave(ctx, [_deleted(store, job) for job in jobs])
+            return
+        which = filters.find(JobStatus.FAILED)
+        if not yes and store.find(msgspec.structs.replace(which, limit=1)) != _NOTHING:
+            ask(f"Delete {filters.question(store, [JobStatus.FAILED])} for good?")
+        say(f"deleted {_change_all(store, [which], 'delete'):,}")
 
 
-def _question(path: str, which: str, counts: dict[str, int]) -> str:
-    queues = ", ".join(f"{count:,} of queue {name!r}" for name, count in counts.items() if count)
-    return f"Delete {which} jobs of {path} for good: {queues}?"
+def _deleted(store: Store, job: Job) -> bool:
+    done = store.change(_only(job.id), "delete").count
+    say(f"{job.id}: {'deleted' if done else f'is {job.status}, and was not deleted; cancel it first'}")
+    return bool(done)
+
+
+# one by one
+
+
+def _only(job_id: int) -> Find:
+    return Find(after=job_id - 1, limit=1, newest_first=False, before=job_id + 1)
+
+
+def _each(store: Store, job_ids: tuple[int, ...]) -> Iterator[Job]:
+    """Give those that are there; complain of the others."""
+    ctx = click.get_current_context()
+    for job_id in dict.fromkeys(job_ids):
+        try:
+            yield store.get(job_id)
+        except JobNotFound as error:
+            ctx.meta[_UNKNOWN] = True
+            complain(str(error))
+
+
+def _leave(ctx: click.Context, done: list[bool]) -> None:
+    """End with the code that says whether all ids were known, and anything was done."""
+    if ctx.meta.get(_UNKNOWN):
+        ctx.exit(Code.USAGE)
+    if not any(done):
+        ctx.exit(Code.NO)
+
+
+# all that match
+
+
+def _change_all(store: Store, which: list[Find], deed: Deed) -> int:
+    """Do it to all that match, some hundred at a time; give how many."""
+    done = 0
+    with progress() as tell:
+        for meant in which:
+            following = msgspec.structs.replace(meant, limit=_AT_ONCE, newest_first=True)
+            first = 0  # how far it is is told by the ids, which come downwards from here
+            while True:
+                changed = store.change(following, deed)
+                done += changed.count
+                if changed.next is None:
+                    break
+                first = first or changed.next
+                tell(_DOING[deed], first - changed.next, first)
+                following = following.beyond(changed.next)
+    return done
+
+
+def _say_changed(ctx: click.Context, word: str, done: int) -> None:
+    say(f"{word} {done:,}")
+    if not done:
+        ctx.exit(Code.NO)

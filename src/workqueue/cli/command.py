@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 
 import click
 
@@ -25,8 +25,8 @@ class StoreArgument(click.Argument):
 class Command(click.Command):
     """A command whose first argument may be a StoreArgument.
 
-    It was left out when there are fewer arguments than the command takes; or, where any number of ids follows, when the
-    first of them is a number. A file that is called so is `./17`.
+    It was left out when there are fewer arguments than the command takes, or, where any number of ids follows, when the
+    first is a number: a file that is called so is `./17`. What should be a number and is none is the store.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -55,12 +55,13 @@ class Command(click.Command):
 
 def _words(value: object) -> list[str]:
     """Give what was said for an argument; there may be nothing, which click writes in more than one way."""
-    if isinstance(value, tuple):
-        return [word for word in value if isinstance(word, str)]
-    return [value] if isinstance(value, str) else []
+    several = cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,)
+    return [word for word in several if isinstance(word, str)]
 
 
 def _is_left_out(places: list[click.Argument], given: list[str]) -> bool:
     if any(place.nargs < 0 for place in places):
         return not given or given[0].isdecimal()
-    return len(given) < len(places)
+    if len(given) >= len(places):
+        return False
+    return not (given and isinstance(places[1].type, click.IntRange) and not given[0].isdecimal())

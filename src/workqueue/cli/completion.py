@@ -59,7 +59,8 @@ def complete_names(ctx: click.Context, param: click.Parameter, incomplete: str) 
 
 
 def _offered(ctx: click.Context, incomplete: str, word: Callable[[Job], str]) -> list[CompletionItem]:
-    said: object = ctx.params.get("file")
+    # An option without its value so far leaves the arguments unread.
+    said: object = ctx.params.get("file") or next(iter(ctx.args), None)
     try:
         named = configuration.store()
         path = said if isinstance(said, str) else None if named is None else named.value

@@ -6,21 +6,23 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import click
+import msgspec
 
 from workqueue import report
 from workqueue.backoff import Backoff
 from workqueue.cli.codes import Code
 from workqueue.cli.command import Command, examples
-from workqueue.cli.options import ID, LARGEST_ID, existing, file_argument, json_option, name_option, queue_option
+from workqueue.cli.filters import Filters, filter_options
+from workqueue.cli.options import ID, existing, file_argument, id_option, json_option, queue_option
 from workqueue.cli.output import complain, facts, job_record, say, say_json, table
-from workqueue.duration import span
+from workqueue.duration import span, times
 from workqueue.job import Attempt, Job, JobStatus, Terms
 from workqueue.store import is_url
-from workqueue.store.contract import Find, Overview
+from workqueue.store.contract import Overview
 from workqueue.store.paging import walk
 from workqueue.words import moment, pretty, printable, shortened
 
-_STORED: Final = [str(status) for status in JobStatus if status is not JobStatus.COMPLETED]
+_STORED: Final = [status for status in JobStatus if status is not JobStatus.COMPLETED]
 
 
 @click.command(
@@ -49,6 +51,7 @@ def status(file: str, *, queue: str | None, as_json: bool) -> None:
     if not found.queues:
         say(f"{path} has no jobs and no runners")
         return
+    say(path)
     table(
         ["QUEUE", "PENDING", "RETRYING", "RUNNING", "FAILED", "CANCELLED", "NOT YET DUE", "OLDEST DUE"],
         [
@@ -94,35 +97,23 @@ def _since(found: Overview, at: datetime | None) -> str:
     short_help="List jobs, a page at a time.",
     epilog=examples(
         "workqueue jobs jobs.db --status failed",
-        "workqueue jobs jobs.db --name mail --limit 20 --after 1040",
+        "workqueue jobs jobs.db --name mail --text ada@example.org --newest",
+        "workqueue jobs jobs.db --limit 20 --after 1040",
         "workqueue jobs jobs.db --json | jq '.[].id'",
     ),
 )
 @file_argument
-@click.option("--status", "wanted", type=click.Choice(_STORED), help="Only jobs of this status.")
-@name_option
-@queue_option
+@filter_options(*_STORED)
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="At most so many.")
-@click.option("--after", type=click.IntRange(0, LARGEST_ID), default=0, metavar="ID", help="Only ids above this one.")
+@id_option("--after", "Only ids above this one.")
+@id_option("--before", "Only ids below this one.")
+@click.option("--newest", is_flag=True, help="The newest first.")
 @json_option
 def jobs(
-    file: str,
-    *,
-    wanted: str | None,
-    name: str | None,
-    queue: str | None,
-    limit: int,
-    after: int,
-    as_json: bool,
+    file: str, *, filters: Filters, limit: int, after: int | None, before: int | None, newest: bool, as_json: bool
 ) -> None:
-    """List the jobs of FILE by id, upwards. Completed jobs have left it."""
-    which = Find(
-        queue=queue,
-        status=None if wanted is None else JobStatus[wanted.upper()],
-        name=name,
-        after=after,
-        limit=limit,
-    )
+    """List the jobs of FILE by id, upwards, or the newest first. Completed jobs have left it."""
+    which = msgspec.structs.replace(filters.find(), after=after or 0, before=before, newest_first=newest, limit=limit)
     with existing(file) as store:
         found = list(walk(store.find, which))
     if as_json:
@@ -144,8 +135,10 @@ def jobs(
                 for j in found
             ],
         )
+    else:
+        complain("no such jobs")
     if len(found) == limit:
-        complain(f"there may be more; the next page is --after {found[-1].id}")
+        complain(f"there may be more; the next page is {'--before' if newest else '--after'} {found[-1].id}")
 
 
 @click.command(
@@ -180,7 +173,7 @@ def _show(job: Job) -> None:
             ("pushed at", moment(job.pushed_at)),
             ("run at", moment(job.run_at)),
             ("settled at", moment(job.settled_at)),
-            ("attempts", f"{job.attempt} (its handler failed {job.retry_count}, its runner died {job.lost} times)"),
+            ("attempts", f"{job.attempt} (handler failed {times(job.retry_count)}, runner died {times(job.lost)})"),
             ("message", job.message),
             ("backoff", _rule(job.backoff)),
             *([] if job.terms is None else _asked(job.terms)),

@@ -15,6 +15,7 @@ from workqueue.cli.completion import complete_paths
 from workqueue.cli.options import as_path, existing, file_argument, json_option, network_allowed, store_argument
 from workqueue.cli.output import complain, say, say_json, table
 from workqueue.cli.progress import progress
+from workqueue.duration import times
 from workqueue.store import copying, is_url, migrate_schema, open_store
 from workqueue.store.contract import Store
 from workqueue.words import printable
@@ -80,9 +81,9 @@ def _say_for_people(
     if found.went_on:
         say("went on with a copy that had been interrupted")
     rate = f", {found.jobs / seconds:,.0f} a second" if found.jobs else ""
-    say(f"copied {found.jobs:,} jobs from {source} into {target} in {seconds:.1f} s{rate}")
+    say(f"copied {times(found.jobs, 'job')} from {source} into {target} in {seconds:.1f} s{rate}")
     if found.handed_back:
-        say(f"{found.handed_back:,} jobs that ran wait again")
+        say(f"{times(found.handed_back, 'job')} that ran wait{'s' if found.handed_back == 1 else ''} again")
     if found.sums is not None:
         table(
             ["TABLE", "QUEUE", "ROWS", "CHECKSUM", "ROWS COPIED", "ITS CHECKSUM", ""],

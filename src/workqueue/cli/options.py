@@ -54,6 +54,17 @@ def duration_option(name: str, text: str) -> Callable[[_F], _F]:
     return click.option(name, metavar="DURATION", callback=_as_duration, help=text)
 
 
+def id_option(name: str, text: str) -> Callable[[_F], _F]:
+    """Make an option that takes an id, or 0, as a bound."""
+
+    def checked(ctx: click.Context, param: click.Parameter, value: int | None) -> int | None:
+        if value is not None and not 0 <= value <= LARGEST_ID:
+            raise click.BadParameter(f"expected the id of a job, or 0, got: {value}", ctx, param)
+        return value
+
+    return click.option(name, type=int, metavar="ID", callback=checked, help=text)
+
+
 def store_argument(name: str, metavar: str) -> Callable[[_F], _F]:
     """Make the first argument of a `Command`, which the configuration may stand in for."""
     return click.argument(
@@ -93,13 +104,11 @@ def network_allowed() -> bool:
     return bool(click.get_current_context().find_root().params.get("allow_network"))
 
 
-def ask(question: str, *, yes: bool) -> None:
+def ask(question: str) -> None:
     """Ask on the terminal before something is destroyed; anything but yes ends the command.
 
-    yes: was given as an option, and nothing is asked. Raises UsageError where there is no terminal to ask on.
+    Raises UsageError where there is no terminal to ask on.
     """
-    if yes:
-        return
     if not sys.stdin.isatty():
         raise UsageError(f"expected --yes, because there is no terminal to ask on. {question}")
     click.confirm(printable(question), abort=True, err=True)

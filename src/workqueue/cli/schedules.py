@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+import msgspec
 
 from workqueue import report
 from workqueue.cli.command import Command, examples
@@ -22,7 +23,7 @@ class _Listing(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         is_said = bool(args) and (args[0] in self.commands or args[0] in ctx.help_option_names)
-        return super().parse_args(ctx, args if is_said else [_LIST, *args])
+        return super().parse_args(ctx, args if is_said or ctx.resilient_parsing else [_LIST, *args])
 
 
 @click.group(
@@ -56,7 +57,7 @@ def list_schedules(file: str, *, queue: str | None, as_json: bool) -> None:
         found = report.schedules(store, queue)
         now, path = store.now(), store.path
     if as_json:
-        say_json(found)
+        say_json([_record(one) for one in found])
     elif not found:
         say(f"{path} has no schedules")
     else:
@@ -75,6 +76,12 @@ def list_schedules(file: str, *, queue: str | None, as_json: bool) -> None:
                 for one in found
             ],
         )
+
+
+def _record(standing: ScheduleStanding) -> dict[str, object]:
+    record: dict[str, object] = msgspec.structs.asdict(standing)
+    del record["text"]
+    return record | msgspec.json.decode(standing.text, type=dict[str, object])
 
 
 def _every(standing: ScheduleStanding) -> str:

@@ -202,12 +202,17 @@ class Store(Protocol):
         ...
 
     # push
-    def push(self, jobs: Sequence[NewJob]) -> list[int]:
+    def push(self, jobs: Sequence[NewJob], *, within: object | None = None) -> list[int]:
         """Store all the jobs or none; give their ids, rising in the order given. Raises QueueFull.
 
         Inside this thread's open `transaction` it joins it: the jobs are there when that commits. A job whose key is
         taken is not stored; see NewJob.on_conflict: its place in the answer has the id of who holds it. Raises
         DuplicateJob, UsageError for a batch that is sealed; then nothing was stored.
+
+        within: the application's own connection to this database, see `store.lender`: the jobs are written in the
+        transaction that is open there, or begins there with any statement, and are there when it commits. Raises
+        UsageError where it is none, or none can be written in. Whatever is raised, the transaction is as it was before.
+        Runners hear of the jobs where the connection tells of its commit; else they poll.
         """
         ...
 

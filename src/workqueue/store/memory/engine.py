@@ -23,6 +23,7 @@ from workqueue.store.clock import Clock, instant, later, micros, system_clock
 from workqueue.store.contract import Beat, Bell, Changed, Deed, Find, Outlook, Overview, Page, Transaction, Turn, Want
 from workqueue.store.guest import GuestTransaction
 from workqueue.store.joining import Opened, opened_by_us
+from workqueue.store.lender import refuse_in_memory
 from workqueue.store.memory.batches import MemoryBatches
 from workqueue.store.memory.changing import Changing
 from workqueue.store.memory.claiming import claim
@@ -35,7 +36,6 @@ from workqueue.store.memory.settling import settle
 from workqueue.store.memory.situation import Situations
 
 _PATIENCE: Final = 30.0  # seconds that a verb waits for another thread's transaction
-
 
 _stores: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
 
@@ -66,8 +66,9 @@ class MemoryStore(Situations):
 
     # push
 
-    def push(self, jobs: Sequence[NewJob]) -> list[int]:
+    def push(self, jobs: Sequence[NewJob], *, within: object | None = None) -> list[int]:
         with self._turn() as now:
+            refuse_in_memory(within)
             with self._all_or_none():
                 ids: list[int] = []
                 for new in jobs:

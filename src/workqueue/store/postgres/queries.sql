@@ -55,10 +55,11 @@ VALUES (:token, coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()
 
 -- name: prevent
 -- Take the token of a transaction whose answer was lost: waits for its end if it is at its end; keeps it from lasting if
--- it is not there yet.
-INSERT INTO workqueue.pushes (token, at, ids)
+-- it is not there yet. It writes in either case: so the answer waits for a synchronous standby, which then has the
+-- transaction too. Who ends a session that waits for one lets the others see a commit that a failover would undo.
+INSERT INTO workqueue.pushes AS p (token, at, ids)
 VALUES (:token, coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint), '{0}')
-ON CONFLICT DO NOTHING;
+ON CONFLICT (token) DO UPDATE SET at = p.at;
 
 -- name: fate
 SELECT ids <> '{0}' FROM workqueue.pushes WHERE token = :token;
@@ -85,7 +86,8 @@ WITH clock AS MATERIALIZED (
 SELECT ids FROM marked;
 
 -- name: pushed
-SELECT ids FROM workqueue.pushes WHERE token = :token;
+-- It writes, as `prevent` does, and for the same reason.
+UPDATE workqueue.pushes SET at = at WHERE token = :token RETURNING ids;
 
 -- name: forget_pushes
 DELETE FROM workqueue.pushes WHERE at < :before;
@@ -97,6 +99,25 @@ SELECT :queue, :name, :priority, :position, :run_at, :now, :ready, :special::int
   FROM unnest(:data::bytea[]) WITH ORDINALITY AS d (data, nth)
  ORDER BY d.nth
 RETURNING id;
+
+-- name: push_within
+-- As `push`, in a transaction of the application's: its commit is not ours to look after, and nothing marks it.
+WITH clock AS MATERIALIZED (
+    SELECT coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint) AS now
+), place AS MATERIALIZED (
+    SELECT now, least(coalesce(:run_at::bigint, now + :delay::bigint), :end::bigint) AS run_at FROM clock
+)
+INSERT INTO workqueue.jobs (queue, name, priority, position, run_at, pushed_at, ready, backoff, data)
+SELECT :queue, :name, :priority, CASE WHEN :timing THEN p.run_at ELSE 0 END, p.run_at, p.now,
+       (p.run_at <= p.now)::int, :backoff, d.data
+  FROM place AS p, unnest(:data::bytea[]) WITH ORDINALITY AS d (data, nth)
+ ORDER BY d.nth
+RETURNING id;
+
+-- name: place
+-- What tells this store, in this database of this server, from every other; and what may use its tables.
+SELECT m.store_id, d.oid::bigint, (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint, m.version, m.oldest
+  FROM workqueue.meta AS m, pg_catalog.pg_database AS d WHERE d.datname = current_database();
 
 -- name: add_backoff
 INSERT INTO workqueue.backoffs (rule) VALUES (:rule) ON CONFLICT DO NOTHING;
@@ -114,7 +135,7 @@ UPDATE workqueue.jobs SET ready = 1 WHERE status IN (0, 2) AND ctid = ANY (ARRAY
 
 -- name: turn
 -- Settle what is complete and claim what is wanted: one trip. The first row says what there is beside the claims: those
--- completed (as a list only where some were refused), whether the rest stands in the way (due, special, paused), and
+-- completed (with their attempts, only where some were refused), whether the rest stands in the way (due, special, paused), and
 -- what comes, and the microseconds that the look at the front took. The UPDATE takes the locked rows by their place in the table, never by a join, which a server that does not
 -- know yet how many wait answers by reading all of them. A row that changed before it was locked has another place by
 -- now, which this statement does not see; what the UPDATE asks besides must not be what a partial index is made for.
@@ -122,8 +143,9 @@ WITH clock AS MATERIALIZED (
     SELECT coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint) AS now
 ), done AS (
     DELETE FROM workqueue.jobs WHERE id = ANY (:ids::bigint[]) AND lease_until IS NOT NULL
-       AND ((id, attempt) IN (SELECT s.* FROM unnest(:ids::bigint[], :attempts::int[]) AS s)) IS TRUE
-    RETURNING id
+       AND ((id, attempt, runner)
+            IN (SELECT s.* FROM unnest(:ids::bigint[], :attempts::int[], :runners::bigint[]) AS s)) IS TRUE
+    RETURNING id, attempt
 ), front AS MATERIALIZED (
     SELECT ctid, special FROM workqueue.jobs
      WHERE queue = :queue AND ready = 1 AND lost = 0
@@ -149,7 +171,7 @@ WITH clock AS MATERIALIZED (
 )
 SELECT NULL::bigint, (SELECT now FROM clock), b.run_at, b.opens_at, b.suspects, b.paused, b.special,
        (SELECT count(*) FROM done), 0, 0, 0, b.took, NULL::text, NULL::bytea,
-       CASE WHEN (SELECT count(*) FROM done) < :count THEN (SELECT array_agg(id) FROM done) END
+       CASE WHEN (SELECT count(*) FROM done) < :count THEN (SELECT array_agg(ARRAY[id, attempt]) FROM done) END
   FROM beside AS b
 UNION ALL
 SELECT id, run_at, priority, position, false, NULL, NULL, backoff, attempt, retry_count, lost, pushed_at, name, data, NULL
@@ -162,9 +184,12 @@ SELECT id, run_at, priority, position, special, NULL::bool, NULL::bool, backoff,
   FROM workqueue.jobs WHERE status = 4 AND runner = :runner AND token = :token;
 
 -- name: completed
+-- The fence, here and wherever a claim ends: its attempt, and its runner. A standby that took over may not know of a
+-- claim, and lets another runner have the job under the same attempt.
 DELETE FROM workqueue.jobs WHERE id = ANY (:ids::bigint[]) AND lease_until IS NOT NULL
-   AND ((id, attempt) IN (SELECT s.* FROM unnest(:ids::bigint[], :attempts::int[]) AS s)) IS TRUE
-RETURNING id;
+   AND ((id, attempt, runner)
+        IN (SELECT s.* FROM unnest(:ids::bigint[], :attempts::int[], :runners::bigint[]) AS s)) IS TRUE
+RETURNING id, attempt;
 
 -- name: line
 -- The front of a queue, locked: who claims beside us looks past it.
@@ -192,14 +217,15 @@ SELECT EXISTS (SELECT 1 FROM workqueue.jobs WHERE queue = :queue AND ready = 1 A
 -- name: complete
 DELETE FROM workqueue.jobs
  WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
-   AND lease_until IS NOT NULL AND attempt = :attempt;
+   AND lease_until IS NOT NULL AND attempt = :attempt AND runner = :runner;
 
 -- name: settle
--- Rows [id, attempt, lease or null, status, run_at or null, failures, losses, message]. A verdict by a rescuer names the
+-- Rows [id, attempt, lease or null, status, run_at or null, failures, losses, message, runner]. A verdict by a rescuer names the
 -- lease it saw; a null run_at leaves the old one (handed back: it was due before).
 WITH s AS MATERIALIZED (
     SELECT (r ->> 0)::bigint AS id, (r ->> 1)::int AS attempt, (r ->> 2)::bigint AS lease, (r ->> 3)::smallint AS status,
-           (r ->> 4)::bigint AS run_at, (r ->> 5)::int AS failures, (r ->> 6)::int AS losses, r ->> 7 AS message
+           (r ->> 4)::bigint AS run_at, (r ->> 5)::int AS failures, (r ->> 6)::int AS losses, r ->> 7 AS message,
+           (r ->> 8)::bigint AS runner
       FROM json_array_elements(:rows::json) AS r ORDER BY 1
 )
 UPDATE workqueue.jobs AS j
@@ -215,7 +241,8 @@ UPDATE workqueue.jobs AS j
        cancel_requested = false, runner = NULL, lease_until = NULL, token = NULL
   FROM s
  WHERE j.id = s.id AND j.id = ANY (ARRAY(SELECT id FROM s))
-   AND j.lease_until IS NOT NULL AND j.attempt = s.attempt AND (s.lease IS NULL OR j.lease_until = s.lease);
+   AND j.lease_until IS NOT NULL AND j.attempt = s.attempt AND j.runner = s.runner
+   AND (s.lease IS NULL OR j.lease_until = s.lease);
 
 -- name: drop_failed
 DELETE FROM workqueue.jobs
@@ -263,18 +290,29 @@ SELECT pg_backend_pid(), (extract(epoch FROM backend_start) * 1000000)::bigint
 -- name: move_runners
 UPDATE workqueue.runners SET session_pid = :pid, session_start = :start WHERE id = ANY (:ids::bigint[]);
 
+-- name: enlist_again
+-- Those who were struck off though they lived, or of whom a standby that took over had not heard.
+INSERT INTO workqueue.runners (id, queue, label, started_at, session_pid, session_start) OVERRIDING SYSTEM VALUE
+SELECT e.id, e.queue, e.label, e.started_at, :pid, :start
+  FROM unnest(:ids::bigint[], :queues::text[], :labels::text[], :started::bigint[]) AS e (id, queue, label, started_at)
+    ON CONFLICT DO NOTHING;
+
 -- name: present
 -- Which of these jobs are there still.
 SELECT id FROM workqueue.jobs WHERE id = ANY (:ids::bigint[]);
 
 -- name: sessions
--- Of these runners: the session each is tied to, and whether it has ended. One that began before the server did is no
--- proof: a restart ends the sessions of the living too. A runner that is not on the list any more has no row here.
+-- Of these runners: the session each is tied to, whether it is there no more, and whether that proves something. One that
+-- began before the server did proves nothing: a restart ends the sessions of the living too. Nor does one of another
+-- server, whose place this one took: what it knows of that, it knows from before the last that it replayed. A runner
+-- that is not on the list has no row here.
 SELECT r.id, r.session_pid, r.session_start,
-       r.session_start > (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint
+       r.session_pid IS NOT NULL
        AND NOT EXISTS (SELECT 1 FROM pg_stat_activity AS a WHERE a.pid = r.session_pid
                        AND (a.backend_start IS NULL
-                            OR (extract(epoch FROM a.backend_start) * 1000000)::bigint = r.session_start))
+                            OR (extract(epoch FROM a.backend_start) * 1000000)::bigint = r.session_start)),
+       r.session_start > (extract(epoch FROM greatest(pg_postmaster_start_time(), pg_last_xact_replay_timestamp()))
+                          * 1000000)::bigint
   FROM workqueue.runners AS r WHERE r.id = ANY (:ids::bigint[]);
 
 -- name: beat

@@ -35,7 +35,7 @@ def cancel(database: Database, queue: str, job_id: int) -> bool:
     """Cancel a waiting job, or ask its runner to; False when it was settled already."""
 
     def work(session: Session, now: int) -> bool:
-        database.wake({queue})
+        session.to_wake.add(queue)
         return cancel_one(session, now, job_id)
 
     def landed(session: Session, cancelled: bool) -> bool:
@@ -55,7 +55,7 @@ def restore(database: Database, queue: str, job_ids: Collection[int] | None) -> 
     """Make failed jobs wait again: all of the queue's, or these (cancelled too); give how many."""
 
     def work(session: Session, now: int) -> int:
-        database.wake({queue})
+        session.to_wake.add(queue)
         restored[:] = _restore(session, now, queue, job_ids)
         return len(restored)
 
@@ -124,7 +124,7 @@ def change(database: Database, which: Find, deed: Deed) -> Changed:
         began.append(now)
         still = finding.matching(session, ids, which, statuses)
         if deed != "delete":
-            database.wake({match.queue for match in still})
+            session.to_wake.update(match.queue for match in still)
         done[:] = _DEEDS[deed](session, now, still, which)
         return len(done)
 
@@ -207,7 +207,7 @@ def resume(database: Database, queue: str, name: str) -> None:
 
     def work(session: Session, now: int) -> int:
         del now
-        database.wake({queue})
+        session.to_wake.add(queue)
         session.ask("resume", row)
         return terms.let_go_paused(session, queue, name, _STEP) if name else 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -22,6 +22,19 @@ class SomeRefusedError(Exception):
     """A batch of settlements met one whose claim had been taken back; the transaction must be rolled back."""
 
 
+def refused(settlements: Sequence[Settlement], accepted: Iterable[tuple[int, int]]) -> list[Claim]:
+    """Give the claims that were not accepted. accepted: by job and attempt; of several alike, one was."""
+    left = {*accepted}
+    claims: list[Claim] = []
+    for settlement in settlements:
+        job = settlement.claim.job
+        if (job.id, job.attempt) in left:
+            left.remove((job.id, job.attempt))
+        else:
+            claims.append(settlement.claim)
+    return claims
+
+
 def settle_each(session: Session, now: int, settlements: Sequence[Settlement]) -> list[Claim]:
     """Apply the settlements one at a time; give the claims of those that were refused."""
     refused: list[Claim] = []
@@ -35,12 +48,12 @@ def settle_each(session: Session, now: int, settlements: Sequence[Settlement]) -
 
 def complete(session: Session, now: int, done: Sequence[Settlement]) -> None:
     """Let the jobs of these settlements leave the file. Raises SomeRefusedError when not all of their claims hold."""
-    by_attempt: defaultdict[int, list[int]] = defaultdict(list)
+    by_claim: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
     for settlement in done:
         job = settlement.claim.job
-        by_attempt[job.attempt].append(job.id)
-    for attempt, ids in by_attempt.items():
-        row = {"ids": _encode(ids).decode(), "attempt": attempt}
+        by_claim[job.attempt, settlement.claim.runner].append(job.id)
+    for (attempt, runner), ids in by_claim.items():
+        row = {"ids": _encode(ids).decode(), "attempt": attempt, "runner": runner}
         if session.ask("complete", row).rowcount != len(ids):
             raise SomeRefusedError
     for settlement in done:
@@ -70,6 +83,7 @@ def settle_all(session: Session, now: int, settlements: Sequence[Settlement]) ->
             s.failures,
             s.losses,
             s.error,
+            s.claim.runner,
         )
         for s in others
     ]

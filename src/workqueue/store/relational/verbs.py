@@ -136,7 +136,7 @@ class Verbs(ABC):
             return 0
 
         def work(session: Session, now: int) -> int:
-            database.wake({queue})
+            session.to_wake.add(queue)
             return outlook.sweep(session, now, queue, limit)
 
         return database.write(work, lambda _session, _count: False)

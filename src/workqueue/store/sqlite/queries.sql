@@ -28,11 +28,22 @@ SELECT EXISTS (SELECT 1 FROM jobs WHERE id = :last AND queue = :queue AND pushed
        EXISTS (SELECT 1 FROM jobs WHERE id = :last),
        (SELECT seq FROM sqlite_sequence WHERE name = 'jobs') >= :last;
 
+-- name: free_pages
+PRAGMA freelist_count;
+
+-- name: take_lock
+-- Writes nothing, but no other connection can write from now on.
+UPDATE meta SET made_at = made_at WHERE 0;
+
+-- name: hidden_by_temporary
+-- Which of our tables: a name alone means a temporary one first.
+SELECT name FROM temp.sqlite_master WHERE lower(name) IN (SELECT value FROM json_each(:names)) ORDER BY name;
+
 -- name: add_backoff
 INSERT OR IGNORE INTO backoffs (rule) VALUES (:rule);
 
 -- name: backoff_id
-SELECT id FROM backoffs WHERE rule = :rule;
+SELECT +id FROM backoffs WHERE rule = :rule;
 
 -- name: backoff_rules
 SELECT json_group_array(json_array(id, json(rule))) FROM backoffs;
@@ -408,10 +419,11 @@ SELECT json_extract(value, '$[0]'), :queue, :name, :priority, 0, json_extract(va
   FROM json_each(:rows);
 
 -- name: key_holder
-SELECT job FROM terms WHERE queue = :queue AND name = :name AND key = :key AND is_open;
+-- +job, here and where a statement may run on a connection of the application's: that may convert the columns of a table.
+SELECT +job FROM terms WHERE queue = :queue AND name = :name AND key = :key AND is_open;
 
 -- name: key_taken
-SELECT job FROM taken_keys WHERE queue = :queue AND name = :name AND key = :key AND until > :now;
+SELECT +job FROM taken_keys WHERE queue = :queue AND name = :name AND key = :key AND until > :now;
 
 -- name: take_key
 INSERT INTO taken_keys (queue, name, key, job, until) VALUES (:queue, :name, :key, :job, :until)
@@ -569,13 +581,13 @@ INSERT OR REPLACE INTO payloads (job, data) VALUES (:job, :data);
 DELETE FROM payloads WHERE job = :job;
 
 -- name: open_batch
-INSERT INTO batches (queue) VALUES (:queue) RETURNING id;
+INSERT INTO batches (queue) VALUES (:queue) RETURNING +id;
 
 -- name: seal_batch
 UPDATE batches SET sealed = 1 WHERE id = :batch;
 
 -- name: batch
-SELECT id, queue, sealed, total, completed, failed, cancelled FROM batches WHERE id = :batch;
+SELECT +id, +queue, +sealed, +total, +completed, +failed, +cancelled FROM batches WHERE id = :batch;
 
 -- name: newest_batches
 SELECT id, queue, sealed, total, completed, failed, cancelled FROM batches
@@ -699,7 +711,7 @@ SELECT job, status FROM (
     SELECT * FROM (
         SELECT t.job, j.status FROM terms AS t JOIN jobs AS j ON j.id = t.job
          WHERE t.queue = :queue AND t.order_lane = :lane AND t.is_open AND t.later_until IS NULL
-           AND t.job < :job AND (j.status IN (2, 4) OR j.ready IN (1, 2)) ORDER BY t.job LIMIT 1)
+           AND t.job < :job AND (j.ready IN (1, 2) OR j.status IN (2, 4)) ORDER BY t.job LIMIT 1)
     UNION ALL SELECT * FROM (
         SELECT job, 4 FROM terms WHERE queue = :queue AND order_lane = :lane AND job > :job AND runs LIMIT 1))
  LIMIT 1;
