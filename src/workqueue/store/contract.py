@@ -18,6 +18,7 @@ import msgspec
 from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Size
 from workqueue.lifecycle import Returned, Settlement
 from workqueue.store.batching import Batches
+from workqueue.store.ledger import Ledger
 from workqueue.store.timetable import Schedules
 
 Durability: TypeAlias = Literal["full", "process", "conservative"]
@@ -346,6 +347,9 @@ class Store(Protocol):
 
     @property
     def schedules(self) -> Schedules: ...
+
+    @property
+    def ledger(self) -> Ledger: ...
 
     def size(self, queue: str) -> Size: ...
 

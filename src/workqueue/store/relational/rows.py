@@ -55,6 +55,7 @@ TABLES: Final = (
     Table("taken_keys", {"queue": 0, "name": 1, "key": 2}, queue=0),
     Table("starts", {"queue": 0, "lane": 1, "at": 2}, queue=0),
     Table("closed_lanes", {"queue": 0, "lane": 1}, queue=0),
+    Table("figures", {"span": 0, "start": 1, "queue": 2, "name": 3}, queue=2),
 )
 BY_NAME: Final = {table.name: table for table in TABLES}
 

@@ -51,8 +51,10 @@ class Session(Protocol):
 class Database(Protocol):
     """An engine's way to read and write; see its own for what it does about ambiguity, patience and joining."""
 
-    def write(self, work: Callable[[Session, int], T], landed: Callable[[Session, T], bool], /) -> T:
-        """Run `work(session, now)` in a write transaction that no other writer of terms is beside.
+    def write(
+        self, work: Callable[[Session, int], T], landed: Callable[[Session, T], bool], /, *, gated: bool = True
+    ) -> T:
+        """Run `work(session, now)` in a write transaction; gated: no other gated one is beside it, as terms want it.
 
         landed: says, after a commit of unknown fate, whether what `work` gave is there.
         """

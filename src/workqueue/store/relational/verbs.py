@@ -12,6 +12,7 @@ from workqueue.job import Attempt, Job, JobStatus, NewJob, Size
 from workqueue.store.contract import Changed, Deed, Find, Outlook, Page
 from workqueue.store.relational import changing, finding, outlook, records
 from workqueue.store.relational.batches import StoredBatches
+from workqueue.store.relational.ledger import StoredLedger
 from workqueue.store.relational.pushing import Pushing
 from workqueue.store.relational.schedules import StoredSchedules
 from workqueue.store.relational.session import Database, Session
@@ -28,6 +29,7 @@ class Verbs(ABC):
     def __init__(self) -> None:
         self._batches = StoredBatches(self._db, self._pushing)
         self._schedules = StoredSchedules(self._db, self._pushing)
+        self._ledger = StoredLedger(self._db)
 
     @abstractmethod
     def _db(self) -> Database:
@@ -48,6 +50,10 @@ class Verbs(ABC):
     @property
     def schedules(self) -> StoredSchedules:
         return self._schedules
+
+    @property
+    def ledger(self) -> StoredLedger:
+        return self._ledger
 
     def get(self, job_id: int) -> Job:
         job = self._db().read(lambda session: records.get(session, job_id))

@@ -88,12 +88,16 @@ class Database:
 
     # writing
 
-    def write(self, work: Callable[[Connection, int], T], landed: Callable[[Connection, T], bool]) -> T:
+    def write(
+        self, work: Callable[[Connection, int], T], landed: Callable[[Connection, T], bool], /, *, gated: bool = True
+    ) -> T:
         """Run `work(connection, now)` in a write transaction, or in the one this context has open already.
 
         now: the store's time, read after the lock was taken, so that the order of commits is the order of times.
-        landed: says, after a commit of unknown fate, whether what `work` gave is in the file.
+        landed: says, after a commit of unknown fate, whether what `work` gave is in the file. gated: each one is here,
+        for a file has one writer.
         """
+        del gated
         joined = self._joined_transaction()
         if joined is not None:
             with translated(self.path):
