@@ -14,7 +14,6 @@ An error of the store never ends the loop: outcomes stay in hand and are settled
 
 from __future__ import annotations
 
-import inspect
 import os
 import random
 import socket
@@ -22,17 +21,18 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Final, cast
+from typing import Final
 
 import msgspec
 
+from workqueue.bookkeeping import Bookkeeping
 from workqueue.context import Context
 from workqueue.errors import StoreError, WorkqueueError
-from workqueue.executor import Executor
-from workqueue.executor.loop import AsyncHandler, LoopExecutor
-from workqueue.executor.mixed import Children, HandlingWorker, MixedExecutor
+from workqueue.executor.choosing import choose
+from workqueue.executor.loop import AsyncHandler
+from workqueue.executor.mixed import Children
 from workqueue.executor.outcome import of_exception
-from workqueue.executor.threads import Handler, ThreadExecutor
+from workqueue.executor.threads import Handler
 from workqueue.job import Claim, JobStatus
 from workqueue.lifecycle import HandedBack, Outcome, Raised, Settlement, settle
 from workqueue.liveness import Heartbeat
@@ -71,6 +71,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     processes: int = 0
     max_jobs: int | None = None
     max_memory: int | None = None
+    figures: bool = True
 
 
 class Runner:
@@ -97,9 +98,17 @@ class Runner:
         self._upkeep = Upkeep(store, self._id, every=plan.poll_rate, lease=plan.lease, archive=plan.archive)
         self._timekeeper = Timekeeper(store, plan.queue, makers) if makers else None
         self._heartbeat = Heartbeat(store, self._id, lease=plan.lease, heard=self._hear)
-        self._executor = self._make_executor(handler)
+        self._executor = choose(
+            handler,
+            concurrency=plan.concurrency,
+            children=Children(plan.processes, plan.max_jobs, plan.max_memory),
+            enough=plan.batch_size,
+            ready=self._bell.ring,
+        )
+        self._books = Bookkeeping(store, plan.queue) if plan.figures else None
         self._in_hand: dict[int, Context] = {}
         self._unsettled: list[Settlement] = []
+        self._ended: list[tuple[Context, Settlement]] = []  # those of them that are to be counted
         self._pace = _AHEAD_SECONDS  # seconds a job takes, smoothed
         self._suspects = False
         self._is_unsure = False  # the store may hold claims of ours that we do not know: a turn's answer did not come
@@ -144,24 +153,6 @@ class Runner:
     def is_inside(self) -> bool:
         """Say whether the caller is a job of this runner."""
         return self._executor.owns_current_thread()
-
-    def _make_executor(self, handler: Handler | AsyncHandler) -> Executor:
-        plan = self._plan
-        enough = plan.batch_size
-        worker = getattr(handler, "__self__", None)  # a bound method knows whose it is
-        if hasattr(worker, "handling"):
-            return MixedExecutor(
-                cast("HandlingWorker", worker),
-                concurrency=plan.concurrency,
-                children=Children(plan.processes, plan.max_jobs, plan.max_memory),
-                enough=enough,
-                ready=self._bell.ring,
-            )
-        if inspect.iscoroutinefunction(handler):
-            return LoopExecutor(
-                cast("AsyncHandler", handler), concurrency=plan.concurrency, enough=enough, ready=self._bell.ring
-            )
-        return ThreadExecutor(handler, concurrency=plan.concurrency, enough=enough, ready=self._bell.ring)
 
     # the loop
 
@@ -208,6 +199,9 @@ class Runner:
             log.warning("job %d, attempt %d: settled too late, its lease was lost", claim.job.id, claim.job.attempt)
         if self._unsettled:
             self._unsettled = []
+            if self._books is not None:
+                self._books.ended(self._ended, turn.refused)
+                self._ended = []
             self._settled()
         if want is not None:
             self._take(turn, want)
@@ -242,6 +236,8 @@ class Runner:
         if context.settled:
             if isinstance(outcome, Raised):
                 log.warning("job %d raised after its transaction had completed it: %s", job_id, outcome.error)
+            if self._books is not None:
+                self._books.ended([(context, Settlement(claim=context.claim, to=JobStatus.COMPLETED))])
             self._settled()
             return
         settlement = self._verdict(context, outcome)
@@ -255,6 +251,8 @@ class Runner:
                 settlement.to,
             )
         self._unsettled.append(settlement)
+        if self._books is not None:
+            self._ended.append((context, settlement))
 
     def _verdict(self, context: Context, outcome: Outcome) -> Settlement:
         age = context.claim.age
@@ -313,6 +311,8 @@ class Runner:
         if verdicts:
             refused = self._store.turn(verdicts, None).refused
             log.warning("brought back %d jobs of runners that ended", len(verdicts) - len(refused))
+            if self._books is not None:
+                self._books.lost(verdicts, refused)
             self._settled()
         if self._timekeeper is not None and not self._stopping:
             until = self._timekeeper.step()
@@ -321,6 +321,8 @@ class Runner:
         if now >= self._next_sweep:
             self._next_sweep = now + _SWEEP_SECONDS
             self._store.sweep(self._plan.queue, _SWEPT)
+        if self._books is not None:
+            self._books.step()
         self._note_progress()
 
     def _note_progress(self) -> None:
@@ -388,6 +390,8 @@ class Runner:
                     break
                 self._bell.wait(0.2)
         self._executor.close()
+        if self._books is not None:
+            self._books.close()
         self._heartbeat.stop()
         try:
             self._store.retire(self._id)

@@ -37,7 +37,7 @@ class Ledger(Protocol):
         ...
 
     def totals(self, queue: str | None = None) -> dict[tuple[str, str], Counted]:
-        """Give what became of all jobs, by queue and name. It only grows; it ends with a task that is gone for 90 days."""
+        """Give what became of all jobs, by queue and name. It only grows, until a task was gone for 90 days."""
         ...
 
 

@@ -24,10 +24,15 @@ _buckets = msgspec.json.Decoder(Buckets)
 
 
 class StoredLedger:
-    """See `store.ledger.Ledger`. database: gives this process's own, or raises QueueClosed."""
+    """See `store.ledger.Ledger`.
 
-    def __init__(self, database: Callable[[], Database]) -> None:
+    database: gives this process's own, or raises QueueClosed. refuse: raises QueueFull where figures should not take the
+    room that is left.
+    """
+
+    def __init__(self, database: Callable[[], Database], *, refuse: Callable[[], None] = lambda: None) -> None:
         self._database = database
+        self._refuse = refuse
 
     def add(self, queue: str, counted: Mapping[str, Counted]) -> None:
         known = by_name(counted)
@@ -38,6 +43,7 @@ class StoredLedger:
             session.ask("add_figures", {"queue": tellable(queue), "rows": _encode(rows).decode(), "now": now})
 
         if counted:
+            self._refuse()
             self._database().write(work, _taken_for_done, gated=False)
 
     def note_backlog(self, queue: str) -> None:
@@ -46,6 +52,7 @@ class StoredLedger:
         row = {"queue": tellable(queue), "start": database.clock() // _MINUTE * _MINUTE}
         if database.read(lambda session: session.ask("backlog_noted", row).fetchone()[0]):
             return
+        self._refuse()
 
         def look(session: Session) -> tuple[int, int | None]:
             waiting, run_at = session.ask("backlog", {"queue": queue, "now": database.clock()}).fetchone()
