@@ -30,7 +30,7 @@ class Pruner:
             "failed": retention.failed,
             "results": retention.results if retention.counts_results else None,
         }
-        self._rules = {what: keep for what, keep in rules.items() if keep is not None}
+        self._rules: dict[Kept, Keep] = {what: keep for what, keep in rules.items() if keep is not None}
         self._marks: dict[Kept, Mark] = {}
         self.next_at = 0.0 if self._rules else float("inf")
 
