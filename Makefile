@@ -19,7 +19,7 @@ test: programs check ## lint, types, layers, every test, and the proof at its sm
 	$(BIN)/python -m prove run quick
 
 # Debian packages named as their programs.
-PROGRAMS = pgbouncer
+PROGRAMS = pgbouncer chromium
 programs: ## install what some tests need and pip does not have, where we are root on Debian
 	@missing=; for program in $(PROGRAMS); do \
 	  PATH="$$PATH:/usr/sbin" command -v $$program >/dev/null || missing="$$missing $$program"; done; \

@@ -14,6 +14,7 @@ from bench import (
     idle,
     limits,
     memory,
+    moving,
     neighbour,
     payloads,
     postgres,
@@ -22,6 +23,7 @@ from bench import (
     rescue,
     sleepers,
     wal,
+    within,
 )
 from bench.child import ROOT
 from bench.samples import FULL, QUICK
@@ -31,6 +33,7 @@ SCENARIOS = {
     "push": push.one_by_one,
     "push-threads": push.threads,
     "push-many": push.many,
+    "push-within": within.in_a_file,
     "drain": drain.one_process,
     "drain-two": drain.two_processes,
     "idle": idle.pick_up,
@@ -44,12 +47,14 @@ SCENARIOS = {
     "memory": memory.flat,
     "sleepers": sleepers.at_once,
     "postgres-push": postgres.push,
+    "postgres-within": within.in_a_server,
     "postgres-drain": postgres.drain,
     "postgres-waiting": postgres.waiting,
     "payloads": payloads.sizes,
     "postgres-wal": wal.sizes,
     "postgres-snapshot": wal.snapshot,
     "postgres-capacity": capacity.costs,
+    "copy": moving.both_ways,
     "profile": profile.parts,
 }
 

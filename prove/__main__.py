@@ -21,22 +21,28 @@ from prove.verdict import Verdict
 Harness = Callable[[float, int], Verdict]
 
 HARNESSES: Final[dict[str, tuple[Harness, float]]] = {  # and its share of the time
-    "model": (model.run, 0.13),
+    "model": (model.FILE.run, 0.13),
+    "model_postgres": (model.POSTGRES.run, 0.05),
     "simulation": (simulation.run, 0.18),
     "powercut": (powercut.run, 0.18),
     "time_faults": (time_faults.run, 0.08),
-    "crash": (crash.run, 0.14),
+    "crash": (crash.FILE.run, 0.14),
+    "crash_postgres": (crash.POSTGRES.run, 0.10),
     "connections": (connections.run, 0.10),
-    "tasks": (tasks.run, 0.10),
+    "tasks": (tasks.FILE.run, 0.10),
+    "tasks_postgres": (tasks.POSTGRES.run, 0.10),
     "handlers": (handlers.run, 0.09),  # takes as long as its table needs, once
 }
 _REPEAT: Final[dict[str, Callable[[list[str]], Verdict]]] = {
-    "model": model.repeat,
+    "model": model.FILE.repeat,
+    "model_postgres": model.POSTGRES.repeat,
     "simulation": simulation.repeat,
     "time_faults": time_faults.repeat,
     "crash": crash.repeat,
+    "crash_postgres": crash.POSTGRES.repeat,
     "connections": connections.repeat,
-    "tasks": tasks.repeat,
+    "tasks": tasks.FILE.repeat,
+    "tasks_postgres": tasks.POSTGRES.repeat,
     "handlers": handlers.repeat,
     "planted": planted.repeat,
 } | {name: lambda words, name=name: powercut.repeat([name, *words]) for name in DISKS}  # type: ignore[misc]

@@ -58,25 +58,28 @@ class Servers:
         return server
 
     @contextmanager
-    def database(self, version: str) -> Iterator[str]:
-        """Lend the URL of an empty database of our server, or of that one with the URL `version`."""
+    def database(self, version: str, *, with_tables: bool = False) -> Iterator[str]:
+        """Lend the URL of an empty database of our server, or of that one with the URL `version`.
+
+        with_tables: a store was opened there before; the test must not change its tables.
+        """
         from prove.postgres.databases import Databases
 
         ours = "://" not in version
         url = self.server(version).dsn() if ours else version
         databases = self._databases.setdefault(version, Databases(url))
-        with databases.lend() as lent:
+        with databases.lend_with_tables() if with_tables else databases.lend() as lent:
             yield lent
             if ours:
                 self.server(version)
 
     @contextmanager
     def pooled(self, version: str) -> Iterator[str]:
-        """Lend the URL of an empty database of our server behind PgBouncer in transaction mode."""
+        """Lend the URL of such a database with tables, of our server behind PgBouncer in transaction mode."""
         need_pgbouncer()
         from prove.postgres.pgbouncer import PgBouncer
 
-        with self.database(version) as url, PgBouncer(url) as pooler:
+        with self.database(version, with_tables=True) as url, PgBouncer(url) as pooler:
             yield pooler.url
 
     def close(self) -> None:

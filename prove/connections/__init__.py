@@ -13,7 +13,7 @@ from typing import Final
 from prove.connections.storm import Storm
 from prove.connections.sweep import Cut, Line, some_cut
 from prove.postgres.databases import Databases
-from prove.postgres.server import PostgresServer, versions
+from prove.postgres.server import PostgresServer, versions, why_not
 from prove.verdict import Verdict
 
 __all__ = ["repeat", "run"]
@@ -26,8 +26,8 @@ _LEAST: Final = 20  # cuts
 def run(seconds: float, seed: int) -> Verdict:
     """Cut lines at what the seed draws for half of the time, and let storms rage for the other."""
     began = time.monotonic()
-    if not versions():
-        return _verdict(seed, 0.0, Counter(), [], ["no PostgreSQL here: install requirements/test.txt"])
+    if reason := why_not():
+        return _verdict(seed, 0.0, Counter(), [], [reason])
     counts: Counter[str] = Counter()
     broken: list[str] = []
     with PostgresServer(versions()[-1]) as server:

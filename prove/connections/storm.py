@@ -22,16 +22,13 @@ from workqueue.store.postgres.engine import PostgresStore
 
 from prove.audit import Ending, audit
 from prove.journal import AnyEvent, Ended, Pushed, Pushing, Started
+from prove.postgres.harm import WAYS, end_sessions, restart
 from prove.postgres.protocol import Side
 from prove.postgres.proxy import Deed, Fault, Proxy
 from prove.postgres.server import PostgresServer
 
 _PATIENCE: Final = 90.0  # seconds, for what is left when all is well again
 _RUNNERS: Final = 2
-_END_OTHERS: Final = (
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-    " WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
-)
 _WORDS: Final = ("commit", "materialized", "delete", "insert", "update", "pushes")
 
 
@@ -93,15 +90,10 @@ class Storm:
         match self._draw.randrange(12):
             case 0:
                 self.counts["restarts of the server"] += 1
-                if (how := self._draw.choice(("fast", "immediate", "kill"))) == "kill":
-                    self._server.kill()
-                    self._server.start()
-                else:
-                    self._server.restart(how)
+                restart(self._server, self._draw.choice(WAYS))
             case 1 | 2:
                 self.counts["times that all sessions were ended"] += 1
-                with psycopg.connect(self._url, autocommit=True) as session:
-                    session.execute(_END_OTHERS)
+                end_sessions(self._url)
             case 3:
                 self.counts["lines held"] += 1
                 line.strike(Deed.HOLD)

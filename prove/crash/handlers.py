@@ -6,10 +6,11 @@ import os
 import random
 import signal
 import threading
+from contextlib import nullcontext
 from typing import Final
 
 import msgspec
-from workqueue import Context, Job, LeaseLost, Queue, RecoverableWorkerError
+from workqueue import Context, Job, LeaseLost, Queue, RecoverableWorkerError, StoreUnavailable
 
 from prove.crash.part import now
 from prove.crash.witness import Witness
@@ -20,8 +21,8 @@ DEADLY: Final = "deadly"
 FAILING: Final = "failing"
 FORK_PATIENCE: Final = 20.0  # seconds, after which a forked child hangs
 TABLES: Final = (
-    "CREATE TABLE IF NOT EXISTS effects (job INTEGER, attempt INTEGER, batch TEXT)",
-    "CREATE TABLE IF NOT EXISTS orders (job INTEGER, parent INTEGER)",
+    "CREATE TABLE IF NOT EXISTS effects (job BIGINT, attempt BIGINT, batch TEXT)",
+    "CREATE TABLE IF NOT EXISTS orders (job BIGINT, parent BIGINT)",
 )
 
 
@@ -107,6 +108,10 @@ class Handlers:
         except LeaseLost:
             self._witness.note(Refused(at=now(), job=job.id, attempt=job.attempt, by=by))
             raise
+        except StoreUnavailable:
+            if self._witness.on_server:
+                self._end(job, by, "again")
+            raise
         at = self._witness.committed_at()
         self._witness.note(Settled(at=at, job=job.id, attempt=job.attempt, to="completed", by=by))
         if pushed:
@@ -126,6 +131,8 @@ class Handlers:
                     self._witness.note(Pushed(at=now(), job=pushed))
                 self.queue.size()
                 code = 0
+            except StoreUnavailable:
+                code = 0 if self._witness.on_server else 1
             finally:
                 os._exit(code)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -133,12 +140,12 @@ class Handlers:
             raise RuntimeError(f"a forked child ended with {code}")
 
     def _freeze(self, job: Job, by: str) -> None:
-        """Stand still past the lease: in our own turn to write, so that no thread of ours is inside a commit.
+        """Stand still past the lease: of a file in our own turn to write, so that no thread of ours is inside a commit.
 
         By this thread's own hand, for a signal to the process may let this thread run on for a while.
         """
         assert self.queue is not None
-        with self.queue._store._database._turn():
+        with nullcontext() if self._witness.on_server else self.queue._store._database._turn():
             self._witness.note(Vanished(at=now(), by=by, why="frozen"))
             os.write(1, f"frozen {os.getpid()}\n".encode())
             signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)

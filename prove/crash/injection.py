@@ -4,28 +4,47 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Mapping
 from functools import cache
-from typing import Final
-
-SYSCALLS: Final = ("pwrite64", "fdatasync", "ftruncate", "unlink", "sendto", "fsync", "fcntl")
-# fcntl is nearly all locks, a hundred for each start; the others come once or a few times in a transaction.
-_STRIDE: Final = {"fcntl": 7, "pwrite64": 3}
-_FURTHEST: Final = {
-    "pwrite64": 200,
-    "fdatasync": 40,
-    "ftruncate": 4,
-    "unlink": 6,
-    "sendto": 40,
-    "fsync": 4,
-    "fcntl": 700,
-}
+from typing import Final, NamedTuple
 
 
-def point(number: int) -> tuple[str, int]:
-    """Give the numbered point of the sweep: the calls in turn, and their N upwards, round and round."""
-    turn, which = divmod(number, len(SYSCALLS))
-    call = SYSCALLS[which]
-    return call, 1 + turn * _STRIDE.get(call, 1) % _FURTHEST[call]
+class _Call(NamedTuple):
+    """How far its N goes, and by which steps."""
+
+    furthest: int
+    stride: int = 1
+
+
+class Sweep:
+    """A way through system calls, each at its first, second, … time."""
+
+    def __init__(self, calls: Mapping[str, _Call]) -> None:
+        self._calls = calls
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        return tuple(self._calls)
+
+    def point(self, number: int) -> tuple[str, int]:
+        """Give the numbered point of the sweep: the calls in turn, and their N upwards, round and round."""
+        turn, which = divmod(number, len(self._calls))
+        name, call = list(self._calls.items())[which]
+        return name, 1 + turn * call.stride % call.furthest
+
+
+FILE: Final = Sweep(
+    {
+        "pwrite64": _Call(200, 3),
+        "fdatasync": _Call(40),
+        "ftruncate": _Call(4),
+        "unlink": _Call(6),
+        "sendto": _Call(40),
+        "fsync": _Call(4),
+        "fcntl": _Call(700, 7),  # nearly all are locks, a hundred for each start; the others are few in a transaction
+    }
+)
+CONNECTION: Final = Sweep({"sendto": _Call(300, 3), "recvfrom": _Call(300, 5), "connect": _Call(4)})
 
 
 def command(call: str, nth: int) -> list[str]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import random
 import signal
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
-from typing import Final, get_args
+from typing import Final
 
 import msgspec
 from workqueue import Attempt, Job, Queue, WorkqueueError
@@ -19,7 +17,8 @@ from workqueue.store.contract import Durability
 
 from prove.audit import Ending, audit
 from prove.crash import injection, judge
-from prove.crash.part import Part, now
+from prove.crash.ground import FileGround, Ground
+from prove.crash.part import LOG, Part, now
 from prove.crash.stage import Actor, Possessions, Stage
 from prove.journal import AnyEvent, Pushed, read
 
@@ -29,8 +28,8 @@ _TRACED: Final = 4  # every so many rounds, a victim is started to die at a syst
 _TRACED_AT_ONCE: Final = 2
 _TRACED_PATIENCE: Final = 1.5  # seconds
 MOST_WAL: Final = 32 * 1024 * 1024  # bytes; each living process may leave 4 MiB of its own
-_OPENED_LATE: Final = 4  # files: two connections that are made when they are first needed
-_OWN_THREADS: Final = 3  # main, runner, beat; to these come those for jobs
+_OWN_THREADS: Final = 3  # main, runner, beat: with those, a worker has begun
+_STRUCK_OFF: Final = 10.0  # seconds within which the dead are to be off the list of runners
 _QUIET: Final = 60.0  # seconds after which a queue that does not become idle is stuck
 _PAIR_DEATHS: Final = 8  # `workqueue run` gives up after 10 in a minute
 
@@ -41,19 +40,21 @@ class Told(msgspec.Struct, kw_only=True):
     counts: Counter[str]
     broken: list[str]
     rescues: list[float]
-    largest_wal: int
+    largest_log: int
     calls: Counter[str]
 
 
 class Unit:
-    """One file, from its making to the audit. number: names the unit under its seed; all is drawn from the two.
+    """One file or database, from its making to the audit. number: names the unit under its seed; both draw all of it.
 
-    plant: a bug to be caught, "module:function", and paths: where that is found. cast: who plays, or else it is drawn.
+    folder: for what its processes write. ground: what they have the jobs in; else a file in the folder. plant: a bug to
+    be caught, "module:function", and paths: where that is found. cast: who plays, or else it is drawn.
     hurts: how likely each way to hurt a process is. calm: no more than those, on a file that is there. pace: seconds
     that a round is let run, at least and at most. beside: the files that may be there in the end.
     """
 
-    beside = frozenset({"jobs.db", "jobs.db-owners", "jobs.db-reserve", "jobs.db.log", "journal", "nursery.log"})
+    beside = frozenset({LOG, "journal", "nursery.log"})
+    threads = 0  # of a worker, beside its ground's and those for jobs
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class Unit:
         seed: int,
         number: int,
         *,
+        ground: Ground | None = None,
         rounds: int = ROUNDS,
         plant: str = "",
         paths: Sequence[Path] = (),
@@ -74,23 +76,25 @@ class Unit:
         self._number = number
         self._rounds = rounds
         self._draw = random.Random(self._seed)
-        self._path = folder / "jobs.db"
         self._plant = plant
-        self._lease = 3.0 if self._draw.random() < 0.3 and not calm else 60.0
+        self._ground: Ground = FileGround(folder) if ground is None else ground
+        self._has_short_lease = self._draw.random() < 0.3 and not calm
+        self._lease = 3.0 if self._has_short_lease else self._ground.lease
         self._durability: Durability = "full"
-        if not calm:
-            self._durability = self._draw.choices(get_args(Durability), [6, 2, 2])[0]
+        if not calm and len(self._ground.durabilities) > 1:
+            self._durability = self._draw.choices(self._ground.durabilities, [6, 2, 2])[0]
         self._timing = self._draw.random() < 0.3
         self._stage = Stage(folder, folder / "journal", list(paths))
         self._stage.stillness = self._lease + self._draw.uniform(0.3, 1)
         self._started = Counter[str]()
         self._killed = Counter[str]()
+        self._harmed = Counter[str]()  # the ground
         self._hurts = hurts
         self._calm = calm
         self._pace = pace
         self._fixed_cast = list(cast)
         self._points = number * (ROUNDS // _TRACED)
-        self._wal = 0
+        self._log_bytes = 0
         self._elder: Possessions | None = None
         self._pair_deaths = 0
 
@@ -102,7 +106,7 @@ class Unit:
                 counts=Counter({"processes killed": self._killed["killed"]}),
                 broken=[f"I11: the driver met {type(error).__name__}: {error} (from {error.__cause__!r})"],
                 rescues=[],
-                largest_wal=self._wal,
+                largest_log=self._log_bytes,
                 calls=Counter(),
             )
 
@@ -119,11 +123,11 @@ class Unit:
             complaints = self._quieten()
             leaks = self._leaks()
             complaints += self._end_workers()
-            leaks += self._left_files()
+            leaks += self._left()
         return self._judged(complaints, leaks)
 
     def _open(self) -> Queue:
-        return Queue(self._path, durability=self._durability, timing=self._timing)
+        return Queue(self._ground.place, durability=self._durability, timing=self._timing)
 
     # the cast
 
@@ -136,6 +140,8 @@ class Unit:
             cast.append(draw.choice(["push-2", "elder-1", "elder-1", "async-2"]))
         if draw.random() < 0.15 and not self._calm:
             cast.append("pair-1")
+        if self._ground.needs_watchers and "elder-1" not in cast:
+            cast.append("elder-1")
         return cast
 
     def _start(self, role: str, *, traced: bool = False) -> Actor:
@@ -146,14 +152,14 @@ class Unit:
         self._started[role] += 1
         tracer: list[str] = []
         if traced:
-            call, nth = injection.point(self._points)
+            call, nth = self._ground.sweep.point(self._points)
             self._points += 1
             tracer = injection.command(call, nth)
         concurrency = {"push": [1, 1, 3], "async": [20]}.get(kind, [1, 2, 3, 4])
         return Part(
             slot=f"{role}.{self._started[role]}",
             kind="work" if kind == "elder" else kind,
-            path=str(self._path),
+            path=self._ground.place,
             journal=str(self._folder / "journal"),
             seed=f"{self._seed}:{role}:{self._started[role]}",
             lease=self._lease,
@@ -170,12 +176,18 @@ class Unit:
         draw, stage = self._draw, self._stage
         stage.listen(draw.uniform(*self._pace))
         self._revive()
-        self._wal = max(self._wal, self._wal_bytes())
+        self._log_bytes = max(self._log_bytes, self._ground.log_bytes())
+        if done := self._ground.harm(draw, self._hurt_some):
+            self._harmed[done] += 1
+        self._hurt_some()
+        if number % _TRACED == 0 and not self._calm and not injection.why_not():
+            self._trace()
+
+    def _hurt_some(self) -> None:
+        draw, stage = self._draw, self._stage
         victims = [role for role in stage.actors if not role.startswith("elder")]
         for role in draw.sample(victims, min(len(victims), draw.choice([1, 1, 1, 2, 2, 3, len(victims)]))):
             self._hurt(role, stage.actors[role])
-        if number % _TRACED == 0 and not self._calm and not injection.why_not():
-            self._trace()
 
     def _hurt(self, role: str, actor: Actor) -> None:
         draw, stage = self._draw, self._stage
@@ -199,7 +211,7 @@ class Unit:
                 case "freeze":
                     # Whoever is frozen inside a commit holds everybody up, and living runners cannot renew their
                     # leases: so only for a moment where those are short.
-                    stage.freeze(actor, draw.uniform(0.01, 0.25 if self._lease < 60 else 2))
+                    stage.freeze(actor, draw.uniform(0.01, 0.25 if self._has_short_lease else 2))
                     self._killed["frozen"] += 1
                 case _:
                     self._kill(role, actor)
@@ -287,11 +299,11 @@ class Unit:
         leaks: list[str] = []
         if before and after and before.pid == after.pid:
             # Not more than in the middle: the threads for jobs are started when there is work for them, perhaps late.
-            threads = _OWN_THREADS + self._stage.actors["elder-1"].part.concurrency
-            if after.files > before.files + _OPENED_LATE or after.threads > threads:
+            threads = self._ground.threads + self.threads + self._stage.actors["elder-1"].part.concurrency
+            if after.files > before.files + self._ground.opened_late or after.threads > threads:
                 leaks.append(f"a worker had {before} in the middle of its life, and {after} in the end")
-        if self._wal > MOST_WAL:
-            leaks.append(f"the log grew to {self._wal // 1024:,} KiB, with jobs of some bytes each")
+        if self._log_bytes > MOST_WAL:
+            leaks.append(f"the log grew to {self._log_bytes // 1024:,} KiB, with jobs of some bytes each")
         return leaks
 
     def _possessions(self) -> Possessions | None:
@@ -301,22 +313,19 @@ class Unit:
         found = self._stage.possessions(elder)
         return found if found.threads >= _OWN_THREADS else None  # it waits to begin still
 
-    def _wal_bytes(self) -> int:
-        try:
-            return Path(f"{self._path}-wal").stat().st_size
-        except OSError:
-            return 0
-
-    def _left_files(self) -> list[str]:
+    def _left(self) -> list[str]:
         """Let one more runner come and go, which takes away what the dead left; say what is there that should not."""
         with self._open() as queue:
             if any(_is_open(queue)):
                 return []  # it is said already
-            queue._store.retire(queue._store.enlist("idle", "prove"))
-        left = sorted(file.name for file in self._folder.iterdir() if file.name not in self.beside)
-        # From Python 3.12 on, the last one to close leaves the log where it is, empty.
-        left = [name for name in left if name not in {"jobs.db-wal", "jobs.db-shm"} or self._wal_bytes()]
-        return [f"{name} was left beside the database" for name in left]
+            store = queue._store
+            until = time.monotonic() + _STRUCK_OFF
+            while True:
+                store.retire(store.enlist("idle", "prove"))
+                if not store.overview().runners or time.monotonic() > until:
+                    break
+                time.sleep(0.1)
+        return self._ground.left(self.beside)
 
     def _judged(self, complaints: list[str], leaks: list[str]) -> Told:
         with self._open() as queue:
@@ -325,14 +334,13 @@ class Unit:
             complaints += queue.check()
             runners = [f"{runner}" for runner in queue._store.overview().runners]
             leaks += [f"a dead runner is enlisted still: {runner}" for runner in runners]
-        with closing(sqlite3.connect(self._path)) as connection:
-            complaints += [line for (line,) in connection.execute("PRAGMA integrity_check") if line != "ok"]
-            effects = connection.execute("SELECT job, batch FROM effects").fetchall()
-            orders = connection.execute("SELECT job, parent FROM orders").fetchall()
-            leaks += self._left_terms(connection)
+        complaints += self._ground.damage()
+        effects = self._ground.rows("SELECT job, batch FROM effects")
+        orders = self._ground.rows("SELECT job, parent FROM orders")
+        leaks += self._left_terms()
         events: list[AnyEvent] = list(read(self._folder / "journal"))
         events += self._implied(events)
-        complaints += judge.programs(self._stage.all, events, (self._folder / "jobs.db.log").read_text())
+        complaints += judge.programs(self._stage.all, events, (self._folder / LOG).read_text())
         # An order is there exactly when its job is: its row acknowledges it, whoever died before saying so.
         known = {event.job for event in events if isinstance(event, Pushed)}
         events += [Pushed(at=now(), job=job) for job, _ in orders if job not in known]
@@ -349,6 +357,7 @@ class Unit:
                 "frozen": self._killed["frozen"] + judge.frozen_past_lease(events),
                 "past their lease": judge.frozen_past_lease(events),
                 "stopped": self._killed["stopped"],
+                **self._harmed,
                 **found.counts,
                 **more,
             }
@@ -357,13 +366,14 @@ class Unit:
             counts=counts,
             broken=found.broken + broken,
             rescues=judge.rescues(events, self._stage.all),
-            largest_wal=self._wal,
+            largest_log=self._log_bytes,
             calls=at_calls,
         )
 
-    def _left_terms(self, connection: sqlite3.Connection) -> list[str]:
+    def _left_terms(self) -> list[str]:
         """Say what holds a place in a lane, a key or an order though no job is open any more."""
-        [(left,)] = connection.execute("SELECT count(*) FROM terms WHERE is_open OR runs OR kept_by IS NOT NULL")
+        terms = self._ground.terms
+        [(left,)] = self._ground.rows(f"SELECT count(*) FROM {terms} WHERE is_open OR runs OR kept_by IS NOT NULL")
         return [f"the terms of {left} jobs are open still"] if left else []
 
     def _implied(self, events: Sequence[AnyEvent]) -> list[AnyEvent]:

@@ -67,7 +67,7 @@ def _bear(part: Part, pipes: tuple[int, int]) -> None:
         os.dup2(nothing, 0)
         os.close(nothing)
         os.setpgid(0, 0)
-        log = os.open(f"{part.path}.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        log = os.open(part.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.dup2(log, 2)
         os.close(log)
         if part.kind == "pair":

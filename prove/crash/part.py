@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
+from typing import Final
 
 import msgspec
+from workqueue.store import is_url
 from workqueue.store.contract import Durability
 
+LOG: Final = "programs.log"
 SERVICE = "PROVE_CRASH_PART"  # the variable that hands a part to a program that is not forked
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
     """slot: a name of its own, such as `worker.7`. kind: what it does there, as `by` knows: "module:function".
 
+    path: the file, or the URL of the database. journal: it stands in the folder of the unit, as what else is written.
     seed: what is drawn from. plant: "module:function", called with the open queue before anything is done; a bug to be
     caught. service: what `workqueue run` runs, where that is its kind. tracer: the command that is to trace it from its
     first step on, but for the process's id.
@@ -31,6 +36,20 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int = 1
     plant: str = ""
     tracer: list[str] = []
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.journal).parent
+
+    @property
+    def log(self) -> Path:
+        """Where the programs write what they say to people."""
+        return self.folder / LOG
+
+    @property
+    def on_server(self) -> bool:
+        """Say whether the store may be away for a while: then who asks for it asks again."""
+        return is_url(self.path)
 
     def encode(self) -> str:
         return msgspec.json.encode(self).decode()

@@ -9,12 +9,13 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
-from workqueue import Backoff, Queue, lifecycle
+from workqueue import Backoff, Queue, StoreUnavailable, lifecycle
 from workqueue.store.clock import micros
 
 from prove.crash.handlers import DEADLY, FAILING, TABLES, TRANSACTIONAL, AsyncHandlers, Handlers, Task
@@ -22,9 +23,13 @@ from prove.crash.part import Part, now
 from prove.crash.witness import Witness
 from prove.journal import Journal, Pushed, Pushing
 
+T = TypeVar("T")
 BACKOFF: Final = Backoff(min=0, max=0.01, limit=50)
 PAUSE: Final = timedelta(milliseconds=200)  # after a second loss, instead of 10 s
 _ENOUGH: Final = 150  # jobs that wait, beyond which a pusher holds back
+_PAUSES: Final = (0.0, 0.0, 0.0, 0.001, 0.02, 0.06)  # seconds
+_LONG_PAUSE: Final = 0.5  # in which a session may end, so that it would be seen if its runner looked dead
+_AGAIN: Final = 0.05  # seconds between tries at a store that is away
 _STOP: Final = {signal.SIGTERM, signal.SIGHUP}
 
 
@@ -35,17 +40,29 @@ def say(word: str, *values: object) -> None:
 def open_witness(part: Part) -> Witness:
     """Announce this process, and give the one who notes for it."""
     faulthandler.register(signal.SIGUSR1, all_threads=True)
-    witness = Witness(Journal(Path(part.journal)), f"{part.slot}-{os.getpid()}-{now()}")
+    witness = Witness(Journal(Path(part.journal)), f"{part.slot}-{os.getpid()}-{now()}", on_server=part.on_server)
     say("up", part.slot, os.getpid(), witness.name)
     return witness
+
+
+def patiently(part: Part, act: Callable[[], T]) -> T:
+    """Do it; again and again while the store is away, where that is to be expected."""
+    while True:
+        try:
+            return act()
+        except StoreUnavailable:
+            if not part.on_server:
+                raise
+            time.sleep(_AGAIN)
 
 
 def plant(part: Part, queue: Queue, witness: Witness) -> None:
     """Make the tables, stand beside the store, and plant the bug that is to be caught."""
     lifecycle.SECOND_LOSS_PAUSE = PAUSE  # type: ignore[misc]
-    with queue.transaction() as database:
-        for table in TABLES:
-            database.execute(table)
+    if not part.on_server:
+        with queue.transaction() as database:
+            for table in TABLES:
+                database.execute(table)
     witness.watch(queue)
     if part.plant:
         module, _, name = part.plant.partition(":")
@@ -65,17 +82,21 @@ def work_queue(part: Part, witness: Witness) -> Queue:
     """Open the queue with its handlers, not started."""
     handlers = AsyncHandlers(witness) if part.kind == "async" else Handlers(witness)
     draw = random.Random(part.seed)
-    queue = Queue(
-        part.path,
-        handlers,
-        auto_start=False,
-        durability=part.durability,
-        timing=part.timing,
-        backoff=BACKOFF,
-        batch_size=draw.choice([1, 5, 40, 100]),
-        concurrency=part.concurrency,
-        poll_rate=0.1,
-        lease=part.lease,
+    batch_size = draw.choice([1, 5, 40, 100])
+    queue = patiently(
+        part,
+        lambda: Queue(
+            part.path,
+            handlers,
+            auto_start=False,
+            durability=part.durability,
+            timing=part.timing,
+            backoff=BACKOFF,
+            batch_size=batch_size,
+            concurrency=part.concurrency,
+            poll_rate=0.1,
+            lease=part.lease,
+        ),
     )
     handlers.queue = queue
     plant(part, queue, witness)
@@ -85,28 +106,29 @@ def work_queue(part: Part, witness: Witness) -> Queue:
 def _work(part: Part, witness: Witness) -> int:
     """SIGTERM drains and ends; SIGHUP stops and starts again in place, under another name."""
     queue = work_queue(part, witness)
-    queue.start()
+    patiently(part, queue.start)
     draw = random.Random(part.seed)
     while signal.sigwait(_STOP) == signal.SIGHUP:
         queue.stop(draw.choice([0, 0.02, 1]))
         witness.name = f"{part.slot}-{os.getpid()}-{now()}"
         say("up", part.slot, os.getpid(), witness.name)
-        queue.start()
+        patiently(part, queue.start)
     queue.close(draw.choice([0, 0.02, 1]))
     return 0
 
 
 def _push(part: Part, witness: Witness) -> int:
-    queue = Queue(part.path, backoff=BACKOFF, durability=part.durability, timing=part.timing)
+    queue = patiently(part, lambda: Queue(part.path, backoff=BACKOFF, durability=part.durability, timing=part.timing))
     plant(part, queue, witness)
     ending = threading.Event()
     failed: list[BaseException] = []
+    pauses = (*_PAUSES, _LONG_PAUSE) if part.on_server else _PAUSES
 
     def run(number: int) -> None:
         try:
-            pusher = Pusher(queue, witness, f"{part.seed}:{number}", freezes=part.lease < 60)
+            pusher = Pusher(queue, witness, f"{part.seed}:{number}", freezes=part.lease < 5, pauses=pauses)
             while not ending.is_set():
-                pusher.push()
+                patiently(part, pusher.push)
         except BaseException as error:
             failed.append(error)
             os.kill(os.getpid(), signal.SIGTERM)
@@ -125,14 +147,20 @@ def _push(part: Part, witness: Witness) -> int:
 
 
 class Pusher:
-    """Pushes what is drawn, one push after another. freezes: some jobs freeze their process past its lease."""
+    """Pushes what is drawn, one push after another.
 
-    def __init__(self, queue: Queue, witness: Witness, seed: str, *, freezes: bool) -> None:
+    freezes: some jobs freeze their process past its lease. pauses: the seconds that jobs take.
+    """
+
+    def __init__(
+        self, queue: Queue, witness: Witness, seed: str, *, freezes: bool, pauses: Sequence[float] = _PAUSES
+    ) -> None:
         self._queue = queue
         self._witness = witness
         self._draw = random.Random(seed)
         self._batches = 0
         self._seed = seed
+        self._pauses = pauses
         self._names = ["plain", "effect", "raiser", "flaky", "chain", FAILING, "forks", DEADLY]
         self._weights = [30, 30, 6, 10, 10, 1, 2, 0.15]
         if freezes:
@@ -151,7 +179,7 @@ class Pusher:
             self._queue.wait_idle(0.1)
 
     def _task(self, batch: str = "") -> Task:
-        pause = self._draw.choice([0, 0, 0, 0.001, 0.02, 0.06])
+        pause = self._draw.choice(self._pauses)
         return Task(pause=pause, tries=self._draw.randrange(3), batch=batch)
 
     def _announce(self, jobs: int = 1) -> None:

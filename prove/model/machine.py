@@ -1,17 +1,15 @@
-"""One random history, two engines: the model in memory and the SQLite file must give the same answers at every step.
+"""One random history, two engines: the model in memory and the one beside it must give the same answers at every step.
 
-Ids are compared by the job they stand for: a rolled back push burns ids in memory, and gives them back in SQLite.
+`beside.py` has the engines. Ids are compared by the job they stand for: a rolled back push burns ids in memory and on
+PostgreSQL, and gives them back in SQLite.
 """
 
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -21,18 +19,18 @@ from workqueue.backoff import Backoff
 from workqueue.errors import BatchNotFound, DuplicateJob, JobNotFound, LeaseLost, UsageError
 from workqueue.job import Claim, Job, JobStatus, Lane, NewJob, Terms
 from workqueue.lifecycle import Cancelled, HandedBack, Lost, Outcome, Postponed, Raised, Returned, Settlement, settle
+from workqueue.retention import Keep
 from workqueue.store.contract import Beat, Deed, Durability, Find, Standing, Store, Turn, Want
 from workqueue.store.memory.engine import MemoryStore
 from workqueue.store.paging import walk
-from workqueue.store.sqlite.engine import SqliteStore
+from workqueue.store.surplus import Kept
 
 from prove.clock import FakeClock
 
 T = TypeVar("T")
 QUEUES = ["a", "b"]
-STATUSES = [JobStatus.FAILED, JobStatus.CANCELLED]
+STATUSES = [JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.COMPLETED]
 NEVER_PUSHED = -1
-_MEMORY = Path("/dev/shm")  # each fsync of a real disk costs
 LEASE = timedelta(seconds=60)
 
 steps = st.integers(-30, 90).map(lambda seconds: timedelta(seconds=seconds))
@@ -47,7 +45,7 @@ backoffs = st.sampled_from(
 texts = st.sampled_from(["ValueError: bad", "Größe 🐙", "a\nb", "'"])
 outcomes = st.one_of(
     st.just(Returned()),
-    st.builds(Returned, result=st.sampled_from([None, b'{"r":1}']), keep=delays),
+    st.builds(Returned, result=st.sampled_from([None, b'{"r":1}']), keep=delays, counted=st.booleans()),
     st.builds(Postponed, delay=delays, reason=st.sampled_from(["", "nobody knows it"])),
     st.builds(
         Raised,
@@ -113,7 +111,7 @@ def batches(draw: st.DrawFn) -> list[dict[str, object]]:
 
 def jobs_of(queue: Standing) -> int:
     # A queue without jobs is listed for its runners' sake, and a file remembers dead runners for a while.
-    return queue.pending + queue.retrying + queue.running + queue.failed + queue.cancelled
+    return queue.pending + queue.retrying + queue.running + queue.failed + queue.cancelled + queue.completed
 
 
 def _batch(engine: Engine, batch: int) -> object:
@@ -184,7 +182,7 @@ class Engine:
     def turn(self, turn: Turn) -> Turn:
         return Turn(
             [self.claim(claim) for claim in turn.claims],
-            [self.claim(claim) for claim in turn.refused],
+            sorted(map(self.claim, turn.refused), key=lambda claim: (claim.job.id, claim.job.attempt, claim.age)),
             turn.suspects,
             turn.next_due,
         )
@@ -199,13 +197,24 @@ class Engine:
 class TwoEngines(RuleBasedStateMachine):
     """Few rules, so that most steps push, claim and settle; `claims` has every claim ever given, stale ones too."""
 
+    def begin(self) -> None:
+        """Make the place of the engine beside, empty."""
+        raise NotImplementedError
+
+    def open_store(self) -> Store:
+        """Open the engine beside, on its place, with `clock`."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Take the place away."""
+
     @initialize(batch=batches(), durability=st.sampled_from(["process", "conservative"]))
     def open(self, batch: list[dict[str, object]], durability: Durability) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="workqueue-machine-", dir=_MEMORY if _MEMORY.is_dir() else None))
-        self.durability = durability
+        self.begin()
+        self.durability = durability  # of a file: a log beside it, or none; a power cut is not part of the history
         self.clock = FakeClock()
         self.memory = Engine(MemoryStore(self.clock))
-        self.sqlite = Engine(self.open_file())
+        self.beside = Engine(self.open_store())
         self.alive: list[int] = []
         self.claims: list[Claim] = []
         self.enlist()
@@ -213,24 +222,20 @@ class TwoEngines(RuleBasedStateMachine):
             self.both(lambda engine, queue=queue: engine.store.batches.open(queue))
         self.push(batch)
 
-    def open_file(self) -> SqliteStore:
-        # A log beside the file, or none; a power cut is not part of the history.
-        return SqliteStore(self.folder / "q.db", clock=self.clock, durability=self.durability)
-
     def teardown(self) -> None:
-        if hasattr(self, "folder"):
-            for engine in (self.memory, self.sqlite):
+        if hasattr(self, "beside"):
+            for engine in (self.memory, self.beside):
                 engine.store.close()
-            shutil.rmtree(self.folder)
+        self.end()
 
     def both(self, act: Callable[[Engine], T]) -> T:
         """Do it in both engines, and give the one answer."""
-        answer, of_the_file = act(self.memory), act(self.sqlite)
-        assert answer == of_the_file
+        answer, beside = act(self.memory), act(self.beside)
+        assert answer == beside, f"the model says {answer}, the engine beside it {beside}"
         return answer
 
     def some_job(self, data: st.DataObject) -> int:
-        assert len(self.memory.ids) == len(self.sqlite.ids)
+        assert len(self.memory.ids) == len(self.beside.ids)
         return data.draw(st.integers(NEVER_PUSHED, len(self.memory.ids) - 1), label="job")
 
     def some_claim(self, data: st.DataObject) -> Claim:
@@ -304,6 +309,7 @@ class TwoEngines(RuleBasedStateMachine):
     @rule(
         chosen=st.lists(outcomes, min_size=1, max_size=4),
         archive=st.booleans(),
+        stays=st.booleans(),
         wanted=st.none() | wants,
         data=st.data(),
     )
@@ -311,12 +317,15 @@ class TwoEngines(RuleBasedStateMachine):
         self,
         chosen: list[Outcome],
         archive: bool,
+        stays: bool,
         wanted: tuple[int, str, int, bool] | None,
         data: st.DataObject,
     ) -> None:
         """Settle what may well be stale by now, or named twice, and claim in the same turn."""
         claims = [(self.some_claim(data), outcome) for outcome in chosen]
-        self.turn([settle(claim, outcome, age=claim.age, archive=archive) for claim, outcome in claims], wanted)
+        self.turn(
+            [settle(claim, outcome, age=claim.age, archive=archive, stays=stays) for claim, outcome in claims], wanted
+        )
 
     @precondition(lambda self: self.claims)
     @rule(outcome=outcomes, late=outcomes, data=st.data())
@@ -329,14 +338,16 @@ class TwoEngines(RuleBasedStateMachine):
         self.turn([settle(claim, late, age=claim.age)], None)
 
     @precondition(lambda self: self.claims)
-    @rule(batch=batches(), commits=st.booleans(), data=st.data())
-    def complete_in_a_transaction(self, batch: list[dict[str, object]], commits: bool, data: st.DataObject) -> None:
+    @rule(batch=batches(), commits=st.booleans(), stays=st.booleans(), data=st.data())
+    def complete_in_a_transaction(
+        self, batch: list[dict[str, object]], commits: bool, stays: bool, data: st.DataObject
+    ) -> None:
         jobs = self.build(batch)
         claim = self.some_claim(data)
 
         def act(engine: Engine) -> str:
             try:
-                with engine.store.transaction(engine.own(claim)):
+                with engine.store.transaction(engine.own(claim), stays=stays):
                     pushed = engine.store.push(jobs)
                     if not commits:
                         raise RollBackError
@@ -355,7 +366,7 @@ class TwoEngines(RuleBasedStateMachine):
 
     def enlist(self) -> None:
         for queue in QUEUES:
-            for engine in (self.memory, self.sqlite):
+            for engine in (self.memory, self.beside):
                 engine.runners.append(engine.store.enlist(queue, f"runner of {queue}"))
             self.alive.append(len(self.memory.runners) - 1)
 
@@ -373,9 +384,9 @@ class TwoEngines(RuleBasedStateMachine):
             self.reopen()
 
     def reopen(self) -> None:
-        """A file that was closed has no living runners; what they held is found again."""
-        self.sqlite.store.close()
-        self.sqlite.store = self.open_file()
+        """A store that was closed has no living runners; what they held is found again."""
+        self.beside.store.close()
+        self.beside.store = self.open_store()
         for runner in self.memory.runners:
             self.memory.store.retire(runner)
         self.alive.clear()
@@ -498,6 +509,24 @@ class TwoEngines(RuleBasedStateMachine):
         }
         self.both(told(acts[what]))
 
+    @rule(
+        what=st.sampled_from(["completed", "completed", "failed", "results"]),
+        queue=st.sampled_from(QUEUES),
+        keep=st.builds(Keep, age=st.none() | delays, count=st.none() | st.integers(1, 3)),
+        limit=st.sampled_from([1, 2, 100]),
+    )
+    def keep_less(self, what: Kept, queue: str, keep: Keep, limit: int) -> None:
+        """Prune a step; the marks of results name jobs, whose ids differ."""
+
+        def act(engine: Engine) -> object:
+            mark = engine.store.surplus.find(queue, what, keep)
+            if mark is None:
+                return None
+            last = mark.last if mark.last == 2**63 - 1 else engine.number_of(mark.last)
+            return mark.at, last, engine.store.surplus.prune(queue, what, mark, limit)
+
+        self.both(act)
+
     @rule(step=steps)
     def advance(self, step: timedelta) -> None:
         self.clock.advance(step)
@@ -506,7 +535,7 @@ class TwoEngines(RuleBasedStateMachine):
 
     @invariant()
     def both_look_the_same(self) -> None:
-        if not hasattr(self, "sqlite"):
+        if not hasattr(self, "beside"):
             return
         jobs = self.both(lambda engine: [engine.job(job) for job in walk(engine.store.find, Find(limit=10**6))])
         for job in jobs:

@@ -24,7 +24,7 @@ _PATIENCE: Final = 60.0  # seconds, for a server that starts or stops
 _SHUTDOWN: Final = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
 # What a commit survives: the end of the server however it comes, but not of the machine.
-_FAST: Final = {"fsync": "off", "full_page_writes": "off"}
+_FAST: Final = {"fsync": "off", "full_page_writes": "off", "checkpoint_timeout": "30s"}  # so that little is done anew
 _SETTINGS: Final = {
     "max_connections": "200",
     "shared_buffers": "64MB",
@@ -53,12 +53,15 @@ class PostgresServer:
         self._log = self.folder / "log"
         try:
             self._binaries = self._place.reachable(_binaries()[version])
-            self._place.run(
-                self._binaries / "initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"
-            )
+            self._make_data()
         except BaseException:
             self._place.remove()
             raise
+
+    def _make_data(self) -> None:
+        self._place.run(
+            self._binaries / "initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"
+        )
 
     @property
     def running(self) -> bool:
@@ -156,6 +159,11 @@ def versions() -> tuple[str, ...]:
     return tuple(sorted(_binaries(), key=int))
 
 
+def why_not() -> str:
+    """Say why no server can be started here; "" when one can."""
+    return "" if versions() else "no PostgreSQL here: install requirements/test.txt"
+
+
 @functools.cache
 def _binaries() -> Mapping[str, Path]:
     # Found, not imported: on import, the wheel looks for a runtime folder and warns when it is root's.
@@ -176,7 +184,7 @@ def _major(binary: Path) -> str:
 def _says_ready(pid_file: Path, pid: int) -> bool:
     with suppress(OSError):
         lines = pid_file.read_text().splitlines()
-        return len(lines) > 7 and lines[0] == str(pid) and lines[7].strip() == "ready"
+        return len(lines) > 7 and lines[0] == str(pid) and lines[7].strip() in ("ready", "standby")
     return False
 
 

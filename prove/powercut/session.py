@@ -13,7 +13,7 @@ import msgspec
 from workqueue.job import Claim, NewJob
 from workqueue.lifecycle import FINAL
 from workqueue.store.contract import Durability, Turn
-from workqueue.store.sqlite import database
+from workqueue.store.sqlite import checkpoints
 from workqueue.store.sqlite.engine import SqliteStore
 
 from prove.journal import AnyEvent, Claimed, Forgiven, Pushed, Pushing, Settled
@@ -54,7 +54,7 @@ class Recording(msgspec.Struct):
 
 @contextmanager
 def short_logs() -> Generator[None]:
-    with patch.object(database, "_CHECKPOINT_PAGES", CHECKPOINT_PAGES):
+    with patch.object(checkpoints, "PAGES", CHECKPOINT_PAGES):
         yield
 
 

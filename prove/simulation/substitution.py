@@ -26,6 +26,7 @@ import workqueue.queue
 import workqueue.runner
 import workqueue.store.clock
 import workqueue.store.joining
+import workqueue.store.sqlite.checkpoints
 import workqueue.store.sqlite.connection
 import workqueue.store.sqlite.database
 import workqueue.store.sqlite.engine
@@ -100,7 +101,7 @@ def substituted(host: Host, seed: str, *, checkpoint_pages: int) -> Generator[No
         (database, "Owners", lambda _path: side_files.Owners(host)),
         (database, "Exchange", lambda _path: side_files.Exchange(host)),
         (database, "Reserve", lambda _path: side_files.Reserve(host)),
-        (database, "_CHECKPOINT_PAGES", checkpoint_pages),
+        (workqueue.store.sqlite.checkpoints, "PAGES", checkpoint_pages),
         (engine, "SocketBell", lambda _exchange, runner: side_files.Bell(host, runner)),
         (
             engine,

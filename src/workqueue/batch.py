@@ -36,8 +36,17 @@ class Batch:
     several threads at once.
     """
 
-    def __init__(self, batch: int, *, store: Callable[[], Store], pusher: Pusher, then: Call[object] | None) -> None:
+    def __init__(
+        self,
+        batch: int,
+        *,
+        store: Callable[[], Store],
+        pusher: Pusher,
+        then: Call[object] | None,
+        within: object | None = None,
+    ) -> None:
         self.id = batch
+        self._within = within
         self._store = store
         self._pusher = pusher
         self._then = then
@@ -45,6 +54,7 @@ class Batch:
 
     def add(self, call: Call[object]) -> None:
         """Let the call be one of the batch; stored by the thousand, and at the block's end. Raises as `push` does."""
+        _refuse_within(call)
         self._added.append(with_terms(call.task.new_job(call.args, call.kwargs), batch=self.id))
         if len(self._added) >= _AT_ONCE:
             self._flush()
@@ -56,9 +66,10 @@ class Batch:
         """
         last = list(self._added)
         if self._then is not None:
+            _refuse_within(self._then)
             job = self._then.task.new_job(self._then.args, self._then.kwargs)
             last.append(with_terms(job, follows_batch=self.id))
-        self._store().batches.seal(self.id, last)
+        self._store().batches.seal(self.id, last, within=self._within)
         self._added.clear()
         self._then = None
 
@@ -81,7 +92,7 @@ class Batch:
     def cancel(self) -> int:
         """Cancel those that wait, and tell those that run; give how many there were. No more can be added."""
         self._added.clear()
-        return self._store().batches.cancel(self.id)
+        return self._store().batches.cancel(self.id, within=self._within)
 
     def __enter__(self) -> Self:
         return self
@@ -97,7 +108,7 @@ class Batch:
     def _flush(self) -> None:
         added, self._added = self._added, []
         if added:
-            self._pusher.push_together(added)
+            self._pusher.push_together(added, within=self._within)
 
 
 class Chain(Generic[R]):
@@ -107,14 +118,14 @@ class Chain(Generic[R]):
         self._calls = calls
         self._pusher = pusher
 
-    def push(self) -> Handle[R]:
+    def push(self, *, within: object | None = None) -> Handle[R]:
         """Store all of them, durable when this returns; give the handle of the last. Raises as a task's `push` does.
 
-        When one fails for good or is cancelled, those after it are cancelled.
+        When one fails for good or is cancelled, those after it are cancelled. within: as of `Queue.push`.
         """
-        return self.push_all()[-1]  # type: ignore[return-value]
+        return self.push_all(within=within)[-1]  # type: ignore[return-value]
 
-    def push_all(self) -> list[Handle[object]]:
+    def push_all(self, *, within: object | None = None) -> list[Handle[object]]:
         """Do as `push` does, and give the handles of all."""
         jobs: list[NewJob] = []
         last = len(self._calls) - 1
@@ -125,7 +136,7 @@ class Chain(Generic[R]):
                 job, into = call.task.partial_job(call.args, call.kwargs)
             follows = None if place == 0 else -1
             jobs.append(with_terms(job, follows=follows, into=into, followed=place < last))
-        ids = self._pusher.push_together(jobs)
+        ids = self._pusher.push_together(jobs, within=within)
         return [call.task.handle(job_id) for call, job_id in zip(self._calls, ids, strict=True)]
 
 
@@ -144,6 +155,8 @@ def chain(*calls: Call[object]) -> Chain[Any]:
     for a job that is there already.
     """
     pushers = {call.task.pusher for call in calls}
+    for call in calls:
+        _refuse_within(call)
     if len(calls) < 2 or len(pushers) > 1:
         raise UsageError(f"expected two calls or more, of tasks of one queue, got: {list(calls)!r:.200}")
     if any(call.task.asks_for_key() for call in calls):
@@ -151,6 +164,13 @@ def chain(*calls: Call[object]) -> Chain[Any]:
             "expected no call in a chain to ask for a key: the job that has it may have been pushed before"
         )
     return Chain(calls, next(iter(pushers)))
+
+
+def _refuse_within(call: Call[object]) -> None:
+    if call.task.within is not None:
+        raise UsageError(
+            f"expected within= to be said of the batch, or of the chain's push, not of one call, got: {call.task!r}"
+        )
 
 
 def with_terms(job: NewJob, **terms: object) -> NewJob:

@@ -74,30 +74,31 @@ class Pusher:
             backoff=self.backoff if backoff is None else backoff,
         )
 
-    def push(self, job: NewJob) -> int:
-        """Store one; durable when this returns. Gives its id."""
-        self._store()
-        return self._gathering.push(job)
+    def push(self, job: NewJob, *, within: object | None = None) -> int:
+        """Store one; durable when this returns, or when the transaction `within` commits. Gives its id."""
+        store = self._store()
+        return self._gathering.push(job) if within is None else store.push([job], within=within)[0]
 
     async def apush(self, job: NewJob) -> int:
         """Do as `push` does, without blocking the event loop."""
         self._store()
         return await self._gathering.apush(job)
 
-    def push_together(self, jobs: list[NewJob]) -> list[int]:
+    def push_together(self, jobs: list[NewJob], *, within: object | None = None) -> list[int]:
         """Store all or none."""
-        return self._store().push(jobs)
+        return self._store().push(jobs, within=within)
 
-    def push_many(self, jobs: Iterable[NewJob]) -> list[int]:
-        """Store what comes, in one transaction per 1,000, or per 32 MiB; give the ids in order.
+    def push_many(self, jobs: Iterable[NewJob], *, within: object | None = None) -> list[int]:
+        """Store what comes, in one transaction per 1,000, or per 32 MiB, or all `within` one; give the ids in order.
 
-        When it raises midway, the batches before are stored; the error's `__notes__` say how many jobs those were.
+        When it raises midway, the batches before are stored, or are part of that transaction; the error's `__notes__`
+        say how many jobs those were.
         """
         store = self._store()
         ids: list[int] = []
         try:
             for batch in _batches(jobs):
-                ids += store.push(batch)
+                ids += store.push(batch, within=within)
         except BaseException as error:
             error.add_note(f"push_many had stored {len(ids):,} jobs before this")
             raise

@@ -17,13 +17,14 @@ from workqueue.context import Context
 from workqueue.context import Policy as Judge
 from workqueue.control import Retry
 from workqueue.duration import as_duration
-from workqueue.errors import InvalidOption
+from workqueue.errors import InvalidOption, UsageError
 from workqueue.handle import Handle
 from workqueue.job import Claim, Job, JobStatus, NewJob, OnConflict, Terms
 from workqueue.lanes import Limits
 from workqueue.lifecycle import Returned
 from workqueue.policy import Policy
 from workqueue.pusher import Pusher
+from workqueue.retention import Retention
 from workqueue.schedule import Schedule
 from workqueue.signature import Signature
 from workqueue.watch import Watch
@@ -35,11 +36,12 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class Desk(msgspec.Struct, frozen=True):
-    """What a task needs of its queue: how to push, to watch jobs, and to cancel them."""
+    """What a task needs of its queue: how to push, to watch jobs, and to cancel them; and what is kept of them."""
 
     pusher: Pusher
     watch: Watch
     cancel: Callable[[int], bool]
+    retention: Retention
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +65,7 @@ class Manner(msgspec.Struct, frozen=True, kw_only=True):
     unique_for: timedelta | None = None
     on_conflict: OnConflict = "keep"
     expires: timedelta | None = None
+    within: object | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +103,14 @@ class BaseTask(Generic[P, R]):
         Raises TypeError for a wrong call, InvalidPayload for what JSON cannot carry, DuplicateJob where `on_conflict`
         says so, QueueFull or StoreUnavailable; then nothing was stored.
         """
-        return self.handle(self._desk.pusher.push(self.new_job(args, kwargs)))
+        return self.handle(self._desk.pusher.push(self.new_job(args, kwargs), within=self.within))
 
     async def apush(self, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
-        """Do as `push` does, without blocking the event loop."""
+        """Do as `push` does, without blocking the event loop; not within a transaction of yours."""
+        if self.within is not None:
+            raise UsageError(
+                "expected push() within= a transaction, whose connection apush() would use beside its owner"
+            )
         return self.handle(await self._desk.pusher.apush(self.new_job(args, kwargs)))
 
     def push_many(self, calls: Iterable[Call[R] | tuple[object, ...] | Mapping[str, object]]) -> list[int]:
@@ -112,7 +119,7 @@ class BaseTask(Generic[P, R]):
         A call is a tuple of arguments, a mapping of them by name, or what `s` gives. Raises as `push` does; then the
         thousands before are stored, and the error's `__notes__` say how many jobs those were.
         """
-        return self._desk.pusher.push_many(self._jobs(calls))
+        return self._desk.pusher.push_many(self._jobs(calls), within=self.within)
 
     def s(self, *args: object, **kwargs: object) -> Call[R]:
         """Give a call, to be pushed later; it may lack an argument that a chain fills in."""
@@ -128,12 +135,14 @@ class BaseTask(Generic[P, R]):
         unique_for: timedelta | float | None = None,
         on_conflict: OnConflict | None = None,
         expires: timedelta | float | None = None,
+        within: object | None = None,
     ) -> BaseTask[P, R]:
         """Give this task with other ways of pushing; what is not said stays as it is.
 
         after, at: not before then. priority: higher first. key: no second job of this task and key while one waits or
         runs, and for at least `unique_for` after the push; on_conflict: then "keep" gives the one that is there,
         "replace" cancels it if it waits, "error" raises DuplicateJob. expires: not run later than that after the push.
+        within: a connection of yours, in whose open transaction it is pushed; see `Queue.push`.
         """
         if at is not None and after is not None:
             raise InvalidOption("expected at or after, got both", name="after", value=after)
@@ -145,6 +154,7 @@ class BaseTask(Generic[P, R]):
             if on_conflict is None
             else one_of(on_conflict, ("keep", "replace", "error"), "on_conflict"),
             "expires": None if expires is None else positive(expires, "expires"),
+            "within": within,
         }
         if key is not None and (not isinstance(key, str) or not key):  # pyright: ignore[reportUnnecessaryIsInstance] - from callers without types
             raise InvalidOption(f"expected key to be text, got: {key!r}", name="key", value=key)
@@ -217,6 +227,11 @@ class BaseTask(Generic[P, R]):
         return self._manner.key is not None or self.plan.limits.key_by is not None
 
     @property
+    def within(self) -> object | None:
+        """The connection in whose transaction it is pushed, if any."""
+        return self._manner.within
+
+    @property
     def pusher(self) -> Pusher:
         return self._desk.pusher
 
@@ -263,7 +278,8 @@ class BaseTask(Generic[P, R]):
 
     def _give(self, value: object) -> Returned:
         limit = self._desk.pusher.max_payload
-        return Returned(self.signature.encode_result(value, limit=limit), self.plan.keep_results or timedelta(0))
+        result = self.signature.encode_result(value, limit=limit)
+        return Returned(result, self.plan.keep_results or timedelta(0), counted=self._desk.retention.counts_results)
 
     def _call(self, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
         if self.signature.context is None or self.signature.context in kwargs:

@@ -1066,7 +1066,7 @@ def test_a_batch_joins_the_transaction_it_is_made_in(queue):
 
 
 def raises(error: type[BaseException]) -> Callable[..., None]:
-    def call(*_: object) -> None:
+    def call(*_: object, **__: object) -> None:
         raise error
 
     return call

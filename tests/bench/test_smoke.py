@@ -33,13 +33,24 @@ def first_cells(text: str) -> list[str]:
 
 def test_a_quick_run_prints_a_row_for_each_figure(tmp_path: Path) -> None:
     said = quickly(
-        tmp_path, "push", "push-many", "drain", "drain-two", "waiting", "unlimited", "limited", "rescue", "memory"
+        tmp_path,
+        "push",
+        "push-many",
+        "push-within",
+        "drain",
+        "drain-two",
+        "waiting",
+        "unlimited",
+        "limited",
+        "rescue",
+        "memory",
     )
     head, _, *rows = first_cells(said)
     assert head == "what"
     assert rows == [
         "push one at a time, one thread, flushed",
         "`push_many`",
+        "file: INSERT of the application's and a push, one transaction",
         "drain no-op jobs, one process",
         "the same, against the fastest embedded peer even without its flush",
         "drain, two processes",
@@ -51,7 +62,7 @@ def test_a_quick_run_prints_a_row_for_each_figure(tmp_path: Path) -> None:
     ]
     assert "SQLite" in said
     lines = [line for line in said.splitlines() if line.startswith("|")]
-    for line in (lines[2], lines[5]):
+    for line in (lines[2], lines[6]):
         for peer in ("huey", "persist-queue", "litequeue"):
             assert f"{peer}, flushed: " in line
             assert f"{peer}, not flushed: " in line
@@ -75,17 +86,21 @@ def test_the_payloads_and_the_profile_are_tables_of_their_own(tmp_path: Path) ->
 
 @pytest.mark.skipif(not versions(), reason=f"{NOT_TESTED}PostgreSQL")
 def test_the_server_has_rows_and_tables_of_its_own(tmp_path: Path) -> None:
-    said = quickly(tmp_path, "postgres-push", "postgres-drain", "postgres-wal", "postgres-snapshot")
+    said = quickly(
+        tmp_path, "postgres-push", "postgres-within", "postgres-drain", "postgres-wal", "postgres-snapshot", "copy"
+    )
     cells = first_cells(said)
-    assert cells[2:7] == [
+    assert cells[2:8] == [
         "PostgreSQL: push one at a time, one thread",
         "PostgreSQL: push, 32 threads",
         "PostgreSQL: `push_many`",
+        "PostgreSQL: INSERT of the application's and a push, one transaction",
         "PostgreSQL: drain no-op jobs, one process",
         "PostgreSQL: drain no-op jobs, two processes",
     ]
     assert cells[cells.index("payload") + 2 :][:3] == ["100 B", "10 KiB", "1 MiB"]
     assert any(cell.endswith("s, snapshot gone") for cell in cells)
+    assert cells[-2:] == ["file → PostgreSQL", "PostgreSQL → file"]
     for line in [line for line in said.splitlines() if line.startswith("| PostgreSQL: drain")]:
         for peer in ("PgQueuer", "procrastinate"):
             assert f"{peer}: " in line  # its figures, or why it is missing

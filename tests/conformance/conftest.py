@@ -32,13 +32,14 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def place(engine: str, postgres_servers: Servers) -> Iterator[str]:
-    """What `open_engine` opens: the engine's name, or the URL of an empty database."""
+    """What `open_engine` opens: the engine's name, or the URL of a database with its tables."""
     kind, _, version = engine.partition(" ")
     if version == "pooled":
         with postgres_servers.pooled(VERSIONS[-1]) as place:
             yield place
     else:
-        with postgres_servers.database(version) if kind == "postgres" else nullcontext(engine) as place:
+        ours = postgres_servers.database(version, with_tables=True) if kind == "postgres" else nullcontext(engine)
+        with ours as place:
             yield place
 
 

@@ -135,6 +135,18 @@ def test_of_two_verdicts_on_one_claim_in_one_turn_one_is_refused(store, second):
     assert apply(store, again(claim), second(claim)) == [claim]
 
 
+@pytest.mark.parametrize("claims_too", [False, True])
+def test_of_verdicts_on_one_job_in_one_turn_the_one_on_its_running_attempt_holds_and_once(store, claims_too):
+    push(store)
+    stale = claim_one(store)
+    apply(store, again(stale))
+    running = claim_one(store)
+    verdicts = [completed(claim) for claim in (stale, running, running)]
+    refused = turn(store, verdicts).refused if claims_too else apply(store, *verdicts)
+    assert [claim.job.attempt for claim in refused] == [1, 2]
+    assert everything(store) == []
+
+
 def test_the_refused_do_not_keep_the_others_of_their_batch_from_settling(store):
     pushed = store.push([new_job() for _ in range(4)])
     claims = claim_all(store)
@@ -151,12 +163,6 @@ def test_a_refused_verdict_does_not_keep_its_turn_from_claiming(store):
     waiting = push(store)
     found = turn(store, [completed(claim)], runner)
     assert (ids(found.claims), found.refused) == ([waiting], [claim])
-
-
-def test_another_runner_may_settle_a_claim_that_still_holds(store):
-    push(store)
-    claim = claim_one(store)
-    assert apply(store, completed(msgspec.structs.replace(claim, runner=claim.runner + 1))) == []
 
 
 # retries

@@ -95,6 +95,14 @@ def test_a_job_that_has_left(store, runner):
     ]
 
 
+def test_a_job_that_is_kept_though_it_completed(store, runner):
+    job = push(store, terms=Terms(key="k", follows_batch=None))
+    apply(store, completed(claim_one(store, runner), stays=True))
+    found = report.why(store, job)
+    assert (found.status, found.reasons, found.not_before) == (JobStatus.COMPLETED, ["completed"], None)
+    assert found.sentences[0].startswith(f"Job {job} 'task' completed")
+
+
 def test_a_job_of_which_the_result_is_kept(store, runner):
     job = push(store)
     apply(store, verdict(claim_one(store, runner), Returned(b"1", HOUR)))

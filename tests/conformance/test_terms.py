@@ -333,6 +333,18 @@ def test_a_batch_counts_its_jobs_and_calls_what_follows_once_all_have_ended(stor
         push(store, terms=Terms(batch=batch))
 
 
+def test_batches_are_listed_newest_first_a_page_at_a_time(store):
+    assert store.batches.newest(10) == []
+    first, second, third = (store.batches.open(queue) for queue in (QUEUE, "other", QUEUE))
+    push(store, terms=Terms(batch=second), queue="other")
+    store.batches.seal(second)
+    found = store.batches.newest(2)
+    assert [standing.id for standing in found] == [third, second]
+    assert found[1] == store.batches.get(second)
+    assert [standing.id for standing in store.batches.newest(2, before=second)] == [first]
+    assert store.batches.newest(2, before=first) == []
+
+
 def test_a_batch_is_sealed_together_with_its_last_jobs(store):
     batch = store.batches.open(QUEUE)
     first = push(store, terms=Terms(batch=batch))

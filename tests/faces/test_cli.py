@@ -15,8 +15,8 @@ import pytest
 from click.testing import CliRunner
 from workqueue import Backoff, Queue, RecoverableWorkerError
 from workqueue.cli import group
-from workqueue.cli.output import printable, shortened
 from workqueue.duration import span
+from workqueue.words import printable, shortened
 
 NASTY = "a\x1b[31mred\x9bz\u202eevil\u200b\x7f\U000e0041\u2028"
 READERS = [["status"], ["jobs"], ["show", "1"], ["check"]]

@@ -86,6 +86,13 @@ SCENES = {
         "schedules pause jobs.db report",
         "schedules empty.db",
     ],
+    "serve": [
+        "serve missing.db --port 0",
+        "serve jobs.db --host 0.0.0.0",
+        "serve jobs.db --host jobs.example.org",
+        "serve jobs.db --auth ada",
+        "serve jobs.db --auth ada:short",
+    ],
     "backup": [
         "backup jobs.db b.db",
         "backup jobs.db b.db",

@@ -16,7 +16,7 @@ from workqueue import Context, Job, JobStatus, Queue, RecoverableWorkerError, St
 from workqueue.job import NewJob, Terms
 from workqueue.schedule import Schedule
 from workqueue.store.contract import Find, Want
-from workqueue.store.sqlite import connection, database
+from workqueue.store.sqlite import checkpoints, connection, database
 from workqueue.store.sqlite.connection import LOG_LIMIT
 from workqueue.store.sqlite.engine import SqliteStore
 from workqueue.upkeep import Upkeep
@@ -382,7 +382,7 @@ def test_a_checkpoint_that_fails_does_not_fail_the_write_before_it(
     def checkpoint(self: database.Database) -> tuple[int, int, int]:
         raise StoreUnavailable("the disk went away", path=self.path)
 
-    monkeypatch.setattr(database, "_CHECKPOINT_PAGES", 1)
+    monkeypatch.setattr(checkpoints, "PAGES", 1)
     with Queue(tmp_path / "jobs.db") as queue:
         monkeypatch.setattr(database.Database, "checkpoint_in_turn", checkpoint)
         job = queue.push("n")
@@ -489,7 +489,9 @@ def test_a_batch_that_could_not_be_sealed_can_be_sealed_again(tmp_path: Path, mo
     batch = queue.batch(then=work.s())
     batch.add(work.s())
     with monkeypatch.context() as patch:
-        patch.setattr(database.Database, "write", lambda *_: (_ for _ in ()).throw(StoreUnavailable("away", path="")))
+        patch.setattr(
+            database.Database, "write", lambda *_, **__: (_ for _ in ()).throw(StoreUnavailable("away", path=""))
+        )
         with pytest.raises(StoreUnavailable):
             batch.seal()
     assert queue.size().waiting == 0

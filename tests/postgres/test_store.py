@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import psycopg
 import pytest
 from prove.clock import FakeClock
 from workqueue.errors import UnsuitableFile, UsageError
+from workqueue.job import Terms
 from workqueue.store import open_store
 from workqueue.store.postgres.address import parse
 from workqueue.store.postgres.engine import PostgresStore
 from workqueue.store.postgres.listener import Session
 
-from support import QUEUE, new_job, push
+from support import QUEUE, claim_all, new_job, push
 
 
 @pytest.fixture
@@ -56,13 +59,35 @@ def test_two_schemas_of_a_database_are_two_stores(store, postgres, clock):
     other.close()
 
 
-def test_the_time_is_the_servers(postgres):
+def test_the_time_is_the_servers_whatever_ours_is(postgres, monkeypatch):
+    real = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: real() + 7 * 3600 * 10**9)
     store = open_store(postgres)
     [before] = rows(postgres, "SELECT clock_timestamp()")
     now = store.now()
     [after] = rows(postgres, "SELECT clock_timestamp()")
     assert before[0] <= now <= after[0]
+    push(store, delay=timedelta(hours=1))
+    assert claim_all(store) == []
     store.close()
+
+
+def test_who_meets_a_push_of_the_same_key_waits_for_it_and_finds_its_job(postgres):
+    first, second = open_store(postgres), open_store(f"{postgres}&application_name=second")
+    key = Terms(key="k")
+    with ThreadPoolExecutor(1) as thread:
+        with first.transaction():
+            job = push(first, terms=key)
+            pushing = thread.submit(push, second, terms=key)
+            deadline = time.monotonic() + 30
+            while rows(postgres, _WAITING) == [(0,)] and time.monotonic() < deadline:
+                time.sleep(0.01)
+        assert pushing.result(30) == job
+    first.close()
+    second.close()
+
+
+_WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'second'"
 
 
 def test_the_password_is_shown_nowhere():

@@ -89,7 +89,8 @@ def minds_no_terms(queue: Queue, witness: Witness) -> None:
     payload.with_member = lambda data, name, value: with_member(data, name, b'"another"')
     push, number = queue._store.push, itertools.count()
 
-    def push_apart(jobs: Sequence[NewJob]) -> list[int]:
+    def push_apart(jobs: Sequence[NewJob], *, within: None = None) -> list[int]:
+        del within
         return push([_of_its_own(job, next(number)) for job in jobs])
 
     queue._store.push = push_apart

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from prove.crash import injection, judge
 from prove.crash.handlers import Task
+from prove.crash.injection import Sweep
 from prove.crash.loop import Told, Unit
 from prove.crash.part import Part
 from prove.crash.peers.race import Race
@@ -74,10 +75,11 @@ def test_a_queue_that_forgets_is_seen_in_the_plain_loop(tmp_path: Path) -> None:
     assert any(text.startswith("I1: ") for text in broken)
 
 
-def test_the_sweep_goes_through_all_calls_and_upwards() -> None:
-    points = [injection.point(number) for number in range(3 * len(injection.SYSCALLS))]
-    assert {call for call, _ in points} == set(injection.SYSCALLS)
-    for call in injection.SYSCALLS:
+@pytest.mark.parametrize("sweep", [injection.FILE, injection.CONNECTION])
+def test_the_sweep_goes_through_all_calls_and_upwards(sweep: Sweep) -> None:
+    points = [sweep.point(number) for number in range(3 * len(sweep.calls))]
+    assert {call for call, _ in points} == set(sweep.calls)
+    for call in sweep.calls:
         nths = [nth for one, nth in points if one == call]
         assert nths == sorted(set(nths))
 

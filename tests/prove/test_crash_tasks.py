@@ -58,7 +58,7 @@ def test_planted_bugs_are_seen(
 
 def test_one_unit_can_be_repeated_by_its_words() -> None:
     with pytest.raises(ValueError, match="SEED UNIT"):
-        tasks.repeat(["7"])
+        tasks.FILE.repeat(["7"])
 
 
 # what is judged

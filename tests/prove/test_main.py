@@ -90,7 +90,7 @@ def test_other_words_are_refused(words: list[str]) -> None:
 
 def test_the_model_tells_engines_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workqueue.store.memory.engine.MemoryStore.size", lambda *_: None)
-    found = model.repeat(["1"])
+    found = model.FILE.repeat(["1"])
     assert found.counts["differences"] == 1
     assert "(python -m prove repeat model 1)" in found.failures[0]
     assert "state.open(" in found.failures[0]

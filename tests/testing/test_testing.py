@@ -13,6 +13,7 @@ import threading
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from contextlib import closing as closing_connection
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from unittest.mock import ANY
@@ -827,6 +828,27 @@ def test_inline_pushes_in_a_transaction_run_when_it_commits(queue, ran):
             1 / 0  # noqa: B018
         note.push("three")
     assert ran.notes == ["one", "three"]
+
+
+def test_inline_pushes_within_a_transaction_of_the_application_wait_for_the_next_run(tmp_path, ran):
+    with Queue(tmp_path / "jobs.db") as queue, closing_connection(sqlite3.connect(tmp_path / "jobs.db")) as connection:
+        note = queue.task(name="note")(_noting(ran))
+        with inline(queue):
+            note.using(within=connection).push("one")
+            note.using(within=connection).push_many([("two",)])
+            with queue.batch(within=connection) as batch:
+                batch.add(note.s("three"))
+            chain(note.s("four"), queue.task(name="end")(lambda _: None).s()).push(within=connection)
+            connection.commit()
+            assert ran.notes == []
+            note.push("five")
+        assert ran.notes == ["one", "two", "three", "four", "five"]
+
+
+def test_in_memory_no_connection_of_the_application_has_the_jobs(tmp_path):
+    with Queue(tmp_path / "jobs.db") as queue, closing_connection(sqlite3.connect(tmp_path / "jobs.db")) as connection:
+        with in_memory(queue), pytest.raises(UsageError, match="a queue in memory"):
+            queue.push("task", within=connection)
 
 
 def test_what_follows_a_batch_runs_inline_when_it_is_sealed(queue, ran):

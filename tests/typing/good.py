@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from sqlite3 import connect
 from typing import assert_type
 
 from workqueue import (
@@ -216,6 +217,7 @@ def make_tasks(queue: Queue) -> None:
     assert_type(resize.push(path="a.png", width=300).result(timeout=5), Mail)
     assert_type(resize.using(after=5, priority=3, key="k", unique_for=60, on_conflict="error").push("a"), Handle[Mail])
     assert_type(resize.using(at=datetime.now(UTC), expires=timedelta(hours=1)).push("a", crop=False), Handle[Mail])
+    assert_type(resize.using(within=connect(":memory:")).push("a"), Handle[Mail])
     assert_type(resize.push_many([("a",), {"path": "b"}, resize.s("c", width=5)]), list[int])
     assert_type(resize.push_many(("a", n) for n in range(5)), list[int])
     assert_type(resize.s("a"), Call[Mail])

@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from workqueue import Backoff, Context, LeaseLost, Queue, injected
+from workqueue import Backoff, Context, LeaseLost, Queue, StoreUnavailable, injected
 from workqueue.executor.children import in_child
 
 from prove.crash.part import SERVICE, decode, now
-from prove.crash.programs import open_witness, plant
+from prove.crash.programs import open_witness, patiently, plant
 from prove.crash.tasks.terms import APART, LIMIT, LIMIT_APART, LIMIT_ASYNC, RATE, ROOMS
 from prove.crash.witness import Witness
 from prove.journal import Ended, Journal, Refused, Settled, Started
@@ -30,20 +30,25 @@ _LOOK_SECONDS: Final = 0.01
 _part = decode(os.environ[SERVICE])
 _draw = random.Random(_part.seed)
 if in_child():
-    witness = Witness(Journal(Path(_part.journal)), f"{os.environ[_RUNNER]}{APART}{os.getpid()}")
+    name = f"{os.environ[_RUNNER]}{APART}{os.getpid()}"
+    witness = Witness(Journal(Path(_part.journal)), name, on_server=_part.on_server)
 else:
     witness = open_witness(_part)
     os.environ[_RUNNER] = witness.name
 
-queue = Queue(
-    _part.path,
-    durability=_part.durability,
-    timing=_part.timing,
-    batch_size=_draw.choice([1, 5, 40]),
-    concurrency=_part.concurrency,
-    processes=LIMIT_APART,
-    poll_rate=0.1,
-    lease=_part.lease,
+_batch_size = _draw.choice([1, 5, 40])
+queue = patiently(
+    _part,
+    lambda: Queue(
+        _part.path,
+        durability=_part.durability,
+        timing=_part.timing,
+        batch_size=_batch_size,
+        concurrency=_part.concurrency,
+        processes=LIMIT_APART,
+        poll_rate=0.1,
+        lease=_part.lease,
+    ),
 )
 if not in_child():
     plant(_part, queue, witness)
@@ -57,8 +62,9 @@ def _noted(ctx: Context, about: str = "", got: str = "") -> Generator[None]:
     )
     try:
         yield
-    except _NotYet:
-        witness.note(Ended(at=now(), job=job.id, attempt=job.attempt, by=by, how="again"))
+    except (_NotYet, StoreUnavailable) as error:
+        if isinstance(error, _NotYet) or _part.on_server:
+            witness.note(Ended(at=now(), job=job.id, attempt=job.attempt, by=by, how="again"))
         raise
     witness.note(Ended(at=now(), job=job.id, attempt=job.attempt, by=by))
 
@@ -70,7 +76,7 @@ class _NotYet(Exception):
 def _enter(ctx: Context, room: str) -> Callable[[], bool]:
     """Go into a room; give what says whether all who are to meet there have come."""
     name, _, count = room.partition("/")
-    folder = Path(_part.path).with_name(ROOMS) / name
+    folder = _part.folder / ROOMS / name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / str(ctx.job.id)).touch()
     return lambda: ctx.cancelled or len(list(folder.iterdir())) >= int(count)

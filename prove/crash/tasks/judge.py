@@ -50,7 +50,7 @@ class Story:
         self.seen: dict[int, int] = {}  # job → the first that is known of it
         self.again = 0
         self.sealed: dict[str, int] = {}
-        self.claims: defaultdict[int, list[int]] = defaultdict(list)
+        self.claims: defaultdict[int, list[int]] = defaultdict(list)  # by the store's clock
         self.died: dict[str, int] = {}
         ends: dict[tuple[int, int], Ended] = {}
         settled: dict[tuple[int, int], int] = {}
@@ -62,7 +62,7 @@ class Story:
                     self.seen.setdefault(job, event.at)
                 case Claimed(job=job):
                     self.seen.setdefault(job, event.at)
-                    self.claims[job].append(event.at)
+                    self.claims[job].append(event.clock or event.at)
                 case Started(job=job):
                     self.seen.setdefault(job, event.at)
                     starts.append(event)

@@ -14,6 +14,7 @@ from typing import Any, Final
 from workqueue import chain
 
 from prove.crash.part import SERVICE, Part, now
+from prove.crash.programs import patiently
 from prove.crash.tasks.terms import ACCOUNTS, ADDRESSES, HOSTS, LIMIT, LIMIT_APART, LIMIT_ASYNC
 from prove.journal import Batched, Pushed, Pushing
 
@@ -32,7 +33,7 @@ def play(part: Part) -> int:
         case "fill":
             return _fill(app)
         case _:
-            app.queue.start()
+            patiently(part, app.queue.start)
             signal.sigwait({signal.SIGTERM})
             app.queue.close(_GRACE)
             return 0
@@ -46,7 +47,7 @@ def _push(part: Part, app: Any) -> int:
         try:
             pusher = Pusher(app, f"{part.seed}:{number}")
             while not ending.is_set():
-                pusher.push()
+                patiently(part, pusher.push)
         except BaseException as error:
             failed.append(error)
             os.kill(os.getpid(), signal.SIGTERM)

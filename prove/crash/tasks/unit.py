@@ -10,6 +10,7 @@ import msgspec
 from workqueue import Attempt, Job
 
 from prove.crash import judge as crash_judge
+from prove.crash.ground import Ground
 from prove.crash.loop import Unit
 from prove.crash.part import Part
 from prove.crash.stage import Actor
@@ -27,6 +28,7 @@ class TaskUnit(Unit):
     """See the module; its arguments are those of `Unit`, on a calm file."""
 
     beside = Unit.beside | {ROOMS}
+    threads = 4  # the loop's, one for each child, and the deadlines'
 
     def __init__(
         self,
@@ -34,6 +36,7 @@ class TaskUnit(Unit):
         seed: int,
         number: int,
         *,
+        ground: Ground | None = None,
         rounds: int = ROUNDS,
         plant: str = "",
         paths: Sequence[Path] = (),
@@ -43,7 +46,7 @@ class TaskUnit(Unit):
     ) -> None:
         super().__init__(
             folder, seed, number,
-            rounds=rounds, plant=plant, paths=paths, cast=cast, hurts=hurts, calm=True, pace=pace,
+            ground=ground, rounds=rounds, plant=plant, paths=paths, cast=cast, hurts=hurts, calm=True, pace=pace,
         )  # fmt: skip
         self._children_killed = 0
 
@@ -51,6 +54,8 @@ class TaskUnit(Unit):
         cast = self._fixed_cast or ["push-1", "work-1", "work-2"]
         if not self._fixed_cast:
             cast = [*cast, self._draw.choice(["work-3", "pair-1", "push-2"])]
+            if self._ground.needs_watchers:
+                cast.append("elder-1")
         return cast
 
     def _part(self, role: str, *, traced: bool) -> Part:

@@ -11,11 +11,12 @@ from workqueue.cli.command import Command, examples
 from workqueue.cli.completion import complete_paths
 from workqueue.cli.inbox import unwound_by_sigterm
 from workqueue.cli.options import as_path, existing, json_option, store_argument
-from workqueue.cli.output import printable, say, say_json
+from workqueue.cli.output import say, say_json
 from workqueue.cli.progress import progress
 from workqueue.duration import times
 from workqueue.errors import UsageError
 from workqueue.store import back_up, is_url
+from workqueue.words import printable
 
 
 @click.command(

@@ -17,10 +17,11 @@ from workqueue.cli.command import examples
 from workqueue.cli.completion import complete_paths
 from workqueue.cli.inbox import unwound_by_sigterm
 from workqueue.cli.options import existing, json_option, network_allowed
-from workqueue.cli.output import complain, facts, printable, say, say_json
+from workqueue.cli.output import complain, facts, say, say_json
 from workqueue.cli.trial import PUSHERS, Times, Trial, measure, place
 from workqueue.store import is_url
 from workqueue.store.contract import Durability, Engine
+from workqueue.words import printable
 
 _FASTEST_DISK: Final = 20e-6  # seconds a flush; memory answers sooner
 

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import click
 
 from workqueue.cli import configuration
-from workqueue.cli.output import printable
 from workqueue.errors import UsageError, WorkqueueError
 from workqueue.queue import Queue
+from workqueue.words import printable
 
 
 class App(NamedTuple):

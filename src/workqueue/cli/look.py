@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Final
 
 import click
 import msgspec
@@ -14,25 +13,13 @@ from workqueue.cli.codes import Code
 from workqueue.cli.command import Command, examples
 from workqueue.cli.filters import Filters, filter_options
 from workqueue.cli.options import ID, existing, file_argument, id_option, json_option, queue_option
-from workqueue.cli.output import (
-    complain,
-    facts,
-    job_record,
-    moment,
-    pretty,
-    printable,
-    say,
-    say_json,
-    shortened,
-    table,
-)
+from workqueue.cli.output import complain, facts, job_record, say, say_json, table
 from workqueue.duration import span, times
 from workqueue.job import Attempt, Job, JobStatus, Terms
 from workqueue.store import is_url
 from workqueue.store.contract import Overview
 from workqueue.store.paging import walk
-
-_STORED: Final = [status for status in JobStatus if status is not JobStatus.COMPLETED]
+from workqueue.words import moment, pretty, printable, shortened
 
 
 @click.command(
@@ -62,10 +49,19 @@ def status(file: str, *, queue: str | None, as_json: bool) -> None:
         say(f"{path} has no jobs and no runners")
         return
     say(path)
+    kept = any(standing.completed for standing in found.queues)
     table(
-        ["QUEUE", "PENDING", "RETRYING", "RUNNING", "FAILED", "CANCELLED", "NOT YET DUE", "OLDEST DUE"],
         [
-            [q.queue, q.pending, q.retrying, q.running, q.failed, q.cancelled, q.later, _since(found, q.oldest_due)]
+            *("QUEUE", "PENDING", "RETRYING", "RUNNING", "FAILED", "CANCELLED"),
+            *(["COMPLETED"] if kept else []),
+            *("NOT YET DUE", "OLDEST DUE"),
+        ],
+        [
+            [
+                *(q.queue, q.pending, q.retrying, q.running, q.failed, q.cancelled),
+                *([q.completed] if kept else []),
+                *(q.later, _since(found, q.oldest_due)),
+            ]
             for q in found.queues
         ],
         paint={"FAILED": "red", "RETRYING": "yellow", "RUNNING": "cyan"},
@@ -113,7 +109,7 @@ def _since(found: Overview, at: datetime | None) -> str:
     ),
 )
 @file_argument
-@filter_options(*_STORED)
+@filter_options(*JobStatus)
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="At most so many.")
 @id_option("--after", "Only ids above this one.")
 @id_option("--before", "Only ids below this one.")
@@ -122,7 +118,7 @@ def _since(found: Overview, at: datetime | None) -> str:
 def jobs(
     file: str, *, filters: Filters, limit: int, after: int | None, before: int | None, newest: bool, as_json: bool
 ) -> None:
-    """List the jobs of FILE by id, upwards, or the newest first. Completed jobs have left it."""
+    """List the jobs of FILE by id, upwards, or the newest first. Completed jobs have left it, unless they are kept."""
     which = msgspec.structs.replace(filters.find(), after=after or 0, before=before, newest_first=newest, limit=limit)
     with existing(file) as store:
         found = list(walk(store.find, which))
@@ -182,7 +178,10 @@ def _show(job: Job) -> None:
             ("priority", job.priority),
             ("pushed at", moment(job.pushed_at)),
             ("run at", moment(job.run_at)),
+            ("claimed at", moment(job.claimed_at)),
             ("settled at", moment(job.settled_at)),
+            ("took", "" if job.duration is None else span(job.duration)),
+            ("runner", job.runner),
             ("attempts", f"{job.attempt} (handler failed {times(job.retry_count)}, runner died {times(job.lost)})"),
             ("message", job.message),
             ("backoff", _rule(job.backoff)),

@@ -13,11 +13,12 @@ from workqueue.cli.codes import Code
 from workqueue.cli.command import Command, examples
 from workqueue.cli.completion import complete_paths
 from workqueue.cli.options import as_path, existing, file_argument, json_option, network_allowed, store_argument
-from workqueue.cli.output import complain, printable, say, say_json, table
+from workqueue.cli.output import complain, say, say_json, table
 from workqueue.cli.progress import progress
 from workqueue.duration import times
 from workqueue.store import copying, is_url, migrate_schema, open_store
 from workqueue.store.contract import Store
+from workqueue.words import printable
 
 
 @click.command(

@@ -13,11 +13,11 @@ import click
 from workqueue.cli import configuration
 from workqueue.cli.command import StoreArgument
 from workqueue.cli.completion import complete_names, complete_paths, complete_queues
-from workqueue.cli.output import printable
 from workqueue.duration import parse_duration
 from workqueue.errors import InvalidOption, UsageError
 from workqueue.store import is_url, open_existing
 from workqueue.store.contract import Store
+from workqueue.words import printable
 
 LARGEST_ID: Final = 2**63 - 1
 _F = TypeVar("_F", bound=Callable[..., object])

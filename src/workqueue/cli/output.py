@@ -11,18 +11,14 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Final
 
 import click
 import msgspec
 
-from workqueue.errors import InvalidPayload
 from workqueue.job import Job, JobStatus
-from workqueue.payload import decode
+from workqueue.words import is_json, json_escape, printable
 
-# Control (C0, C1), format (bidi, zero width), surrogate, line and paragraph separator
-_HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _BEYOND_ASCII: Final = re.compile(r"[^\n -~]")
 _LEAST_WIDTH: Final = 8  # of a column that is cut so that its table fits a terminal
 _COLOURS: Final[Mapping[JobStatus, str]] = {
@@ -32,22 +28,6 @@ _COLOURS: Final[Mapping[JobStatus, str]] = {
     JobStatus.FAILED: "red",
     JobStatus.CANCELLED: "bright_black",
 }
-
-
-def printable(text: str) -> str:
-    r"""Give `text` with each character that could steer a terminal, or hide, as an escape.
-
-    >>> printable("a\x1b[31mb\u202ec")
-    'a\\x1b[31mb\\u202ec'
-    """
-    if text.isprintable():
-        return text
-    return "".join(_escape(c) if unicodedata.category(c) in _HIDDEN else c for c in text)
-
-
-def _escape(character: str) -> str:
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def say(line: str = "") -> None:
@@ -68,37 +48,14 @@ def is_coloured() -> bool:
 def say_json(value: object) -> None:
     """Print `value` as one JSON document, in ASCII: any terminal can show it, and any program read it."""
     document = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
-    click.echo(_BEYOND_ASCII.sub(_json_escape, document))
-
-
-def pretty(data: bytes) -> list[str]:
-    """Give the data of a job as lines for people: indented if it is JSON, else as Python writes bytes."""
-    if not _is_json(data):
-        return [repr(data)]
-    lines = msgspec.json.format(data, indent=2).decode().split("\n")
-    return ["".join(_json_escape(c) if unicodedata.category(c) in _HIDDEN else c for c in line) for line in lines]
-
-
-def _json_escape(found: re.Match[str] | str) -> str:
-    character = found if isinstance(found, str) else found[0]
-    units = character.encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
-
-
-def _is_json(data: bytes) -> bool:
-    try:
-        decode(data)
-        data.decode()
-    except (InvalidPayload, UnicodeDecodeError):
-        return False
-    return True
+    click.echo(_BEYOND_ASCII.sub(lambda found: json_escape(found[0]), document))
 
 
 def job_record(job: Job) -> dict[str, object]:
     """Give a job for JSON: `data` as the value it is; where it is not JSON, null, and `data_base64` has the bytes."""
     record: dict[str, object] = msgspec.structs.asdict(job)
     record["status"] = str(job.status)
-    if _is_json(job.data):
+    if is_json(job.data):
         record["data"] = msgspec.Raw(job.data)
     else:
         record["data"] = None
@@ -169,17 +126,6 @@ def facts(pairs: Sequence[tuple[str, object]]) -> None:
     for name, value in pairs:
         if value != "":
             say(f"{name:<{width}}  {value}")
-
-
-def moment(value: datetime | None) -> str:
-    """Give an instant in UTC to the second, or nothing."""
-    return "" if value is None else f"{value:%Y-%m-%d %H:%M:%SZ}"
-
-
-def shortened(text: str, most: int = 60) -> str:
-    """Give the beginning of `text`, with … where something is left out."""
-    text = printable(text)
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _width(text: str) -> int:

@@ -25,11 +25,12 @@ from workqueue.cli.command import examples
 from workqueue.cli.inbox import Inbox
 from workqueue.cli.loading import App, app_named, load
 from workqueue.cli.options import duration_option
-from workqueue.cli.output import complain, printable
+from workqueue.cli.output import complain
 from workqueue.cli.reload import Sources, start_anew, watch_imports, when_changed
 from workqueue.errors import UsageError, WorkqueueError
 from workqueue.logs import Log
 from workqueue.queue import Queue
+from workqueue.words import printable
 
 log = Log("workqueue.cli")
 

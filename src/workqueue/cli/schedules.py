@@ -9,10 +9,11 @@ from workqueue import report
 from workqueue.cli.command import Command, examples
 from workqueue.cli.loading import app_named, load
 from workqueue.cli.options import existing, file_argument, its_queue_option, json_option, queue_option
-from workqueue.cli.output import moment, say, say_json, table
+from workqueue.cli.output import say, say_json, table
 from workqueue.duration import span
 from workqueue.errors import InvalidOption
 from workqueue.store.timetable import ScheduleStanding
+from workqueue.words import moment
 
 _LIST = "list"
 

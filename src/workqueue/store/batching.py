@@ -29,11 +29,11 @@ class BatchStanding(msgspec.Struct, frozen=True, kw_only=True):
 class Batches(Protocol):
     """The batches of a store: jobs that are looked at, cancelled and waited for together."""
 
-    def open(self, queue: str) -> int:
-        """Begin a batch; give its id. Jobs join it by their terms, until it is sealed."""
+    def open(self, queue: str, *, within: object | None = None) -> int:
+        """Begin a batch; give its id. Jobs join it by their terms, until it is sealed. within: as of `Store.push`."""
         ...
 
-    def seal(self, batch: int, jobs: Sequence[NewJob] = ()) -> list[int]:
+    def seal(self, batch: int, jobs: Sequence[NewJob] = (), *, within: object | None = None) -> list[int]:
         """Push the last jobs, as `Store.push` does, and let no more come: both or neither; give the ids of those.
 
         jobs: of the batch, or to follow it: they become due when all of the batch have ended. Raises BatchNotFound.
@@ -44,6 +44,10 @@ class Batches(Protocol):
         """Raises BatchNotFound."""
         ...
 
-    def cancel(self, batch: int) -> int:
+    def newest(self, limit: int, *, before: int | None = None) -> list[BatchStanding]:
+        """List the batches, the newest first; before: only ids below it."""
+        ...
+
+    def cancel(self, batch: int, *, within: object | None = None) -> int:
         """Cancel those that wait and ask those that run, as `Store.cancel` does; give how many. Seals it."""
         ...

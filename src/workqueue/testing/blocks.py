@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
+from typing import TypeVar
 from unittest.mock import patch
 
 from workqueue.batch import Batch
@@ -49,6 +50,9 @@ def inline(queue: Queue) -> Generator[Queue]:
         yield queue
 
 
+T = TypeVar("T")
+
+
 class _Inline:
     """The verbs that push, each followed by a run of what is due."""
 
@@ -60,17 +64,17 @@ class _Inline:
         self._transaction, self._batch = queue.transaction, queue.batch
         self._runs = False
 
-    def push(self, job: NewJob) -> int:
-        return self._then_run(self._push(job))
+    def push(self, job: NewJob, *, within: object | None = None) -> int:
+        return self._then_run(self._push(job, within=within), within)
 
     async def apush(self, job: NewJob) -> int:
-        return self._then_run(await self._apush(job))
+        return self._then_run(await self._apush(job), None)
 
-    def push_together(self, jobs: list[NewJob]) -> list[int]:
-        return self._then_run_all(self._push_together(jobs))
+    def push_together(self, jobs: list[NewJob], *, within: object | None = None) -> list[int]:
+        return self._then_run(self._push_together(jobs, within=within), within)
 
-    def push_many(self, jobs: Iterable[NewJob]) -> list[int]:
-        return self._then_run_all(self._push_many(jobs))
+    def push_many(self, jobs: Iterable[NewJob], *, within: object | None = None) -> list[int]:
+        return self._then_run(self._push_many(jobs, within=within), within)
 
     @contextmanager
     def transaction(self) -> Generator[Transaction]:
@@ -78,24 +82,21 @@ class _Inline:
             yield transaction
         self._run()
 
-    def batch(self, *, then: Call[object] | None = None) -> Batch:
-        batch = self._batch(then=then)
+    def batch(self, *, then: Call[object] | None = None, within: object | None = None) -> Batch:
+        batch = self._batch(then=then, within=within)
         seal: Callable[[], None] = batch.seal
 
         def seal_and_run() -> None:
             seal()
-            self._run()
+            self._then_run(None, within)
 
         vars(batch)["seal"] = seal_and_run
         return batch
 
-    def _then_run(self, job_id: int) -> int:
-        self._run()
-        return job_id
-
-    def _then_run_all(self, job_ids: list[int]) -> list[int]:
-        self._run()
-        return job_ids
+    def _then_run(self, given: T, within: object | None) -> T:
+        if within is None:  # else it is not there before the commit, of which nobody tells
+            self._run()
+        return given
 
     def _run(self) -> None:
         """Run what is due, unless it runs already, or waits for a commit."""

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 
 from workqueue.job import JobStatus, NewJob
 from workqueue.store.batching import BatchStanding
+from workqueue.store.lender import refuse_in_memory
 from workqueue.store.memory.keeping import Keeping
 from workqueue.store.memory.rows import Row
 
@@ -32,12 +33,14 @@ class MemoryBatches:
         self._cancel = cancel
         self._ring = ring
 
-    def open(self, queue: str) -> int:
+    def open(self, queue: str, *, within: object | None = None) -> int:
         with self._turn():
+            refuse_in_memory(within)
             return self._keeping.open_batch(queue)
 
-    def seal(self, batch: int, jobs: Sequence[NewJob] = ()) -> list[int]:
+    def seal(self, batch: int, jobs: Sequence[NewJob] = (), *, within: object | None = None) -> list[int]:
         with self._turn() as now:
+            refuse_in_memory(within)
             queue = self._keeping.batch(batch).queue
             ids = self._push(jobs)
             self._keeping.seal(batch, now)
@@ -48,8 +51,15 @@ class MemoryBatches:
         with self._turn():
             return self._keeping.batch(batch)
 
-    def cancel(self, batch: int) -> int:
+    def newest(self, limit: int, *, before: int | None = None) -> list[BatchStanding]:
+        with self._turn():
+            standings = self._keeping.beside.batches
+            ids = sorted((batch for batch in standings if before is None or batch < before), reverse=True)
+            return [standings[batch] for batch in ids[:limit]]
+
+    def cancel(self, batch: int, *, within: object | None = None) -> int:
         with self._turn() as now:
+            refuse_in_memory(within)
             self._keeping.seal(batch, now)
             open_ones = [row for row in self._keeping.members(batch) if row.job.settled_at is None]
             asked = [row for row in open_ones if not row.job.cancel_requested]

@@ -44,7 +44,7 @@ class Row(NamedTuple):
 class Beside(NamedTuple):
     """The first row of `turn`: what there is beside the claims.
 
-    took: microseconds, of the look at the front. accepted: None where all were.
+    took: microseconds, of the look at the front. accepted: jobs and attempts; None where all were.
     """
 
     now: int
@@ -55,7 +55,7 @@ class Beside(NamedTuple):
     special: bool
     completed: int
     took: int
-    accepted: list[int] | None
+    accepted: list[list[int]] | None
 
     def is_in_the_way(self) -> bool:
         """Say whether what is due, special or paused kept the statement from claiming."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
-import zlib
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar, cast
+from weakref import WeakSet
 
 import psycopg
 from psycopg import errors, pq
@@ -17,15 +18,14 @@ from psycopg.types.numeric import Int8Dumper
 
 from workqueue.errors import QueueFull, QueueMoved, StoreUnavailable, UnsuitableFile, UsageError
 from workqueue.store.postgres.address import Address
+from workqueue.store.postgres.asking import Asking
 from workqueue.store.postgres.silence import watched
-from workqueue.store.postgres.statements import statements
 from workqueue.store.relational.session import Row
+from workqueue.store.relational.terms import MetAnotherError
 
 T = TypeVar("T")
 
 _LOOKS: Final = 0.1  # seconds between looks for a Ctrl-C
-_NO_ROW: Final[Row] = {}
-_OUR_WORDS: Final = frozenset({"rows", "message"})  # what a handler raised may hold what text cannot
 IDLE: Final = 10  # seconds that a transaction of ours may idle before the server ends it
 SETTINGS: Final[Mapping[str, str]] = {
     "application_name": "workqueue",
@@ -45,59 +45,22 @@ _FULL: Final = ("53100",)
 _MOVED: Final = "WQ001"  # by a trigger of ours
 
 
-class Connection(psycopg.Connection[tuple[Any, ...]]):
+class Connection(psycopg.Connection[tuple[Any, ...]], Asking):
     """A connection of the pool, in autocommit: each statement is a transaction, but between `begin` and `commit`.
 
     pooled: a pooler stands between, so that nothing of a session lasts. is_known: its first statement was answered.
-    to_wake: the queues that the open transaction gave work to. is_changed: a guest did what would be found by those it
-    is lent to later. usual_plans: the server's settings for plans, where ours are others.
+    is_changed: a guest did what would be found by those it is lent to later. usual_plans: the server's settings for
+    plans, where ours are others.
     """
 
     address: Address
-    texts: Mapping[str, bytes]
     pooled = False
     is_known = False
-    space: int
-    to_wake: set[str]
     is_changed: bool = False
     usual_plans: Row | None
 
-    def ask(self, statement: str, row: Row = _NO_ROW, /) -> psycopg.Cursor[tuple[Any, ...]]:
-        if not _OUR_WORDS.isdisjoint(row):
-            row = {name: _storable(value) if name in _OUR_WORDS else value for name, value in row.items()}
-        cursor = self.cursor(binary=True)
-        return cursor.execute(self.texts[statement], row)
-
-    def one(self, statement: str, row: Row = _NO_ROW, /) -> tuple[Any, ...]:
-        """Give the row of a statement that always has one. Raises LookupError."""
-        found = self.ask(statement, row).fetchone()
-        if found is None:
-            raise LookupError(f"expected a row of {statement!r}, got none")
-        return found
-
-    def insert(self, columns: Row, batch: Sequence[bytes], /) -> list[int]:
-        return sorted(job for (job,) in self.ask("insert", {**columns, "data": list(batch)}).fetchall())
-
-    def set_data(self, job: int, data: bytes, /) -> bool:
-        return bool(self.ask("set_data", {"job": job, "data": data}).rowcount)
-
-    def hasten(self, jobs: Sequence[int], now: int, /) -> list[int]:
-        return [job for (job,) in self.ask("hasten", {"ids": list(jobs), "now": now}).fetchall()]
-
-    def load(self, table: str, rows: Sequence[tuple[Any, ...]], /) -> None:
-        try:
-            with self.cursor() as cursor, cursor.copy(self.texts[f"import_{table}"]) as copy:
-                for row in rows:
-                    copy.write_row(row)
-        except (psycopg.DataError, psycopg.IntegrityError) as error:
-            raise ValueError(str(error).strip()) from error
-
-    def continue_ids(self, last_job: int, last_batch: int, /) -> None:
-        self.ask("raise_job_ids", {"last": last_job})
-        self.ask("raise_batch_ids", {"last": last_batch})
-
-    def is_whole(self) -> bool:
-        return self.info.transaction_status in {pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR}
+    def cursor_of_ours(self) -> psycopg.Cursor[tuple[Any, ...]]:
+        return self.cursor(binary=True)
 
     def wait(self, gen: PQGen[T], interval: float = _LOOKS, timeout: float | None = None) -> T:
         """See psycopg. Raises OperationalError when the server does nothing for us any more, and no answer comes."""
@@ -139,10 +102,6 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
             self.ask("mark", {"token": token, "now": now})
             self.ask("commit")
 
-    def gate(self) -> None:
-        """Wait until no other transaction judges, starts or ends jobs with terms; hold the others off until it ends."""
-        self.ask("gate", {"space": self.space})
-
     def roll_back(self) -> None:
         """End what is open, if anything is; a connection that cannot is closed."""
         if self.closed or self.info.transaction_status is pq.TransactionStatus.IDLE:
@@ -153,13 +112,15 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
             self.close()
 
 
+_opened: WeakSet[Connection] = WeakSet()
+
+
 def connect(address: Address) -> Connection:
     """Open a connection. Raises psycopg's own errors."""
     connection = Connection.connect(address.url, autocommit=True, **cast("dict[str, Any]", _settings(address)))
+    _opened.add(connection)
     connection.address = address
-    connection.texts = statements(address.schema)
-    connection.space = _space(address.schema)
-    connection.to_wake = set()
+    connection.stand_in(address)
     connection.adapters.register_dumper(int, Int8Dumper)
     # A pooler answers for the server, and gives a number of its own.
     try:
@@ -178,21 +139,22 @@ def connect(address: Address) -> Connection:
     return connection
 
 
+def let_go_of_inherited() -> None:
+    """In a forked child: close the parent's sockets here, without a word to the server.
+
+    Which would take the parent for alive for as long as somebody has them.
+    """
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for connection in list(_opened):
+        with suppress(psycopg.Error):  # it is closed
+            os.dup2(nothing, connection.fileno(), inheritable=False)
+    os.close(nothing)
+    _opened.clear()
+
+
 def _settings(address: Address) -> dict[str, str]:
     given = conninfo_to_dict(address.url)
     return {name: value for name, value in SETTINGS.items() if name not in given}
-
-
-def _space(schema: str) -> int:
-    """Give the number under which this schema's locks stand beside those of others in the database."""
-    return zlib.crc32(b"workqueue " + schema.encode()) - 2**31
-
-
-def _storable(value: object) -> object:
-    """Give text that PostgreSQL takes: it has no place for NUL."""
-    if isinstance(value, str) and ("\0" in value or "\\u0000" in value):
-        return value.replace("\0", "\ufffd").replace("\\u0000", "\\ufffd")
-    return value
 
 
 def jitter(tries: int) -> float:
@@ -209,13 +171,23 @@ def is_lost(error: BaseException) -> bool:
 
 def is_worth_another_try(error: BaseException) -> bool:
     """Say whether the same transaction may do better: it met another, and was rolled back."""
+    if isinstance(error, MetAnotherError):  # whoever had the key first is seen by the next try
+        return True
     if isinstance(error, errors.UniqueViolation):
-        return error.diag.constraint_name == "terms_key"  # whoever had the key first is seen by the next try
+        # The next try gets the id after one that a runner had before.
+        return error.diag.constraint_name == "runners_pkey"
     return isinstance(error, psycopg.Error) and error.sqlstate in _AGAIN
 
 
-def in_our_words(error: psycopg.Error, shown: str) -> Exception:
+def in_our_words(error: psycopg.Error | MetAnotherError, shown: str) -> Exception:
     """Give the error of ours that says what to do about the server's; the error itself where it is our own mistake."""
+    if isinstance(error, MetAnotherError):
+        return StoreUnavailable(
+            "expected to see which job has the key, but another transaction took it meanwhile, and this one does not "
+            "show whose: roll back and do it again; in REPEATABLE READ and SERIALIZABLE a transaction sees nothing "
+            "that was committed since it began",
+            path=shown,
+        )
     said = f"{str(error).strip()} ({error.sqlstate or type(error).__name__})"
     state = error.sqlstate or ""
     if state == _MOVED:
@@ -234,7 +206,11 @@ def in_our_words(error: psycopg.Error, shown: str) -> Exception:
             "expected the block to end with the error that a statement raised in it, but it went on: PostgreSQL has "
             "rolled back; let the error leave the block, or ROLLBACK TO a SAVEPOINT set before what may fail"
         )
-    if is_lost(error) or state.startswith(("57", "53", "55", "40", "58", "XX")):
+    if state.startswith("40"):
+        return StoreUnavailable(
+            f"expected no other transaction on {shown} in the way, got: {said}; roll back and do it again", path=shown
+        )
+    if is_lost(error) or state.startswith(("57", "53", "55", "58", "XX")):
         return StoreUnavailable(f"expected an answer from {shown}, got: {said}; is the server up?", path=shown)
     return error
 
@@ -252,7 +228,7 @@ def translated(shown: str) -> Generator[None]:
     """Turn what the server raises inside the block into our errors, its own words in `__cause__`."""
     try:
         yield
-    except psycopg.Error as error:
+    except (psycopg.Error, MetAnotherError) as error:
         ours = in_our_words(error, shown)
         if ours is error:
             raise

@@ -19,6 +19,7 @@ import psycopg
 from workqueue.errors import StoreUnavailable, UsageError
 from workqueue.store import joining
 from workqueue.store.clock import Clock, system_clock
+from workqueue.store.lender import in_ours_already
 from workqueue.store.postgres import schema
 from workqueue.store.postgres.address import Address
 from workqueue.store.postgres.connection import (
@@ -28,9 +29,11 @@ from workqueue.store.postgres.connection import (
     is_lost,
     is_worth_another_try,
     jitter,
+    let_go_of_inherited,
     translated,
 )
 from workqueue.store.postgres.listener import Listener
+from workqueue.store.postgres.loan import Loan, Loans
 from workqueue.store.relational.terms import MetAnotherError
 
 T = TypeVar("T")
@@ -57,6 +60,7 @@ class Database:
             unless_it_opens.pop_all()
         self.pool.greet = lambda connection: schema.refuse_newer(connection, address.schema, address.shown)
         self.listener = Listener(address, self.pool)
+        self.loans = Loans(address, ours=lambda: self.read(lambda c: c.one("place")), ring=self.ring)
 
     # time
 
@@ -92,13 +96,23 @@ class Database:
         /,
         *,
         gated: bool = True,
+        within: object | None = None,
     ) -> T:
         """Run `work(connection, now)` in a transaction, or in the one this context has open already.
 
         landed: is not asked; the server knows the fate of each transaction. gated: no other gated one is beside it.
+        within: the application's connection, in whose open transaction to do it instead.
         """
         del landed
         joined = self._joined()
+        if within is not None:
+            if joined is not None:
+                raise in_ours_already()
+
+            def work_for_any(loan: Loan, now: int) -> T:  # what is done within is written for any session
+                return work(cast("Connection", loan), now)
+
+            return self.loans.write(within, work_for_any, self.given_now(), gated=gated)
         if joined is not None:
             with translated(self.address.shown):
                 if gated:
@@ -109,11 +123,7 @@ class Database:
     def _attempt(self, work: Callable[[Connection, int], T], *, gated: bool) -> T:
         with self.pool.lend() as connection:
             now = connection.begin(self.given_now(), gated=gated)
-            self._here.connection = connection
-            try:
-                result = work(connection, now)
-            finally:
-                self._here.connection = None
+            result = work(connection, now)
             self.commit(connection)
             queues = connection.to_wake
         self.ring(queues)
@@ -176,9 +186,7 @@ class Database:
         while True:
             try:
                 return attempt(again)
-            except MetAnotherError:
-                tries += 1
-            except psycopg.Error as error:
+            except (psycopg.Error, MetAnotherError) as error:
                 lost = is_lost(error)
                 again = again or lost
                 tries += 1
@@ -243,13 +251,6 @@ class Database:
 
     # waking
 
-    def wake(self, queues: Collection[str], /) -> None:
-        """Let the runners of these queues, in every process, be woken by the commit of the transaction that is open."""
-        joined = self._joined()
-        connection = getattr(self._here, "connection", None) if joined is None else joined[0]
-        if connection is not None:
-            connection.to_wake.update(queues)
-
     def ring(self, queues: Collection[str]) -> None:
         """Wake the runners of these queues now."""
         for queue in queues:
@@ -298,6 +299,7 @@ def give_up(database: Database) -> None:
 def _forget_inherited() -> None:
     global _lock  # noqa: PLW0603 - whoever waited for the parent's does not exist here
     _lock = threading.Lock()
+    let_go_of_inherited()
     _inherited.extend(_open.values())
     _open.clear()
     _users.clear()

@@ -13,13 +13,11 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
-from psycopg import errors
 
-from workqueue.backoff import Backoff
 from workqueue.errors import LeaseLost, QueueClosed, StoreUnavailable, UsageError
-from workqueue.job import Claim, JobStatus, NewJob
-from workqueue.lifecycle import WAITING, Returned, Settlement
-from workqueue.store.clock import END, Clock, instant, micros, system_clock
+from workqueue.job import Claim, NewJob
+from workqueue.lifecycle import WAITING, Returned, Settlement, completion
+from workqueue.store.clock import Clock, instant, micros, system_clock
 from workqueue.store.contract import Beat, Bell, Changed, Deed, Find, Overview, Page, Transaction, Turn, Want
 from workqueue.store.postgres import address, inspection
 from workqueue.store.postgres.claiming import Claims, Row, claim_gated, horizon, place, read_turn
@@ -27,11 +25,12 @@ from workqueue.store.postgres.connection import Connection, not_the_statements_f
 from workqueue.store.postgres.database import Database, give_up, open_database
 from workqueue.store.postgres.guest import PostgresTransaction
 from workqueue.store.postgres.looking import Looks
+from workqueue.store.postgres.pushing import Pushes
 from workqueue.store.postgres.runners import Runners
+from workqueue.store.postgres.settling import columns, complete_plain, is_plain, there_still
 from workqueue.store.relational import records
-from workqueue.store.relational.pushing import Pushing, alike, is_special, store
-from workqueue.store.relational.session import Session
-from workqueue.store.relational.settling import SomeRefusedError, complete, settle_all, settle_each
+from workqueue.store.relational.pushing import Pushing
+from workqueue.store.relational.settling import SomeRefusedError, complete, refused, settle_all, settle_each
 from workqueue.store.relational.verbs import Verbs
 
 _FORGET_EACH: Final = 60.0  # seconds
@@ -50,92 +49,20 @@ class PostgresStore(Verbs):
         self._clock = clock
         self._closed = False
         self._transacting: int | None = None  # the thread that has a transaction of this store open
-        self._backoff_ids: dict[tuple[object, ...], int] = {}
         self._claims = Claims()
         self._forget_at = 0.0
         self._looks: defaultdict[str, Looks] = defaultdict(Looks)  # by queue
         self._database = self._open()
         self._runners = Runners(self._db)
+        self._pushes = Pushes(self._db)
 
     # push
 
-    def push(self, jobs: Sequence[NewJob]) -> list[int]:
-        database = self._db()
-        _refuse_nul(jobs)
-        batches = list(alike(jobs))
-        if len(batches) == 1 and not is_special(jobs[0]) and not database.is_joined():
-            return self._push_at_once(database, batches[0])
-        work, landed = self._pushing(jobs)
-        gated = any(job.on_conflict == "replace" and job.terms is not None for job in jobs)
-        return database.write(work, landed, gated=gated)
-
-    def _push_at_once(self, database: Database, batch: Sequence[NewJob]) -> list[int]:
-        head = batch[0]
-        token = secrets.randbits(63)
-        row = {
-            "now": database.given_now(),
-            "queue": head.queue,
-            "name": head.name,
-            "priority": head.priority,
-            "timing": head.timing,
-            "run_at": None if head.run_at is None else micros(head.run_at),
-            "delay": 0 if head.delay is None else min(micros(head.delay), END),
-            "end": END,
-            "backoff": self._backoff_id(head.backoff),
-            "token": token,
-            "data": [job.data for job in batch],
-        }
-
-        said = False
-
-        def attempt(again: bool) -> list[int]:
-            nonlocal said
-            del again
-            with database.pool.lend() as connection:
-                try:
-                    said = True
-                    found = connection.one("push", row)
-                except errors.UniqueViolation:  # of the token: the first try was done, and its answer lost
-                    found = connection.one("pushed", {"token": token})
-            return list(found[0])
-
-        try:
-            ids = database.patiently(attempt)
-        except StoreUnavailable:
-            if not said or not database.lasted(token):
-                raise
-            ids = list(database.read(lambda connection: connection.one("pushed", {"token": token}))[0])
-        database.ring({head.queue})
-        return ids
+    def push(self, jobs: Sequence[NewJob], *, within: object | None = None) -> list[int]:
+        return self._pushes.push(jobs, within=within)
 
     def _pushing(self, jobs: Sequence[NewJob]) -> Pushing:
-        database = self._db()
-        _refuse_nul(jobs)
-        batches = [(self._backoff_id(batch[0].backoff), batch) for batch in alike(jobs)]
-
-        def work(session: Session, now: int) -> list[int]:
-            stored = store(session, now, batches)
-            database.wake({head.queue for _, (head, *_) in batches})
-            return stored.ids
-
-        return work, lambda _session, _ids: False
-
-    def _backoff_id(self, backoff: Backoff) -> int:
-        rule = (backoff.factor, backoff.jitter, backoff.min, backoff.max, backoff.expiration, backoff.limit)
-        found = self._backoff_ids.get(rule)
-        if found is None:
-            text = {"rule": _encode(backoff.copy()).decode()}
-
-            def attempt(again: bool) -> int:
-                del again
-                # Never in a caller's transaction, which may be rolled back.
-                with self._db().pool.lend() as connection:
-                    connection.ask("add_backoff", text)
-                    row = connection.one("backoff_id", text)
-                return int(row[0])
-
-            found = self._backoff_ids[rule] = self._db().patiently(attempt)
-        return found
+        return self._pushes.pushing(jobs)
 
     # claim and settle
 
@@ -145,12 +72,15 @@ class PostgresStore(Verbs):
             refused = self._settle(database, settlements) if settlements else []
             turn = Turn([], [], False, None) if want is None else self._claim_gated(database, want)
             return Turn(turn.claims, refused, turn.suspects, turn.next_due)
-        if all(_is_plain(settlement) for settlement in settlements):
+        if all(is_plain(settlement) for settlement in settlements):
+            stay = any(settlement.stays for settlement in settlements)
             if want is None:
-                return Turn([], self._complete(database, settlements), suspects=False, next_due=None)
-            if not want.alone:
+                return Turn([], complete_plain(database, settlements), suspects=False, next_due=None)
+            if not want.alone and not stay:
                 return self._turn(database, settlements, want)
-        refused = self._settle(database, settlements) if settlements else []
+            refused = complete_plain(database, settlements)
+        else:
+            refused = self._settle(database, settlements)
         if want is None:
             return Turn([], refused, suspects=False, next_due=None)
         try:
@@ -168,8 +98,7 @@ class PostgresStore(Verbs):
         begun = looks.begin()
         row: dict[str, object] = {
             "now": database.given_now(),
-            "ids": [settlement.claim.job.id for settlement in settlements],
-            "attempts": [settlement.claim.job.attempt for settlement in settlements],
+            **columns(settlements),
             "count": len(settlements),
             "queue": want.queue,
             "limit": want.limit,
@@ -190,11 +119,10 @@ class PostgresStore(Verbs):
                 claims = self._claims.build(connection, want, beside.now, rows, lease_until=lease_until)
             looks.saw(begun, place(rows[0]) if rows else None, beside.took / 1_000_000)
             head_in = looks.until_head(begun) if len(rows) < want.limit else None
-            refused: list[Claim] = []
+            left: list[Claim] = []
             if beside.completed < len(settlements):
-                accepted = frozenset(beside.accepted or ())
-                refused = [s.claim for s in settlements if s.claim.job.id not in accepted]
-            return beside.turn(claims, refused, head_in), beside.is_in_the_way()
+                left = refused(settlements, ((job, attempt) for job, attempt in beside.accepted or ()))
+            return beside.turn(claims, left, head_in), beside.is_in_the_way()
 
         found, in_the_way = database.patiently(attempt)
         if not in_the_way:
@@ -210,18 +138,17 @@ class PostgresStore(Verbs):
         Its claims are those with its token. What it settled is gone; so is what another settled before, which no one
         can tell from it. A server that hears of it later may claim more: the runner hands back what it does not know.
         """
-        refused: list[Claim] = []
+        left: list[Claim] = []
         if settlements:
-            connection.ask("completed", {"ids": row["ids"], "attempts": row["attempts"]})
-            left = {job for (job,) in connection.ask("present", {"ids": row["ids"]}).fetchall()}
-            refused = [s.claim for s in settlements if s.claim.job.id in left]
+            connection.ask("completed", {name: row[name] for name in ("ids", "attempts", "runners")})
+            left = there_still(connection, settlements)
         found = connection.ask("claimed_by", {"runner": want.runner, "token": row["token"]}).fetchall()
         now = connection.one("now", {"now": row["now"]})
         claims: list[Claim] = []
         for line in found:
             claims += self._claims.build(connection, want, now[0], [Row(*line[:14])], lease_until=line[14])
         turn = horizon(connection, now[0], want.queue, claims)
-        return Turn(claims, refused, turn.suspects, turn.next_due if claims else timedelta(0))
+        return Turn(claims, left, turn.suspects, turn.next_due if claims else timedelta(0))
 
     def _claim_gated(self, database: Database, want: Want) -> Turn:
         token = secrets.randbits(63)
@@ -230,22 +157,6 @@ class PostgresStore(Verbs):
             return claim_gated(connection, now, want, token, self._claims)
 
         return database.write(work)
-
-    def _complete(self, database: Database, settlements: Sequence[Settlement]) -> list[Claim]:
-        """Let these jobs leave; give the claims that were refused."""
-        if not settlements:
-            return []
-        ids = [settlement.claim.job.id for settlement in settlements]
-        row = {"ids": ids, "attempts": [settlement.claim.job.attempt for settlement in settlements]}
-
-        def attempt(again: bool) -> list[Claim]:
-            with database.pool.lend() as connection:
-                accepted = {job for (job,) in connection.ask("completed", row).fetchall()}
-                if again:
-                    accepted = set(ids) - {job for (job,) in connection.ask("present", {"ids": ids}).fetchall()}
-            return [s.claim for s in settlements if s.claim.job.id not in accepted]
-
-        return database.patiently(attempt)
 
     def _settle(self, database: Database, settlements: Sequence[Settlement]) -> list[Claim]:
         """Settle whatever they are, in a transaction; give the claims that were refused."""
@@ -258,7 +169,7 @@ class PostgresStore(Verbs):
                 refused = settle_each(connection, now, in_order)
             else:
                 settle_all(connection, now, in_order)
-            database.wake({settlement.claim.job.queue for settlement in settlements if settlement.to in WAITING})
+            connection.to_wake.update(s.claim.job.queue for s in settlements if s.to in WAITING)
             return refused
 
         try:
@@ -268,7 +179,7 @@ class PostgresStore(Verbs):
 
     @contextmanager
     def transaction(
-        self, claim: Claim | None = None, *, returned: Callable[[], Returned] = Returned
+        self, claim: Claim | None = None, *, returned: Callable[[], Returned] = Returned, stays: bool = False
     ) -> Generator[Transaction]:
         database = self._db()
 
@@ -279,9 +190,7 @@ class PostgresStore(Verbs):
             if claim.job.terms is not None:
                 connection.gate()
             try:
-                done = returned()
-                to = JobStatus.COMPLETED
-                complete(connection, now, [Settlement(claim=claim, to=to, result=done.result, keep_result=done.keep)])
+                complete(connection, now, [completion(claim, returned(), stays=stays)])
             except SomeRefusedError:
                 raise LeaseLost(claim.job.id, claim.job.attempt) from None
 
@@ -332,6 +241,7 @@ class PostgresStore(Verbs):
             database = self._db()
             before = {"before": database.clock() - micros(_PUSHES_STAY)}
             database.read(lambda connection: connection.ask("forget_pushes", before))
+            self._runners.strike_off_dead()
         return ended
 
     def _deaths(self) -> Callable[[int], bool]:
@@ -375,25 +285,6 @@ class PostgresStore(Verbs):
         return open_database(self._address, self._clock)
 
 
-def _is_plain(settlement: Settlement) -> bool:
-    """Say whether the job just leaves: nobody waits for it, and no result is kept."""
-    return (
-        settlement.to is JobStatus.COMPLETED
-        and settlement.claim.job.terms is None
-        and (settlement.result is None or not settlement.keep_result)
-    )
-
-
 def _can_be_there(which: Find) -> bool:
     """Say so of a name and a queue; text of PostgreSQL has no place for NUL."""
     return "\0" not in (which.name or "") + (which.queue or "")
-
-
-def _refuse_nul(jobs: Sequence[NewJob]) -> None:
-    for job in jobs:
-        key = "" if job.terms is None or job.terms.key is None else job.terms.key
-        if "\0" in job.name or "\0" in job.queue or "\0" in key:
-            raise UsageError(
-                f"expected names and keys without NUL, which PostgreSQL's text has no place for, got: {job.name!r}, "
-                f"key {key!r}"
-            )

@@ -13,7 +13,7 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 import psycopg
 
@@ -29,11 +29,20 @@ _LISTENS: Final = 5.0  # seconds of silence after which the session is tried
 _LONGEST: Final = 10
 
 
+class Place(NamedTuple):
+    """What stands on the list of runners beside a runner's id and its session. started_at: in microseconds."""
+
+    queue: str
+    label: str
+    started_at: int
+
+
 class RunnerBell:
     """The bell of one runner of this process."""
 
-    def __init__(self, queue: str) -> None:
-        self.queue = queue
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.queue = place.queue
         self._rung = threading.Event()
 
     def wait(self, timeout: float) -> None:
@@ -85,9 +94,9 @@ class Listener:
         self._known.wait(5.0)
         return self._session
 
-    def add(self, runner: int, queue: str, seen: Session | None) -> Session | None:
+    def add(self, runner: int, place: Place, seen: Session | None) -> Session | None:
         """Let the runner have a bell; give the session that it is to be tied to by now, where it is not `seen`."""
-        self._bells[runner] = RunnerBell(queue)
+        self._bells[runner] = RunnerBell(place)
         return None if self._session is seen else self._session
 
     def remove(self, runner: int) -> None:
@@ -96,8 +105,8 @@ class Listener:
     def bell(self, runner: int) -> RunnerBell:
         return self._bells[runner]
 
-    def runners(self) -> list[int]:
-        return list(self._bells)
+    def runners(self) -> dict[int, Place]:
+        return {runner: bell.place for runner, bell in self._bells.copy().items()}
 
     # waking
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Final
@@ -16,11 +16,13 @@ from workqueue.store.clock import micros
 from workqueue.store.contract import Beat
 from workqueue.store.postgres.connection import Connection
 from workqueue.store.postgres.database import Database
-from workqueue.store.postgres.listener import Session
+from workqueue.store.postgres.listener import Place, Session
 from workqueue.store.relational import records
 
 _GRACE: Final = 1.5  # seconds that a process has for telling of its new session, when the old one broke
+_LONG_AWAY: Final = 60.0  # seconds after which who holds nothing is struck off, dead or not: who lives comes back
 _ENDED: Final = 0  # as the session of a runner that has left
+_NOBODY: Final = 0  # as the runner of jobs that were copied here while they ran
 _ids = msgspec.json.Decoder(list[int])
 _held_rows = msgspec.json.Decoder(list[tuple[int, int, int]])
 
@@ -39,15 +41,17 @@ class Runners:
         self._enlisted: set[int] = set()
         self._alive: dict[int, int | None] = {}  # whose session was seen alive since ours broke: its start
         self._torn_at = 0
-        self._missing: dict[int, tuple[int | None, float]] = {}  # whose session is gone: which, and since when
+        # Whose session is gone, or who is not on the list: which session, and when that was first seen.
+        self._missing: dict[int, tuple[int | None, float]] = {}
 
     def enlist(self, queue: str, label: str) -> int:
         database = self._database()
         session = database.listener.session(lambda moved: self._move(database, moved))
+        place = Place(queue, label, database.clock())
         row = {
             "queue": queue,
             "label": label,
-            "now": database.clock(),
+            "now": place.started_at,
             "pid": None if session is None else session.pid,
             "start": None if session is None else session.start,
         }
@@ -59,18 +63,24 @@ class Runners:
             return int(found[0])
 
         runner = database.patiently(attempt)
-        another = database.listener.add(runner, queue, session)
+        another = database.listener.add(runner, place, session)
         if another is not None:  # the one we saw ended before the listener knew of this runner
             self._move(database, another)
         self._enlisted.add(runner)
-        self._remove_dead_runners(database)
+        self.strike_off_dead()
         return runner
 
     def _move(self, database: Database, session: Session) -> None:
+        """Tie all runners of this process to another session, and put those on the list who are not there."""
         runners = database.listener.runners()
-        if runners:
-            row = {"ids": runners, "pid": session.pid, "start": session.start}
-            database.read(lambda connection: connection.ask("move_runners", row))
+        if not runners:
+            return
+        row = {"ids": list(runners), "pid": session.pid, "start": session.start}
+        moved = database.read(lambda connection: connection.ask("move_runners", row)).rowcount
+        if moved < len(runners):
+            queues, labels, started = zip(*runners.values(), strict=True)
+            places = {"queues": list(queues), "labels": list(labels), "started": list(started)}
+            database.read(lambda connection: connection.ask("enlist_again", row | places))
 
     def retire(self, runner: int) -> None:
         database = self._database()
@@ -87,36 +97,52 @@ class Runners:
         row = {"ids": list(runners), "pid": _ENDED, "start": _ENDED}
         database.read(lambda connection: connection.ask("move_runners", row))
 
-    def _remove_dead_runners(self, database: Database) -> None:
+    def strike_off_dead(self) -> None:
+        """Take those off the list who are dead, as far as that can be told, or long away, and hold no jobs."""
+        database = self._database()
         answer = database.read(lambda connection: connection.one("runners"))
-        for runner in self.dead(_ids.decode(answer[0])):
+        listed = _ids.decode(answer[0])
+        dead = self.dead(listed)
+        for runner in {*dead, *(runner for runner in listed if self._is_away_for(runner, _LONG_AWAY))}:
             self._strike_off(database, runner)
+            self._missing.pop(runner, None)
 
     def dead(self, runners: Sequence[int]) -> list[int]:
         """Give those whose process has certainly ended: they said so, or the server lost their session for a while."""
         if not runners:
             return []
         rows = self._database().read(lambda connection: connection.ask("sessions", {"ids": list(runners)}).fetchall())
-        known = {runner for runner, *_ in rows}
-        dead = [runner for runner in runners if runner not in known]
-        missing: dict[int, tuple[int | None, float]] = {}
+        left = {runner for runner, pid, *_ in rows if pid == _ENDED}
+        away: dict[int, int | None] = {runner: start for runner, _, start, is_away, _ in rows if is_away}
+        # One that was struck off, and lives, will be back.
+        away |= dict.fromkeys({*runners}.difference([_NOBODY], (runner for runner, *_ in rows)))
+        self._note(runners, away)
         torn_at = self._database().listener.torn_at
         if self._torn_at != torn_at:
             self._torn_at, self._alive = torn_at, {}
-        for runner, pid, start, is_gone in rows:
-            if pid == _ENDED:
-                dead.append(runner)
-            elif not is_gone:
-                if torn_at:
-                    self._alive[runner] = start
-            elif start >= torn_at or self._alive.get(runner) == start:
-                before = self._missing.get(runner)
-                since = before[1] if before is not None and before[0] == start else time.monotonic()
-                missing[runner] = (start, since)
-                if time.monotonic() - since >= _GRACE:
-                    dead.append(runner)
-        self._missing = missing
-        return dead
+        proven = {*away}
+        for runner, _, start, is_away, is_proof in rows:
+            if not is_away and torn_at:
+                self._alive[runner] = start
+            elif not is_proof or (start < torn_at and self._alive.get(runner) != start):
+                proven.discard(runner)
+        return [
+            runner
+            for runner in runners
+            if runner in left or runner == _NOBODY or (runner in proven and self._is_away_for(runner, _GRACE))
+        ]
+
+    def _note(self, runners: Sequence[int], away: Mapping[int, int | None]) -> None:
+        for runner in runners:
+            before = self._missing.get(runner)
+            if runner not in away:
+                self._missing.pop(runner, None)
+            elif before is None or before[0] != away[runner]:
+                self._missing[runner] = (away[runner], time.monotonic())
+
+    def _is_away_for(self, runner: int, seconds: float) -> bool:
+        found = self._missing.get(runner)
+        return found is not None and time.monotonic() - found[1] >= seconds
 
     def surely_dead(self, runners: Sequence[int]) -> list[int]:
         """Do as `dead`, and wait a moment where a session is missing that is not known to have been before.

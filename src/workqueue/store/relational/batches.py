@@ -15,6 +15,7 @@ from workqueue.store.relational.pushing import Pushing
 from workqueue.store.relational.session import Database, Session
 
 _STEP: Final = 5000  # jobs in one transaction
+_ABOVE_ALL: Final = 2**63 - 1  # no id
 _ids = msgspec.json.Decoder(list[int])
 
 
@@ -25,21 +26,21 @@ class StoredBatches:
         self._database = database
         self._pushing = pushing
 
-    def open(self, queue: str) -> int:
+    def open(self, queue: str, *, within: object | None = None) -> int:
         def work(session: Session, now: int) -> int:
             del now
             return int(session.ask("open_batch", {"queue": queue}).fetchone()[0])
 
         # After a commit of unknown fate another one: this id may be that of a batch which somebody else opened since.
-        return self._database().write(work, lambda _session, _batch: False)
+        return self._database().write(work, lambda _session, _batch: False, within=within)
 
-    def seal(self, batch: int, jobs: Sequence[NewJob] = ()) -> list[int]:
+    def seal(self, batch: int, jobs: Sequence[NewJob] = (), *, within: object | None = None) -> list[int]:
         database = self._database()
         push, pushed = self._pushing(jobs) if jobs else (_push_nothing, _nothing_landed)
 
         def work(session: Session, now: int) -> list[int]:
             ids = push(session, now)
-            database.wake({_get(session, batch).queue})
+            session.to_wake.add(_get(session, batch).queue)
             session.ask("seal_batch", {"batch": batch})
             terms.finish_batch(session, now, batch)
             return ids
@@ -47,17 +48,21 @@ class StoredBatches:
         def landed(session: Session, ids: list[int]) -> bool:
             return _get(session, batch).sealed and pushed(session, ids)
 
-        return database.write(work, landed)
+        return database.write(work, landed, within=within)
 
     def get(self, batch: int) -> BatchStanding:
         return self._database().read(lambda session: _get(session, batch))
 
-    def cancel(self, batch: int) -> int:
+    def newest(self, limit: int, *, before: int | None = None) -> list[BatchStanding]:
+        row = {"before": _ABOVE_ALL if before is None else before, "limit": limit}
+        return [_standing(found) for found in self._database().read(lambda s: s.ask("newest_batches", row).fetchall())]
+
+    def cancel(self, batch: int, *, within: object | None = None) -> int:
         database = self._database()
 
         def seal(session: Session, now: int) -> int:
             session.ask("seal_batch", {"batch": _get(session, batch).id})
-            database.wake({_get(session, batch).queue})
+            session.to_wake.add(_get(session, batch).queue)
             terms.finish_batch(session, now, batch)
             return session.ask("cancel_running_of_batch", {"batch": batch}).rowcount
 
@@ -67,8 +72,8 @@ class StoredBatches:
                 terms.cancel_waiting(session, now, job, "cancelled with its batch") for job in _ids.decode(answer)
             )
 
-        total = database.write(seal, lambda _session, _count: False)
-        while count := database.write(work, lambda _session, _count: False):
+        total = database.write(seal, lambda _session, _count: False, within=within)
+        while count := database.write(work, lambda _session, _count: False, within=within):
             total += count
         return total
 
@@ -85,6 +90,10 @@ def _get(session: Session, batch: int) -> BatchStanding:
     row = session.ask("batch", {"batch": batch}).fetchone()
     if row is None:
         raise BatchNotFound(batch)
+    return _standing(row)
+
+
+def _standing(row: tuple[int, str, int, int, int, int, int]) -> BatchStanding:
     number, queue, sealed, total, completed, failed, cancelled = row
     return BatchStanding(
         id=number,

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from typing import Final, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from workqueue.job import NewJob
 from workqueue.store.clock import later, micros
 from workqueue.store.relational import terms
 from workqueue.store.relational.session import Session
 
+T = TypeVar("T")
 Columns: TypeAlias = dict[str, object]
 Pushing: TypeAlias = tuple[Callable[[Session, int], list[int]], Callable[[Session, list[int]], bool]]
 """What `Database.write` takes: the work, and whether it is in the file after a commit of unknown fate."""
 _FOLLOWING: Final = 3  # as `ready`
+_TRIES: Final = 12
 
 
 class Stored(NamedTuple):
@@ -25,30 +26,44 @@ class Stored(NamedTuple):
 
 
 def store(session: Session, now: int, batches: Sequence[tuple[int, Sequence[NewJob]]]) -> Stored:
-    """Store batches of alike jobs, each with its backoff: all, or none when it raises, inside a guest's block too."""
+    """Store batches of alike jobs, each with its backoff: all, or none when it raises, inside a guest's block too.
+
+    Raises MetAnotherError when others take a key again and again, or take it where this transaction does not see it.
+    """
+    if session.is_lent or not any(is_special(batch[0]) for _, batch in batches):
+        return _store(session, now, batches)
+    return all_or_none(session, lambda: _store(session, now, batches))
+
+
+def _store(session: Session, now: int, batches: Sequence[tuple[int, Sequence[NewJob]]]) -> Stored:
     stored = Stored([], [])
-    with _all_or_none(session) if any(is_special(batch[0]) for _, batch in batches) else nullcontext():
-        for backoff, batch in batches:
-            if is_special(batch[0]):
-                _insert_special(session, now, backoff, batch, stored)
-            else:
-                ids = session.insert(_columns(batch[0], now, backoff), [job.data for job in batch])
-                stored.ids.extend(ids)
-                stored.new.append((ids[-1], batch[-1].queue))
+    for backoff, batch in batches:
+        if is_special(batch[0]):
+            _insert_special(session, now, backoff, batch, stored)
+        else:
+            ids = session.insert(_columns(batch[0], now, backoff), [job.data for job in batch])
+            stored.ids.extend(ids)
+            stored.new.append((ids[-1], batch[-1].queue))
     return stored
 
 
-@contextmanager
-def _all_or_none(session: Session) -> Generator[None]:
-    session.ask("begin_push")
-    try:
-        yield
-    except BaseException:
-        if session.is_whole():  # a full disk has rolled back all of it
-            session.ask("undo_push")
+def all_or_none(session: Session, work: Callable[[], T]) -> T:
+    """Do the work; undo what it did when it raises, and nothing before. Where it met another, it is done again."""
+    tries = 0
+    while True:
+        session.ask("begin_push")
+        try:
+            done = work()
+        except BaseException as error:
+            if session.is_whole():  # a full disk has rolled back all of it
+                session.ask("undo_push")
+                session.ask("end_push")
+            tries += 1
+            if tries == _TRIES or not isinstance(error, terms.MetAnotherError):
+                raise
+        else:
             session.ask("end_push")
-        raise
-    session.ask("end_push")
+            return done
 
 
 def is_special(job: NewJob) -> bool:

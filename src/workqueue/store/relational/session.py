@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -22,6 +22,16 @@ class Answer(Protocol):
 
 class Session(Protocol):
     """A connection as the shared steps see it, inside a transaction that the engine began and will end."""
+
+    @property
+    def is_lent(self) -> bool:
+        """Say whether the transaction is the application's; the engine undoes what was done when a step raises."""
+        ...
+
+    @property
+    def to_wake(self) -> set[str]:
+        """The queues whose runners, in every process, are to be woken by the commit."""
+        ...
 
     def ask(self, statement: str, row: Row = ..., /) -> Answer:
         """Run the engine's statement of this name. Arrays stand in the row as JSON text."""
@@ -55,10 +65,19 @@ class Session(Protocol):
 class Database(Protocol):
     """An engine's way to read and write; see its own for what it does about ambiguity, patience and joining."""
 
-    def write(self, work: Callable[[Session, int], T], landed: Callable[[Session, T], bool], /) -> T:
-        """Run `work(session, now)` in a write transaction that no other writer of terms is beside.
+    def write(
+        self,
+        work: Callable[[Session, int], T],
+        landed: Callable[[Session, T], bool],
+        /,
+        *,
+        gated: bool = True,
+        within: object | None = None,
+    ) -> T:
+        """Run `work(session, now)` in a write transaction; gated: no other gated one is beside it, as terms want it.
 
-        landed: says, after a commit of unknown fate, whether what `work` gave is there.
+        landed: says, after a commit of unknown fate, whether what `work` gave is there. within: the application's
+        connection, in whose open transaction to do it instead; `work` may be run again there.
         """
         ...
 
@@ -68,10 +87,6 @@ class Database(Protocol):
 
     def look(self) -> AbstractContextManager[Session]:
         """Lend a session that reads, and sees everything as it is now however long the block takes."""
-        ...
-
-    def wake(self, queues: Collection[str], /) -> None:
-        """Let the runners of these queues be woken by the commit of the transaction that is open."""
         ...
 
     def clock(self) -> int:

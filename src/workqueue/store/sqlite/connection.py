@@ -42,6 +42,8 @@ class Asking:
 
     execute: Callable[..., sqlite3.Cursor]
     executemany: Callable[..., sqlite3.Cursor]
+    to_wake: set[str]
+    is_lent = False
 
     @property
     def in_transaction(self) -> bool:
@@ -69,7 +71,7 @@ class Asking:
         return [job for (job,) in self.ask("hasten", row).fetchall()]
 
     def load(self, table: str, rows: Sequence[tuple[Any, ...]], /) -> None:
-        if table == "jobs":
+        if table in ("jobs", "completed"):
             large = [(row[0], row[-1]) for row in rows if len(row[-1]) > INLINE]
             self.executemany(SQL["import_payloads"], large)
             rows = [(*row[:-1], None) if len(row[-1]) > INLINE else row for row in rows] if large else rows
@@ -134,6 +136,7 @@ def connect_bare(path: str) -> Connection:
     connection = sqlite3.connect(
         path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256, factory=Connection
     )
+    connection.to_wake = set()
     if sys.version_info >= (3, 12):  # there a close by us never unlinks a WAL that others may use
         connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
     try:

@@ -17,22 +17,28 @@ import threading
 import time
 from collections.abc import Callable, Collection, Generator
 from contextlib import closing, contextmanager, suppress
-from typing import Final, TypeVar, cast
+from typing import Final, TypeAlias, TypeVar, cast
 
 from workqueue.errors import QueueFull, SchemaOutdated, StoreError, StoreUnavailable, UnsuitableFile, UsageError
 from workqueue.logs import Log
 from workqueue.store import joining
 from workqueue.store.clock import Clock
 from workqueue.store.contract import Durability
+from workqueue.store.lender import in_ours_already
+from workqueue.store.relational.session import Session
 from workqueue.store.sqlite import connection as sqlite
 from workqueue.store.sqlite import location, schema
 from workqueue.store.sqlite.bell import Exchange, SocketBell
+from workqueue.store.sqlite.checkpoints import PAGE, Checkpoints
 from workqueue.store.sqlite.connection import Connection, patiently, primary_code, translated
 from workqueue.store.sqlite.handles import Handles
+from workqueue.store.sqlite.loan import write_within
 from workqueue.store.sqlite.owners import Owners
-from workqueue.store.sqlite.reserve import Reserve
+from workqueue.store.sqlite.reserve import Reserve, nearly_full
 
 T = TypeVar("T")
+Work: TypeAlias = Callable[[Connection, int], T]
+Landed: TypeAlias = Callable[[Connection, T], bool]
 log = Log("workqueue.store")
 
 PATIENCE: Final = 30.0  # seconds that a write waits for its turn
@@ -40,9 +46,7 @@ _FORK_PATIENCE: Final = 5.0
 _BEGIN: Final = "BEGIN IMMEDIATE -- by workqueue"
 _COMMIT: Final = "COMMIT -- by workqueue"
 _ROLLBACK: Final = "ROLLBACK -- by workqueue"
-_READERS_PATIENCE: Final = 1.0  # seconds that a checkpoint waits for our own readers
-_CHECKPOINT_PAGES: Final = 1000  # as SQLite's own autocheckpoint
-_PAGE: Final = 4096
+_APPLICATIONS_PATIENCE: Final = 1.0  # seconds that a checkpoint waits for a transaction that may be this thread's own
 
 _SUSPECT: Final = frozenset(
     {
@@ -72,12 +76,13 @@ class Database:
         self.exchange = Exchange(path)
         self.reserve = Reserve(f"{path}-reserve")
         self.bells: dict[int, SocketBell] = {}
-        self._to_wake: set[str] = set()  # the queues that the open transaction gave work to; its holder has the turn
         self._turnstile = threading.Lock()
         self._holder: int | None = None
-        self._unsaved_pages = 0.0
+        self.checkpoints = Checkpoints(path, self._handles, durability)
         self._guest_speaks = False
         self._held_still: list[threading.Lock] = []
+        self._will_checkpoint = False  # a thread of its own is at it
+        self._closed = False
         try:
             with self._turn():
                 self._handles.writer()
@@ -88,13 +93,17 @@ class Database:
 
     # writing
 
-    def write(self, work: Callable[[Connection, int], T], landed: Callable[[Connection, T], bool]) -> T:
-        """Run `work(connection, now)` in a write transaction, or in the one this context has open already.
+    def write(self, work: Work[T], landed: Landed[T], /, *, gated: bool = True, within: object | None = None) -> T:
+        """Run `work(session, now)` in a write transaction, or in the one this context has open already.
 
         now: the store's time, read after the lock was taken, so that the order of commits is the order of times.
-        landed: says, after a commit of unknown fate, whether what `work` gave is in the file.
+        landed: says, after a commit of unknown fate, whether what `work` gave is in the file. gated: each one is here,
+        for a file has one writer. within: the application's connection, in whose open transaction to do it instead.
         """
+        del gated
         joined = self._joined_transaction()
+        if within is not None:
+            return self._write_within(within, work, joined)
         if joined is not None:
             with translated(self.path):
                 return work(*joined)
@@ -103,15 +112,15 @@ class Database:
             self._keep_wal_short()
             return result
 
-    def _attempt(self, work: Callable[[Connection, int], T], landed: Callable[[Connection, T], bool]) -> T:
+    def _attempt(self, work: Work[T], landed: Landed[T]) -> T:
         made_room = False
         for _ in range(3):
             connection = self._handles.writer()
             changes = connection.total_changes
-            self._to_wake.clear()
+            connection.to_wake.clear()
             try:
                 result = work(connection, self._begin(connection))
-                runners = self._runners_to_wake(connection)
+                runners = self._listeners(connection, connection.to_wake)
                 lasts = self._commit(connection)
             except BaseException as error:
                 self._recover(connection, error)
@@ -120,26 +129,46 @@ class Database:
                 self._make_room()
                 made_room = True
                 continue
-            self._unsaved_pages += 4 + (connection.total_changes - changes) / 8
+            self.checkpoints.note_commit(connection.total_changes - changes)
             if lasts or landed(self._handles.reopen(), result):
                 self._ring(runners)
                 return result
             log.error("a commit to %s did not last; doing it again", self.path)
         raise StoreUnavailable(f"expected a commit to {self.path!r} to last, but three did not", path=self.path)
 
+    def _write_within(self, within: object, work: Work[T], joined: object | None) -> T:
+        if joined is not None:
+            raise in_ours_already()
+        try:  # what is done within is written for any session
+            result, loan, lender = write_within(
+                within, self.path, lambda loan: work(cast("Connection", loan), self.clock())
+            )
+        except QueueFull as error:
+            if error.__cause__ is not None:  # SQLite's own
+                self.reserve.release()
+            raise
+        if lender.tell is not None and loan.to_wake:
+            lender.tell(lambda: self._ring_for(loan.to_wake))
+        self._checkpoint_soon()
+        return result
+
+    def _ring_for(self, queues: Collection[str]) -> None:
+        """Wake the runners of these queues, after a commit that is not ours; a hint, so it raises nothing."""
+        try:
+            if not self._closed and self.pid == os.getpid():
+                self._ring(self.read(lambda connection: self._listeners(connection, queues)))
+        except (sqlite3.Error, StoreError) as error:
+            log.debug("could not wake the runners of %s: %s; they poll", self.path, error)
+
     def _make_room(self) -> None:
         """On a full disk: give up the reserve, and let the log begin anew so that it need not grow."""
         self.reserve.release()
         self.checkpoint_in_turn()
 
-    def refuse_pushes_when_full(self) -> None:
+    def refuse_pushes_when_full(self, session: Session) -> None:
         """Raise QueueFull unless the disk, or the pages that completed jobs left in the file, have room to spare."""
-        if self.reserve.is_low() and self.read(_spare_bytes) < self.reserve.size:
-            raise QueueFull(
-                f"expected room on the disk of {self.path!r}, but it is nearly full: pushes are refused so that "
-                "settling and cleaning can go on; free some space",
-                path=self.path,
-            )
+        if self.reserve.is_low() and PAGE * session.ask("free_pages").fetchone()[0] < self.reserve.size:
+            raise nearly_full(self.path)
 
     @contextmanager
     def guest(self, *, last: Callable[[Connection, int], None]) -> Generator[Connection]:
@@ -150,7 +179,7 @@ class Database:
             with translated(self.path):
                 connection = self._handles.guest()
                 now = self._begin(connection)
-            self._to_wake.clear()
+            connection.to_wake.clear()
             opened = joining.Opened(self, connection, now)
             token = opened.join()
             began = time.monotonic()
@@ -162,7 +191,7 @@ class Database:
                     self._guest_speaks = False
                 with translated(self.path):
                     last(connection, now)
-                    runners = self._runners_to_wake(connection)
+                    runners = self._listeners(connection, connection.to_wake)
                     lasted = self._commit(connection)
                 if not lasted:
                     self._handles.reopen()
@@ -171,8 +200,7 @@ class Database:
                         path=self.path,
                     )
                 self._ring(runners)
-                large = self._handles.log_bytes() > sqlite.LOG_LIMIT
-                self._unsaved_pages += _CHECKPOINT_PAGES if large else 8
+                self.checkpoints.note_others()
             except BaseException as error:
                 if _is_full(error) or isinstance(error, QueueFull):
                     self.reserve.release()
@@ -200,12 +228,8 @@ class Database:
         """Say whether this context has a transaction open, which `write` would join."""
         return self._joined_transaction() is not None
 
-    def wake(self, queues: Collection[str]) -> None:
-        """Let the runners of these queues, in every process, be woken by the commit of the transaction that is open."""
-        self._to_wake.update(queues)
-
-    def _runners_to_wake(self, connection: Connection) -> list[int]:
-        found = (connection.execute(schema.SQL["listeners"], {"queue": queue}) for queue in self._to_wake)
+    def _listeners(self, connection: Connection, queues: Collection[str]) -> list[int]:
+        found = (connection.ask("listeners", {"queue": queue}) for queue in queues)
         return [runner for rows in found for (runner,) in rows]
 
     def _ring(self, runners: Collection[int]) -> None:
@@ -299,37 +323,38 @@ class Database:
     # the WAL
 
     def _keep_wal_short(self) -> None:
-        if self._unsaved_pages >= _CHECKPOINT_PAGES and self.durability != "conservative":
+        if self.checkpoints.is_due():
             try:
                 self.checkpoint_in_turn()
             except (sqlite3.Error, StoreError) as error:  # whoever wrote before is not to be told that it failed
                 log.warning("checkpoint of %s: %s; the log grows until one succeeds", self.path, error)
 
-    def note_bytes(self, count: int) -> None:
-        """Count payload bytes toward the next checkpoint; called inside a write."""
-        self._unsaved_pages += count / _PAGE
+    def _checkpoint_soon(self) -> None:
+        """See to the log after a push in the application's transaction, which holds the write lock until it ends."""
+        if self._turnstile.acquire(blocking=False):  # else somebody writes, and sees to it
+            self.checkpoints.note_others()
+            self._turnstile.release()
+        if self.checkpoints.is_due() and not self._will_checkpoint:
+            self._will_checkpoint = True
+            threading.Thread(target=self._checkpoint_late, name="workqueue checkpoint", daemon=True).start()
 
-    def checkpoint_in_turn(self) -> tuple[int, int, int]:
-        """Copy the WAL into the database while *we* hold the write lock; give SQLite's (busy, pages, copied).
-
-        No writer can reset the WAL meanwhile, which closes the race of the WAL-reset bug (SQLite before 3.51.3). The
-        same path on every version, so that one path is tested. Our own readers stand aside: one that began before
-        would keep the log from starting anew. The caller has the turn.
-        """
-        writer, checkpointer = self._handles.writer(), self._handles.checkpointer()
-        patiently(lambda: writer.execute(_BEGIN), seconds=PATIENCE)
+    def _checkpoint_late(self) -> None:
         try:
-            with self._handles.no_readers(_READERS_PATIENCE):
-                busy, pages, copied = checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        except sqlite3.Error as error:
-            log.warning("checkpoint of %s: %s; the log grows until one succeeds", self.path, error)
-            busy, pages, copied = 1, -1, -1
+            with self._turn():
+                self.checkpoint_in_turn(_APPLICATIONS_PATIENCE)
+        except (sqlite3.Error, StoreError) as error:
+            log.debug("no checkpoint of %s: %s; the next push sees to it", self.path, error)
+        finally:
+            self._will_checkpoint = False
+
+    def checkpoint_in_turn(self, patience: float = PATIENCE) -> tuple[int, int, int]:
+        """Copy the log into the database, see `Checkpoints.copy`. The caller has the turn."""
+        writer = self._handles.writer()
+        patiently(lambda: writer.execute(_BEGIN), seconds=patience)
+        try:
+            return self.checkpoints.copy()
         finally:
             self._roll_back(writer)
-        self._unsaved_pages = 0.0
-        if pages > 16 * _CHECKPOINT_PAGES and copied < pages:
-            log.warning("the log of %s has %d pages because a reader does not end", self.path, pages)
-        return busy, pages, copied
 
     def checkpoint(self) -> tuple[int, int, int]:
         """As `checkpoint_in_turn`, taking the turn."""
@@ -355,10 +380,11 @@ class Database:
 
     def close(self) -> None:
         """Let go of the file, its log copied into it; `shared.give_up` calls this when nobody uses it any more."""
+        self._closed = True
         with self._turn():
             if self.durability != "conservative" and self._handles.are_open():
                 with suppress(sqlite3.Error, StoreError):
-                    self.checkpoint_in_turn()
+                    self.checkpoint_in_turn(_APPLICATIONS_PATIENCE)
         self._let_go()
 
     def _let_go(self) -> None:
@@ -369,7 +395,3 @@ class Database:
 
 def _is_full(error: BaseException) -> bool:
     return isinstance(error, sqlite3.Error) and primary_code(error) == sqlite3.SQLITE_FULL
-
-
-def _spare_bytes(connection: Connection) -> int:
-    return _PAGE * int(connection.execute("PRAGMA freelist_count").fetchone()[0])

@@ -8,19 +8,20 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, TypeAlias, cast
 
 import msgspec
 
 from workqueue.backoff import Backoff
 from workqueue.errors import LeaseLost, QueueClosed, UsageError
 from workqueue.job import Claim, JobStatus, NewJob
-from workqueue.lifecycle import WAITING, Returned, Settlement
+from workqueue.lifecycle import WAITING, Returned, Settlement, completion
 from workqueue.logs import Log
 from workqueue.store.clock import Clock, instant, micros, system_clock
 from workqueue.store.contract import Beat, Bell, Durability, Overview, Transaction, Turn, Want
 from workqueue.store.guest import GuestTransaction
 from workqueue.store.relational import records
+from workqueue.store.relational.ledger import StoredLedger
 from workqueue.store.relational.pushing import Pushing, Stored, alike, store
 from workqueue.store.relational.session import Session
 from workqueue.store.relational.settling import SomeRefusedError, complete, settle_all, settle_each
@@ -34,6 +35,7 @@ from workqueue.store.sqlite.line import Horizon, horizon
 from workqueue.store.sqlite.schema import SQL
 from workqueue.store.sqlite.shared import give_up, open_database
 
+Rule: TypeAlias = tuple[object, ...]
 _NOTHING: Final = Horizon()
 
 log = Log("workqueue.store")
@@ -54,6 +56,7 @@ class SqliteStore(Verbs):
         clock: Clock = system_clock,
     ) -> None:
         super().__init__()
+        self._ledger = StoredLedger(self._db, refuse=lambda session: self._db().refuse_pushes_when_full(session))
         self.path = os.path.realpath(Path(path))
         self._clock = clock
         self._durability: Durability = durability
@@ -62,25 +65,34 @@ class SqliteStore(Verbs):
         self._transacting: int | None = None  # the thread that has a transaction of this store open
         self._enlisted: set[int] = set()
         self._backoffs: dict[int, Backoff] = {}
-        self._backoff_ids: dict[tuple[object, ...], int] = {}
+        self._backoff_ids: dict[Rule, int] = {}
         self._database = self._open()
 
     # push
 
-    def push(self, jobs: Sequence[NewJob]) -> list[int]:
-        return self._db().write(*self._pushing(jobs))
-
-    def _pushing(self, jobs: Sequence[NewJob]) -> Pushing:
-        """Give the work of a push, to be done in a write of its own or within another's, and how to see it landed."""
+    def push(self, jobs: Sequence[NewJob], *, within: object | None = None) -> list[int]:
         database = self._db()
-        database.refuse_pushes_when_full()
-        batches = [(self._backoff_id(batch[0].backoff), batch) for batch in alike(jobs)]
+        new_rules: dict[Rule, int] = {}
+        ids = database.write(*self._pushing(jobs, new_rules), within=within)
+        if new_rules and within is None and not database.is_joined():  # else it may be rolled back yet
+            self._backoff_ids.update(new_rules)
+        return ids
+
+    def _pushing(self, jobs: Sequence[NewJob], new_rules: dict[Rule, int] | None = None) -> Pushing:
+        """Give the work of a push, to be done in a write of its own or within another's, and how to see it landed.
+
+        new_rules: takes the ids of rules that were not known to be stored.
+        """
+        database = self._db()
+        batches = list(alike(jobs))
+        rules: dict[Rule, int] = {} if new_rules is None else new_rules
 
         def work(session: Session, now: int) -> list[int]:
-            stored[:] = [store(session, now, batches)]
-            database.note_bytes(sum(len(job.data) for job in jobs))
+            database.refuse_pushes_when_full(session)
+            stored[:] = [store(session, now, [(self._backoff_id(session, b[0].backoff, rules), b) for b in batches])]
+            database.checkpoints.note_bytes(sum(len(job.data) for job in jobs))
             pushed_at.append(now)
-            database.wake({head.queue for _, (head, *_) in batches})
+            session.to_wake.update(batch[0].queue for batch in batches)
             return stored[0].ids
 
         def landed(session: Session, ids: list[int]) -> bool:
@@ -96,23 +108,18 @@ class SqliteStore(Verbs):
         stored: list[Stored] = []
         return work, landed
 
-    def _backoff_id(self, backoff: Backoff) -> int:
+    def _backoff_id(self, session: Session, backoff: Backoff, new: dict[Rule, int]) -> int:
         rule = (backoff.factor, backoff.jitter, backoff.min, backoff.max, backoff.expiration, backoff.limit)
-        found = self._backoff_ids.get(rule)
-        if found is not None:
-            return found
-        text = _encode(backoff.copy()).decode()
-
-        def work(connection: Connection, now: int) -> int:
-            del now
-            connection.execute(SQL["add_backoff"], {"rule": text})
-            return int(connection.execute(SQL["backoff_id"], {"rule": text}).fetchone()[0])
-
-        database = self._db()
-        found = database.write(work, lambda _connection, _id: False)
-        if not database.is_joined():  # what a caller's transaction wrote may be rolled back yet
-            self._backoff_ids[rule] = found
-        return found
+        known = self._backoff_ids.get(rule)
+        if known is not None:
+            return known
+        row = {"rule": _encode(backoff.copy()).decode()}
+        stored = session.ask("backoff_id", row).fetchone()
+        if stored is None:
+            session.ask("add_backoff", row)
+            stored = session.ask("backoff_id", row).fetchone()
+        new[rule] = int(stored[0])
+        return new[rule]
 
     # claim and settle
 
@@ -131,7 +138,7 @@ class SqliteStore(Verbs):
                 refused = settle_each(connection, now, settlements)
             else:
                 settle_all(connection, now, settlements)
-            database.wake({settlement.claim.job.queue for settlement in settlements if settlement.to in WAITING})
+            connection.to_wake.update(s.claim.job.queue for s in settlements if s.to in WAITING)
             found = None if want is None else claim(connection, now, want, self._backoffs)
             claims, ahead = found or ([], _NOTHING)
             return ahead.turn(claims, refused, now), want is not None and found is None
@@ -155,7 +162,7 @@ class SqliteStore(Verbs):
 
     @contextmanager
     def transaction(
-        self, claim: Claim | None = None, *, returned: Callable[[], Returned] = Returned
+        self, claim: Claim | None = None, *, returned: Callable[[], Returned] = Returned, stays: bool = False
     ) -> Generator[Transaction]:
         database = self._db()
 
@@ -164,9 +171,7 @@ class SqliteStore(Verbs):
             if claim is None:
                 return
             try:
-                done = returned()
-                to = JobStatus.COMPLETED
-                complete(connection, now, [Settlement(claim=claim, to=to, result=done.result, keep_result=done.keep)])
+                complete(connection, now, [completion(claim, returned(), stays=stays)])
             except SomeRefusedError:
                 raise LeaseLost(claim.job.id, claim.job.attempt) from None
 
@@ -236,6 +241,7 @@ class SqliteStore(Verbs):
     def beat(self, runner: int, lease: timedelta) -> Beat:
         def work(connection: Connection, now: int) -> Beat:
             connection.execute(SQL["beat"], {"runner": runner, "lease_until": now + micros(lease)})
+            database.checkpoints.note_size()
             return _beat(connection, runner)
 
         database = self._db()

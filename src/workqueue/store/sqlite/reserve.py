@@ -6,6 +6,7 @@ import os
 from contextlib import suppress
 from typing import Final
 
+from workqueue.errors import QueueFull
 from workqueue.logs import Log
 
 log = Log("workqueue.store")
@@ -54,6 +55,15 @@ class Reserve:
     def _free(self) -> int:
         space = os.statvfs(self._folder)
         return space.f_bavail * space.f_frsize
+
+
+def nearly_full(path: str) -> QueueFull:
+    """Give the error for a push to the database at `path` that the disk has no room for."""
+    return QueueFull(
+        f"expected room on the disk of {path!r}, but it is nearly full: pushes are refused so that settling and "
+        "cleaning can go on; free some space",
+        path=path,
+    )
 
 
 def _allocate(file: int, size: int) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
-from typing import Final
+from typing import Final, Protocol
 
 from workqueue.errors import SchemaOutdated, UnsuitableFile
 from workqueue.store.sql import load_migrations, load_statements
@@ -12,12 +13,19 @@ _HERE: Final = "workqueue.store.sqlite"
 APPLICATION_ID: Final = 0x77716A62  # "wqjb"
 MIGRATIONS: Final = load_migrations(_HERE)
 VERSION: Final = len(MIGRATIONS)
+TABLES: Final = re.findall(r"TABLE (\w+) \(", "".join(MIGRATIONS))
 SQL: Final = load_statements(_HERE)
 OLDEST_SQLITE: Final = (3, 35, 0)
 _STRICT_SINCE: Final = (3, 37, 0)
 
 
-def version(connection: sqlite3.Connection) -> int:
+class Executing(Protocol):
+    """A connection, as far as its version is asked."""
+
+    def execute(self, sql: str, /) -> sqlite3.Cursor: ...
+
+
+def version(connection: Executing) -> int:
     """Give the schema version of the file; free inside a transaction (it stands in the header page)."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
@@ -52,7 +60,7 @@ def migrate(connection: sqlite3.Connection, *, made_by: str, now: int) -> None:
 
 def _statements(text: str) -> list[str]:
     if sqlite3.sqlite_version_info < _STRICT_SINCE:
-        text = text.replace(") STRICT;", ");")
+        text = text.replace(") STRICT;", ");").replace(") STRICT, ", ") ")
     found: list[str] = []
     rest = ""
     for line in text.splitlines(keepends=True):

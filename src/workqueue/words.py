@@ -1,0 +1,73 @@
+"""How instants and data of jobs are put for people, on a terminal or on a page. Pure.
+
+Data of jobs are shown, never obeyed: whatever could steer a terminal, or hide on a page, is an escape here.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from workqueue.errors import InvalidPayload
+from workqueue.payload import decode
+
+# Control (C0, C1), format (bidi, zero width), surrogate, line and paragraph separator
+_HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+def printable(text: str) -> str:
+    r"""Give `text` with each character that could steer a terminal, or hide, as an escape.
+
+    >>> printable("a\x1b[31mb\u202ec")
+    'a\\x1b[31mb\\u202ec'
+    """
+    if text.isprintable():
+        return text
+    return "".join(_escape(c) if unicodedata.category(c) in _HIDDEN else c for c in text)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def pretty(data: bytes) -> list[str]:
+    """Give the data of a job as lines for people: indented if it is JSON, else as Python writes bytes."""
+    if not is_json(data):
+        return [repr(data)]
+    lines = msgspec.json.format(data, indent=2).decode().split("\n")
+    return [line if line.isprintable() else _visible(line) for line in lines]
+
+
+def _visible(line: str) -> str:
+    return "".join(json_escape(c) if unicodedata.category(c) in _HIDDEN else c for c in line)
+
+
+def json_escape(character: str) -> str:
+    """Give one character as JSON writes it in ASCII."""
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
+
+
+def is_json(data: bytes) -> bool:
+    """Say whether these bytes are JSON, in UTF-8."""
+    try:
+        decode(data)
+        data.decode()
+    except (InvalidPayload, UnicodeDecodeError):
+        return False
+    return True
+
+
+def moment(value: datetime | None) -> str:
+    """Give an instant in UTC to the second, or nothing."""
+    return "" if value is None else f"{value:%Y-%m-%d %H:%M:%SZ}"
+
+
+def shortened(text: str, most: int = 60) -> str:
+    """Give the beginning of `text`, with … where something is left out."""
+    text = printable(text)
+    return text if len(text) <= most else text[: most - 1] + "…"
