@@ -76,7 +76,6 @@ HOT = {
     "expiring": {"terms_expiring"},
     "outlook_jobs": {"jobs_pkey"},
     "pushed": {"pushes_pkey"},
-    "prevent": {"pushes_pkey"},
 }
 IN_ORDER = {"is_behind", "let_go_ordered"}  # the primary key has their order too: with no terms at all it is as good
 # What these look for is all there is, and that is little; or somebody asked for all to be checked or counted.
