@@ -9,7 +9,8 @@ from workqueue.context import Context
 from workqueue.executor.threads import ThreadExecutor
 from workqueue.job import Claim
 from workqueue.lifecycle import Returned, Settlement, settle
-from workqueue.runner import Plan, Runner
+from workqueue.plan import Plan
+from workqueue.runner import Runner
 from workqueue.store.contract import Beat, Store, Turn, Want
 
 from bench.peers.raw_loop import BATCH

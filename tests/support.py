@@ -78,12 +78,12 @@ def turn(
     return store.turn(settlements, Want(queue, runner, LEASE, limit, alone=alone))
 
 
-def verdict(claim: Claim, outcome: Outcome, *, archive: bool = True) -> Settlement:
-    return settle(claim, outcome, age=claim.age, archive=archive)
+def verdict(claim: Claim, outcome: Outcome, *, archive: bool = True, stays: bool = False) -> Settlement:
+    return settle(claim, outcome, age=claim.age, archive=archive, stays=stays)
 
 
-def completed(claim: Claim) -> Settlement:
-    return verdict(claim, Returned())
+def completed(claim: Claim, *, stays: bool = False) -> Settlement:
+    return verdict(claim, Returned(), stays=stays)
 
 
 def raised(

@@ -19,15 +19,17 @@ from workqueue.backoff import Backoff
 from workqueue.errors import BatchNotFound, DuplicateJob, JobNotFound, LeaseLost, UsageError
 from workqueue.job import Claim, Job, JobStatus, Lane, NewJob, Terms
 from workqueue.lifecycle import Cancelled, HandedBack, Lost, Outcome, Postponed, Raised, Returned, Settlement, settle
+from workqueue.retention import Keep
 from workqueue.store.contract import Beat, Deed, Durability, Find, Standing, Store, Turn, Want
 from workqueue.store.memory.engine import MemoryStore
 from workqueue.store.paging import walk
+from workqueue.store.surplus import Kept
 
 from prove.clock import FakeClock
 
 T = TypeVar("T")
 QUEUES = ["a", "b"]
-STATUSES = [JobStatus.FAILED, JobStatus.CANCELLED]
+STATUSES = [JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.COMPLETED]
 NEVER_PUSHED = -1
 LEASE = timedelta(seconds=60)
 
@@ -43,7 +45,7 @@ backoffs = st.sampled_from(
 texts = st.sampled_from(["ValueError: bad", "Größe 🐙", "a\nb", "'"])
 outcomes = st.one_of(
     st.just(Returned()),
-    st.builds(Returned, result=st.sampled_from([None, b'{"r":1}']), keep=delays),
+    st.builds(Returned, result=st.sampled_from([None, b'{"r":1}']), keep=delays, counted=st.booleans()),
     st.builds(Postponed, delay=delays, reason=st.sampled_from(["", "nobody knows it"])),
     st.builds(
         Raised,
@@ -109,7 +111,7 @@ def batches(draw: st.DrawFn) -> list[dict[str, object]]:
 
 def jobs_of(queue: Standing) -> int:
     # A queue without jobs is listed for its runners' sake, and a file remembers dead runners for a while.
-    return queue.pending + queue.retrying + queue.running + queue.failed + queue.cancelled
+    return queue.pending + queue.retrying + queue.running + queue.failed + queue.cancelled + queue.completed
 
 
 def _batch(engine: Engine, batch: int) -> object:
@@ -307,6 +309,7 @@ class TwoEngines(RuleBasedStateMachine):
     @rule(
         chosen=st.lists(outcomes, min_size=1, max_size=4),
         archive=st.booleans(),
+        stays=st.booleans(),
         wanted=st.none() | wants,
         data=st.data(),
     )
@@ -314,12 +317,15 @@ class TwoEngines(RuleBasedStateMachine):
         self,
         chosen: list[Outcome],
         archive: bool,
+        stays: bool,
         wanted: tuple[int, str, int, bool] | None,
         data: st.DataObject,
     ) -> None:
         """Settle what may well be stale by now, or named twice, and claim in the same turn."""
         claims = [(self.some_claim(data), outcome) for outcome in chosen]
-        self.turn([settle(claim, outcome, age=claim.age, archive=archive) for claim, outcome in claims], wanted)
+        self.turn(
+            [settle(claim, outcome, age=claim.age, archive=archive, stays=stays) for claim, outcome in claims], wanted
+        )
 
     @precondition(lambda self: self.claims)
     @rule(outcome=outcomes, late=outcomes, data=st.data())
@@ -332,14 +338,16 @@ class TwoEngines(RuleBasedStateMachine):
         self.turn([settle(claim, late, age=claim.age)], None)
 
     @precondition(lambda self: self.claims)
-    @rule(batch=batches(), commits=st.booleans(), data=st.data())
-    def complete_in_a_transaction(self, batch: list[dict[str, object]], commits: bool, data: st.DataObject) -> None:
+    @rule(batch=batches(), commits=st.booleans(), stays=st.booleans(), data=st.data())
+    def complete_in_a_transaction(
+        self, batch: list[dict[str, object]], commits: bool, stays: bool, data: st.DataObject
+    ) -> None:
         jobs = self.build(batch)
         claim = self.some_claim(data)
 
         def act(engine: Engine) -> str:
             try:
-                with engine.store.transaction(engine.own(claim)):
+                with engine.store.transaction(engine.own(claim), stays=stays):
                     pushed = engine.store.push(jobs)
                     if not commits:
                         raise RollBackError
@@ -500,6 +508,24 @@ class TwoEngines(RuleBasedStateMachine):
             ),
         }
         self.both(told(acts[what]))
+
+    @rule(
+        what=st.sampled_from(["completed", "completed", "failed", "results"]),
+        queue=st.sampled_from(QUEUES),
+        keep=st.builds(Keep, age=st.none() | delays, count=st.none() | st.integers(1, 3)),
+        limit=st.sampled_from([1, 2, 100]),
+    )
+    def keep_less(self, what: Kept, queue: str, keep: Keep, limit: int) -> None:
+        """Prune a step; the marks of results name jobs, whose ids differ."""
+
+        def act(engine: Engine) -> object:
+            mark = engine.store.surplus.find(queue, what, keep)
+            if mark is None:
+                return None
+            last = mark.last if mark.last == 2**63 - 1 else engine.number_of(mark.last)
+            return mark.at, last, engine.store.surplus.prune(queue, what, mark, limit)
+
+        self.both(act)
 
     @rule(step=steps)
     def advance(self, step: timedelta) -> None:

@@ -34,6 +34,7 @@ from workqueue.errors import (
 from workqueue.handle import Handle
 from workqueue.job import Attempt, Job, JobStatus, Size, Terms
 from workqueue.queue import Queue
+from workqueue.retention import Keep
 from workqueue.schedule import Schedule
 from workqueue.task import AsyncTask, Call, Task
 from workqueue.worker import Worker
@@ -58,6 +59,7 @@ __all__ = [
     "JobFailed",
     "JobNotFound",
     "JobStatus",
+    "Keep",
     "LeaseLost",
     "Queue",
     "QueueClosed",

@@ -37,6 +37,7 @@ class Context:
     settled = False  # by `transaction`, in its own commit
     cancel_requested = False  # by a person, and not by stop()
     abandoned = False  # handed back while it ran: its end interests nobody
+    stays = False  # once it completes, among the jobs that did
     policy: Policy | None = None  # by whoever calls the handler, as `give`
     give: Give | None = None
     timeout: float | None = None  # seconds, from `started_at`
@@ -120,7 +121,9 @@ class Context:
             raise UsageError("expected one ctx.transaction() for each job, but this job was settled by an earlier one")
         with ExitStack() as stack:
             done = Returned()
-            transaction = stack.enter_context(self._store.transaction(self.claim, returned=lambda: done))
+            transaction = stack.enter_context(
+                self._store.transaction(self.claim, returned=lambda: done, stays=self.stays)
+            )
             self._open = stack
             try:
                 yield transaction

@@ -40,8 +40,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     attempt: how often it was claimed; rises for ever, so (id, attempt) is a fencing token for foreign systems.
     retry_count: how often its handler failed. lost: how often its runner died under it.
-    message: the last error, in one line. terms: what it asks for beyond its turn, if anything. All instants are aware
-    datetimes in UTC.
+    message: the last error, in one line. terms: what it asks for beyond its turn, if anything. runner: who runs it, or
+    completed it; claimed_at: when that began, of a job that completed. All instants are aware datetimes in UTC.
     """
 
     id: int
@@ -60,6 +60,15 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     message: str = ""
     backoff: Backoff = msgspec.field(default_factory=Backoff)
     terms: Terms | None = None
+    claimed_at: datetime | None = None
+    runner: str = ""
+
+    @property
+    def duration(self) -> timedelta | None:
+        """How long the attempt took that completed the job, from the claim to its end; None where that is not known."""
+        if self.claimed_at is None or self.settled_at is None:
+            return None
+        return max(timedelta(0), self.settled_at - self.claimed_at)
 
     @property
     def expect_at(self) -> int:

@@ -34,11 +34,13 @@ SECOND_LOSS_PAUSE: Final = timedelta(seconds=10)
 class Returned(msgspec.Struct, frozen=True):
     """The handler came back: the job is done.
 
-    result: what it gave, as JSON, where somebody wants it. keep: how long to keep that.
+    result: what it gave, as JSON, where somebody wants it. keep: how long to keep that. counted: no longer than it is
+    among the newest of its queue, if fewer are kept.
     """
 
     result: bytes | None = None
     keep: timedelta = timedelta(0)
+    counted: bool = False
 
 
 class Raised(msgspec.Struct, frozen=True):
@@ -85,7 +87,8 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one finished attempt makes of its job; the store applies it if the claim still holds.
 
     delay: a waiting job is due so long from now; None: when it was. keep: False drops the row of a job that failed.
-    result: goes to those who wait for it, and is kept for `keep_result`. outcome, error, traceback and duration go into
+    stays: a job that completed is kept, among those that did. result: goes to those who wait for it, and is kept for
+    `keep_result`; counted: see `Returned`. outcome, error, traceback and duration go into
     the job's history unless `outcome` is empty. A waiting verdict for a job whose cancellation was asked ends as
     CANCELLED.
     """
@@ -96,23 +99,26 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     failures: int = 0
     losses: int = 0
     keep: bool = True
+    stays: bool = False
     result: bytes | None = None
     keep_result: timedelta = timedelta(0)
+    counted: bool = False
     outcome: str = ""
     error: str = ""
     traceback: str = ""
     duration: timedelta = timedelta(0)
 
 
-def settle(claim: Claim, outcome: Outcome, *, age: timedelta, archive: bool = True) -> Settlement:
+def settle(claim: Claim, outcome: Outcome, *, age: timedelta, archive: bool = True, stays: bool = False) -> Settlement:
     """Say what one finished attempt means for its job.
 
-    age: from the job's push to now, by the store's clock. archive: keep jobs that fail for good.
+    age: from the job's push to now, by the store's clock. archive: keep jobs that fail for good. stays: keep jobs that
+    complete.
     """
     job = claim.job
     match outcome:
-        case Returned(result, keep):
-            return Settlement(claim=claim, to=JobStatus.COMPLETED, result=result, keep_result=keep)
+        case Returned():
+            return completion(claim, outcome, stays=stays)
         case Postponed(delay, reason):
             return Settlement(claim=claim, to=_waiting(job), delay=delay, error=reason)
         case HandedBack():
@@ -148,6 +154,18 @@ def settle(claim: Claim, outcome: Outcome, *, age: timedelta, archive: bool = Tr
                 error=f"{reason} (loss {losses} of {MAX_LOST})",
             )
     assert_never(outcome)
+
+
+def completion(claim: Claim, returned: Returned, *, stays: bool = False) -> Settlement:
+    """Say what it means that the handler came back."""
+    return Settlement(
+        claim=claim,
+        to=JobStatus.COMPLETED,
+        stays=stays,
+        result=returned.result,
+        keep_result=returned.keep,
+        counted=returned.counted,
+    )
 
 
 def _waiting(job: Job) -> JobStatus:

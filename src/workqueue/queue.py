@@ -18,10 +18,12 @@ from workqueue.duration import as_duration
 from workqueue.errors import InvalidOption, JobNotFound, QueueClosed, ScheduleNotFound, UsageError
 from workqueue.executor.children import in_child
 from workqueue.handle import Handle
+from workqueue.plan import Plan
 from workqueue.pusher import Pusher
 from workqueue.pushing import Pushing
 from workqueue.registry import Registry
-from workqueue.runner import Plan, Runner
+from workqueue.retention import Keep, Retention, as_keep, as_keep_results
+from workqueue.runner import Runner
 from workqueue.steering import Steering
 from workqueue.store import open_store
 from workqueue.store.clock import Clock, system_clock
@@ -37,12 +39,15 @@ class Queue(Pushing, Steering):
 
     path: a file, made when missing, or ":memory:". worker: None means push, look and clean only.
     id: the queue's name in the file; several queues share one. timing: run what has the earliest `run_at` first, not
-    what was pushed first; all who push to one queue must agree on it. archive: keep failed jobs. auto_start: begin work
-    at once. backoff: the rule stored with each job pushed here. batch_size: jobs claimed per transaction, 1 to 1000.
+    what was pushed first; all who push to one queue must agree on it. archive: keep failed jobs. keep_completed,
+    keep_failed, keep_results: for how long, how many, or both as `Keep(age=…, count=…)`; None: completed jobs leave at
+    once, failed ones stay, results are kept where their task says so (docs/retention.md). auto_start: begin work at
+    once. backoff: the rule stored with each job pushed here. batch_size: jobs claimed per transaction, 1 to 1000.
     poll_rate: the longest a due job waits if every wake-up is lost. concurrency: jobs run at once. grace: how long
     `stop` waits for running jobs. lease: how long a frozen process keeps its jobs. max_payload: bytes.
     processes, max_jobs, max_memory: of isolated tasks: how many children at once (0: one for each core), and after how
-    many jobs, or above how many bytes, one is replaced. durability: "full" survives a power cut; "process" only a crash
+    many jobs, or above how many bytes, one is replaced. figures: note what became of the jobs run here, for charts and
+    metrics (docs/monitoring.md). durability: "full" survives a power cut; "process" only a crash
     of the program; "conservative" survives a power cut without a write-ahead log. clock: of the store, for tests
     (`testing.FakeClock`). Durations are timedeltas or seconds.
 
@@ -60,6 +65,9 @@ class Queue(Pushing, Steering):
         id: str = "default",
         timing: bool = False,
         archive: bool = True,
+        keep_completed: Keep | timedelta | int | None = None,
+        keep_failed: Keep | timedelta | int | None = None,
+        keep_results: Keep | timedelta | None = None,
         auto_start: bool = True,
         backoff: Backoff | None = None,
         batch_size: int = 100,
@@ -70,6 +78,7 @@ class Queue(Pushing, Steering):
         processes: int = 0,
         max_jobs: int | None = None,
         max_memory: int | None = None,
+        figures: bool = True,
         max_payload: int = payload.DEFAULT_LIMIT,
         durability: Durability = "full",
         allow_network: bool = False,
@@ -77,6 +86,17 @@ class Queue(Pushing, Steering):
     ) -> None:
         self.id = checked_name(id, "id")
         rule = Backoff() if backoff is None else _checked_backoff(backoff).copy()
+        retention = Retention(
+            completed=as_keep(keep_completed, "keep_completed"),
+            failed=as_keep(keep_failed, "keep_failed"),
+            results=as_keep_results(keep_results, "keep_results"),
+        )
+        if retention.failed is not None and not archive:
+            raise InvalidOption(
+                f"expected archive=True beside keep_failed, got: archive=False, keep_failed={keep_failed!r}",
+                name="keep_failed",
+                value=keep_failed,
+            )
         most = between(max_payload, 1, 512 * 1024 * 1024, "max_payload")
         self._plan = Plan(
             queue=self.id,
@@ -86,9 +106,11 @@ class Queue(Pushing, Steering):
             lease=at_least(lease, timedelta(seconds=1), "lease"),
             grace=as_duration(grace, "grace"),
             archive=archive,
+            retention=retention,
             processes=between(processes, 0, 1000, "processes"),
             max_jobs=None if max_jobs is None else between(max_jobs, 1, 2**31, "max_jobs"),
             max_memory=None if max_memory is None else between(max_memory, 2**20, 2**50, "max_memory"),
+            figures=one_of(figures, (True, False), "figures"),
         )
         self.worker: Worker | None = None if worker is None else checked_worker(worker, concurrency)
         self._runner: Runner | None = None
@@ -99,7 +121,8 @@ class Queue(Pushing, Steering):
         self.path = self._store.path
         self._pusher = Pusher(self._open_store, self.id, timing=timing, backoff=rule, max_payload=most)
         self._make_locks()
-        self.task = Registry(Desk(self._pusher, self._watch, self._cancel_known), worker=worker, runs=self._runs)
+        desk = Desk(self._pusher, self._watch, self._cancel_known, retention)
+        self.task = Registry(desk, worker=worker, runs=self._runs)
         closing.remember(self)
         if auto_start and worker is not None:
             try:

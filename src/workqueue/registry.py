@@ -91,7 +91,8 @@ class Registry:
         name: of its jobs; `module.function` if not given; two of one name are refused. retry: a Backoff, or a function
         of the error and the number of the failure that gives the delay, or None for no more; all errors are retried, or
         those of `retry_on`, never those of `no_retry_on`. timeout: the attempt is over after so long; docs/tasks.md has
-        what that means on a thread. keep_results: for how long one can ask for what it gave. priority, expires,
+        what that means on a thread. keep_results: for how long one can ask for what it gave; None: not; as the
+        queue's own `keep_results`, if not said. priority, expires,
         unique_for, on_conflict: as for `using`. limit: so many run at once, of all or of those that agree in the
         argument `limit_by`; rate: so many start within a time ("100/minute"), of all or by `rate_by`; ordered_by: those
         that agree in it run one after another; key_by: those that agree in it are one job. isolated: runs in a child
@@ -131,7 +132,7 @@ class Registry:
                 name="name",
                 value=called,
             )
-        plan = _plan(function, signature, options)
+        plan = _plan(function, signature, options, keep_results=self._desk.retention.result_age)
         if plan.schedule is not None and self._runs():
             raise UsageError(
                 f"expected periodic task {called!r} to be made before the queue is started, which begins its schedules"
@@ -188,8 +189,10 @@ class Registry:
         return task.do_work(ctx, job)
 
 
-def _plan(function: Callable[..., object], signature: Signature, options: Options) -> Plan:
-    keep, timeout, every = options.get("keep_results"), options.get("timeout"), options.get("every")
+def _plan(
+    function: Callable[..., object], signature: Signature, options: Options, *, keep_results: timedelta | None
+) -> Plan:
+    keep, timeout, every = options.get("keep_results", keep_results), options.get("timeout"), options.get("every")
     isolated = one_of(options.get("isolated", False), (True, False), "isolated")
     if keep is not None:
         signature.check_result()

@@ -23,8 +23,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Final
 
-import msgspec
-
+from workqueue.bookkeeping import Bookkeeping
 from workqueue.context import Context
 from workqueue.errors import StoreError, WorkqueueError
 from workqueue.executor.loop import AsyncHandler
@@ -36,6 +35,8 @@ from workqueue.lifecycle import HandedBack, Outcome, Raised, Settlement, settle
 from workqueue.liveness import Heartbeat
 from workqueue.logs import Log
 from workqueue.pace import Pace
+from workqueue.plan import Plan
+from workqueue.pruning import Pruner
 from workqueue.store.contract import Beat, Store, Turn, Want
 from workqueue.timekeeper import MakeJob, Timekeeper
 from workqueue.upkeep import Upkeep
@@ -49,24 +50,6 @@ _NEVER: Final = float("inf")
 _SWEEP_SECONDS: Final = 5.0
 _SWEPT: Final = 500  # jobs ended, and rows of each kind forgotten, at once
 _LAST_TRIES: Final = timedelta(seconds=10)  # for settling at the end, when the store is away
-
-
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """How a runner works; `Queue` checks the ranges.
-
-    processes: child processes for isolated jobs; 0: one per CPU. max_jobs, max_memory (bytes): see `ChildExecutor`.
-    """
-
-    queue: str
-    batch_size: int
-    concurrency: int
-    poll_rate: timedelta
-    lease: timedelta
-    grace: timedelta
-    archive: bool
-    processes: int = 0
-    max_jobs: int | None = None
-    max_memory: int | None = None
 
 
 class Runner:
@@ -89,6 +72,7 @@ class Runner:
         self.pid = os.getpid()
         self._store = store
         self._plan = plan
+        self._stay = plan.retention.completed is not None  # jobs that complete
         self._settled = settled
         self._id = store.enlist(plan.queue, f"{socket.gethostname()}:{self.pid}")
         self._bell = store.bell(self._id)
@@ -96,6 +80,7 @@ class Runner:
             store, self._id, every=plan.poll_rate, lease=plan.lease, archive=plan.archive, knows=knows
         )
         self._timekeeper = Timekeeper(store, plan.queue, makers) if makers else None
+        self._pruner = Pruner(store, plan.queue, plan.retention)
         self._heartbeat = Heartbeat(store, self._id, lease=plan.lease, heard=self._hear)
         self._executor = executor_for(
             handler,
@@ -104,8 +89,10 @@ class Runner:
             enough=plan.batch_size,
             ready=self._bell.ring,
         )
+        self._books = Bookkeeping(store, plan.queue, counts=plan.figures)
         self._in_hand: dict[int, Context] = {}
         self._unsettled: list[Settlement] = []
+        self._ended: list[tuple[Context, Settlement]] = []  # those of them that are to be counted
         self._pace = Pace(concurrency=plan.concurrency, batch_size=plan.batch_size)
         self._suspects = False
         self._is_unsure = False  # the store may hold claims of ours that we do not know: a turn's answer did not come
@@ -165,6 +152,8 @@ class Runner:
             self._keep_up()
             self._exchange()
             self._look_after()
+            if not self._stopping:
+                self._pruner.step()
         except Exception as error:
             self._failures += 1
             pause = min(_LONGEST_PAUSE, 0.1 * 2 ** min(self._failures, 10)) * random.uniform(0.5, 1)  # noqa: S311 - jitter
@@ -197,6 +186,8 @@ class Runner:
             log.warning("job %d, attempt %d: settled too late, its lease was lost", claim.job.id, claim.job.attempt)
         if self._unsettled:
             self._unsettled = []
+            self._books.ended(self._ended, turn.refused)
+            self._ended = []
             self._settled()
         if want is not None:
             self._take(turn, want)
@@ -211,7 +202,7 @@ class Runner:
             job = self._store.get(job_id)
             if job.status is JobStatus.RUNNING and job.attempt == attempt:
                 claim = Claim(job, self._id, timedelta(0), 0)
-                self._unsettled.append(settle(claim, HandedBack(), age=timedelta(0), archive=self._plan.archive))
+                self._unsettled.append(settle(claim, HandedBack(), age=timedelta(0)))
 
     def _collect(self) -> None:
         done = self._executor.collect()
@@ -231,6 +222,7 @@ class Runner:
         if context.settled:
             if isinstance(outcome, Raised):
                 log.warning("job %d raised after its transaction had completed it: %s", job_id, outcome.error)
+            self._books.ended([(context, Settlement(claim=context.claim, to=JobStatus.COMPLETED))])
             self._settled()
             return
         settlement = self._verdict(context, outcome)
@@ -244,16 +236,17 @@ class Runner:
                 settlement.to,
             )
         self._unsettled.append(settlement)
+        self._ended.append((context, settlement))
 
     def _verdict(self, context: Context, outcome: Outcome) -> Settlement:
         age = context.claim.age
         if isinstance(outcome, Raised):  # nothing else asks how old the job is
             age += timedelta(seconds=time.monotonic() - context.claimed_at)
+        archive, stays = self._plan.archive, self._stay
         try:
-            return settle(context.claim, outcome, age=age, archive=self._plan.archive)
+            return settle(context.claim, outcome, age=age, archive=archive, stays=stays)
         except Exception as error:  # noqa: BLE001 - the handler may have made nonsense of its job's backoff
-            failed = of_exception(context, error)
-            return settle(context.claim, failed, age=age, archive=self._plan.archive)
+            return settle(context.claim, of_exception(context, error), age=age, archive=archive, stays=stays)
 
     def _give_back_what_is_stuck(self) -> None:
         """Let others run what was claimed ahead, when what it waits for takes longer than it was thought to."""
@@ -284,6 +277,8 @@ class Runner:
         contexts = [Context(claim, self._store, now) for claim in turn.claims]
         for context in contexts:
             self._in_hand[context.job.id] = context
+            if self._stay:
+                context.stays = True
         self._executor.submit(contexts)
         self._suspects = turn.suspects or (want.alone and bool(contexts))
         if turn.next_due is not None:
@@ -294,7 +289,7 @@ class Runner:
     def _sleep(self) -> None:
         """Wait for the bell, but not past the next instant at which something is to be done."""
         now = time.monotonic()
-        until = min(self._next_upkeep, self._due_at)
+        until = min(self._next_upkeep, self._due_at, self._pruner.next_at)
         if len(self._in_hand) > self._plan.concurrency and now < self._pace.stuck_at():
             until = min(until, self._pace.stuck_at())
         if self._stopping:
@@ -315,6 +310,7 @@ class Runner:
         if verdicts:
             refused = self._store.turn(verdicts, None).refused
             log.warning("brought back %d jobs of runners that ended", len(verdicts) - len(refused))
+            self._books.lost(verdicts, refused)
             self._settled()
         if self._timekeeper is not None and not self._stopping:
             until = self._timekeeper.step()
@@ -323,6 +319,7 @@ class Runner:
         if now >= self._next_sweep:
             self._next_sweep = now + _SWEEP_SECONDS
             self._store.sweep(self._plan.queue, _SWEPT)
+        self._books.step()
         self._note_progress()
 
     def _note_progress(self) -> None:
@@ -390,6 +387,7 @@ class Runner:
                     break
                 self._bell.wait(0.2)
         self._executor.close()
+        self._books.close()
         self._heartbeat.stop()
         try:
             self._store.retire(self._id)

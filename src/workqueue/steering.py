@@ -42,7 +42,7 @@ class Steering(ABC):
         return self._open_store().size(self.id)
 
     def get(self, job_id: int) -> Job:
-        """Give one job. Raises JobNotFound; a completed job has left the file."""
+        """Give one job. Raises JobNotFound; a completed job has left the file, unless such jobs are kept."""
         return self._open_store().get(arguments.job_id(job_id))
 
     def jobs(
@@ -100,7 +100,7 @@ class Steering(ABC):
         return sum(store.change(which, "retry").count for which in found)
 
     def edit(self, job_id: int, obj: object) -> bool:
-        """Give a job that waits, failed or was cancelled other data; False when it runs. Raises JobNotFound."""
+        """Give a job that waits, failed or was cancelled other data; False for another one. Raises JobNotFound."""
         return self._open_store().edit(arguments.job_id(job_id), self._encode(obj))
 
     # all that match

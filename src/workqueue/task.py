@@ -24,6 +24,7 @@ from workqueue.lanes import Limits
 from workqueue.lifecycle import Returned
 from workqueue.policy import Policy
 from workqueue.pusher import Pusher
+from workqueue.retention import Retention
 from workqueue.schedule import Schedule
 from workqueue.signature import Signature
 from workqueue.watch import Watch
@@ -35,11 +36,12 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class Desk(msgspec.Struct, frozen=True):
-    """What a task needs of its queue: how to push, to watch jobs, and to cancel them."""
+    """What a task needs of its queue: how to push, to watch jobs, and to cancel them; and what is kept of them."""
 
     pusher: Pusher
     watch: Watch
     cancel: Callable[[int], bool]
+    retention: Retention
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -276,7 +278,8 @@ class BaseTask(Generic[P, R]):
 
     def _give(self, value: object) -> Returned:
         limit = self._desk.pusher.max_payload
-        return Returned(self.signature.encode_result(value, limit=limit), self.plan.keep_results or timedelta(0))
+        result = self.signature.encode_result(value, limit=limit)
+        return Returned(result, self.plan.keep_results or timedelta(0), counted=self._desk.retention.counts_results)
 
     def _call(self, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
         if self.signature.context is None or self.signature.context in kwargs:

@@ -21,13 +21,14 @@ from support import (
     apply,
     claim_all,
     claim_one,
+    completed,
     new_job,
     push,
     raised,
     settled_at_once,
 )
 
-CANCELLED = JobStatus.CANCELLED
+CANCELLED, FAILED = JobStatus.CANCELLED, JobStatus.FAILED
 HOSTILE = ["%", "_", "a%", "'", '"', "\\", "' OR 1=1 --", "\0", "\x1b[31m", "é", "日本", "*", "[a-z]", "a\nb"]
 
 
@@ -48,6 +49,9 @@ def mixed(store: Store) -> list[Job]:
             store.push([new_job(queue=queue, name=name, data=b"%d" % place) for name in ("x", "y")])
             failing, retrying = claim_all(store, runner, queue=queue)
             apply(store, raised(failing, f"error {place}"), again(retrying, timedelta(days=1)))
+            size = 1500 * (place == 2)
+            store.push([new_job(queue=queue, name=name, data=b"%d" % place + b" " * size) for name in ("x", "y")])
+            apply(store, *(completed(claim, stays=True) for claim in claim_all(store, runner, queue=queue)))
     for place in range(4):
         for queue in runners:
             cancelled, _ = store.push([new_job(queue=queue, name=name, data=b"%d" % place) for name in ("x", "y")])
@@ -90,6 +94,7 @@ def test_the_pages_of_a_search_have_what_is_meant_once_each_and_in_order(store, 
         *({"queue": "b", "status": status} for status in JobStatus),
         {"name": "x"},
         {"queue": "a", "name": "y", "status": JobStatus.FAILED},
+        {"queue": "a", "name": "y", "status": JobStatus.COMPLETED},
         {"name": "y", "status": JobStatus.CANCELLED},
         {"text": "2"},
         {"text": "error", "queue": "b"},
@@ -187,10 +192,10 @@ def test_a_deed_is_done_to_all_that_match_and_can_take_it(store, width, deed):
     can, is_done = {
         "cancel": (lambda job: job.settled_at is None, lambda job: job.status is CANCELLED or job.cancel_requested),
         "retry": (
-            lambda job: job.settled_at is not None or (job.status in WAITING and job.run_at > store.now()),
+            lambda job: job.status in (CANCELLED, FAILED) or (job.status in WAITING and job.run_at > store.now()),
             lambda job: job.status in WAITING and job.run_at <= store.now(),
         ),
-        "restore": (lambda job: job.settled_at is not None, lambda job: job.status is JobStatus.PENDING),
+        "restore": (lambda job: job.status in (CANCELLED, FAILED), lambda job: job.status is JobStatus.PENDING),
         "delete": (lambda job: job.settled_at is not None, lambda job: job is None),
     }[deed]
     searches = [
@@ -199,7 +204,8 @@ def test_a_deed_is_done_to_all_that_match_and_can_take_it(store, width, deed):
         Find(queue="a", status=CANCELLED, limit=3),
         Find(name="x", newest_first=True, limit=3),
         Find(queue="a", status=JobStatus.RUNNING, limit=100),
-        Find(queue="b", status=JobStatus.COMPLETED),
+        Find(queue="b", status=JobStatus.COMPLETED, limit=2),
+        Find(text="3", status=JobStatus.COMPLETED),
         Find(limit=100),
     ]
     for which in searches:

@@ -95,6 +95,14 @@ def test_a_job_that_has_left(store, runner):
     ]
 
 
+def test_a_job_that_is_kept_though_it_completed(store, runner):
+    job = push(store, terms=Terms(key="k", follows_batch=None))
+    apply(store, completed(claim_one(store, runner), stays=True))
+    found = report.why(store, job)
+    assert (found.status, found.reasons, found.not_before) == (JobStatus.COMPLETED, ["completed"], None)
+    assert found.sentences[0].startswith(f"Job {job} 'task' completed")
+
+
 def test_a_job_of_which_the_result_is_kept(store, runner):
     job = push(store)
     apply(store, verdict(claim_one(store, runner), Returned(b"1", HOUR)))
@@ -171,6 +179,7 @@ def test_jobs_of_a_name_that_are_paused(store, runner, noticed):
     assert found["task paused"] == (
         "Jobs called 'task' are paused: none starts until somebody says `workqueue resume --queue default --name task`."
     )
+    assert "queue paused" not in found
     assert "task paused" not in said(store, other)
 
 
@@ -188,6 +197,7 @@ def test_a_limit_without_room_and_who_holds_it(store, runner, noticed):
     found = said(store, job)
     assert found["limited"] == (f"The limit 'visit host=a' lets 2 run at once, and 2 do: jobs {first}, {second}.")
     assert ("in line" in found) is not noticed
+    assert "let in soon" not in found
     assert "limited" not in said(store, push(store, terms=Terms(limit=Lane("visit host=b", most=2))))
 
 
@@ -270,6 +280,14 @@ def test_following_a_job(store, runner):
     assert list(said(store, job)) == ["waiting", "in line", "runners"]
 
 
+def test_a_follower_that_was_restored_follows_nobody_any_more(store, runner):
+    first, job = store.push([new_job(terms=Terms(followed=True)), new_job(terms=Terms(follows=-1))])
+    apply(store, raised(claim_one(store, runner)))
+    assert said(store, job)["cancelled"].endswith(f": job {first}, which it follows, is failed.")
+    assert store.restore(QUEUE, [job]) == 1
+    assert list(said(store, job)) == ["waiting", "in line", "runners"]
+
+
 def test_following_a_batch(store, runner):
     batch = store.batches.open(QUEUE)
     store.push([new_job(terms=Terms(batch=batch))] * 3)
@@ -291,6 +309,7 @@ def test_a_key_that_another_job_has_by_now(store, runner):
         f"Job {holder} has its key 'k' by now: it cannot be restored while that waits or runs."
     )
     assert "key held" not in said(store, holder)
+    assert store.situation(holder).key_holder is None
 
 
 # who may take it
@@ -347,6 +366,7 @@ def test_what_was_lost_runs_alone(store, runner):
         "else in hand."
     )
     assert "in line" not in found
+    assert store.situation(job).before is None
 
 
 # what runs

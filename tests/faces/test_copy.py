@@ -16,13 +16,17 @@ import pytest
 from click.testing import CliRunner
 from workqueue import Backoff, JobStatus, Queue, QueueMoved, UsageError, chain
 from workqueue.cli import group
+from workqueue.figures import Counted, total
+from workqueue.job import Terms
+from workqueue.lifecycle import Returned
 from workqueue.store import copying, open_store
 from workqueue.store.contract import Find, Store, Want
 from workqueue.store.relational.whole import Whole
 
 from postgres_fixtures import VERSIONS, Servers
-from support import everything, gave_up, raised
+from support import again, everything, gave_up, new_job, raised, verdict
 
+COUNTED = Counted(completed=3, wait_sum=timedelta(seconds=1), wait_buckets=(0, 3), run_buckets=(3,))
 PAIRS = ["file file", "file url", "url file", "url url"]
 
 
@@ -90,6 +94,18 @@ def fill(place: str) -> None:
         claims = store.turn([], Want("other", runner, timedelta(minutes=1), 4)).claims
         store.turn([raised(claims[0]), raised(claims[1])], None)
         assert store.cancel(claims[2].job.id)  # runs, and was asked to stop
+        for data in (b"1", b"y" * 5000):
+            store.push([new_job(queue="kept", data=data, terms=Terms(key=f"{len(data)}"))])
+            runner = store.enlist("kept", "worker")
+            for done in (
+                again,
+                lambda claim: verdict(claim, Returned(b"5", timedelta(days=1), counted=True), stays=True),
+            ):
+                [claim] = store.turn([], Want("kept", runner, timedelta(minutes=1), 4)).claims
+                assert store.turn([done(claim)], None).refused == []
+        for name in ("again", "now"):
+            store.ledger.add("other", {"again": COUNTED, name: COUNTED})
+        store.ledger.note_backlog("other")
     with Queue(place, id="gone") as queue:
         assert queue.cancel(queue.push("its id was given out"))
         assert queue.clean_cancelled_jobs() == 1
@@ -113,7 +129,9 @@ def test_all_is_copied_and_what_ran_waits_again(places):
     result = run("copy", source, target, "--verify", "--json")
     assert result.exit_code == 0, result.output
     said = json.loads(result.stdout)
-    assert (said["jobs"], said["handed_back"]) == (len(jobs), len(running))
+    kept = [job for job in jobs.values() if job.status is JobStatus.COMPLETED]
+    assert len(kept) == 2
+    assert (said["jobs"], said["handed_back"]) == (len(jobs) - len(kept), len(running))
     assert {(s["table"], s["queue"]): (s["rows"], s["checksum"]) for s in said["sums"]} == before
     assert all((s["rows"], s["checksum"]) == (s["rows_copied"], s["checksum_copied"]) for s in said["sums"])
     assert sums(source) == before
@@ -129,6 +147,19 @@ def test_all_is_copied_and_what_ran_waits_again(places):
         assert jobs == {}
     with Queue(target) as queue:
         assert queue.push("new") == max(histories) + 2
+
+
+def test_the_figures_of_a_target_that_is_empty_otherwise_give_way(places):
+    source, target = places
+    fill(source)
+    with opened(source, target) as [store, other]:
+        other.ledger.add("other", {"again": COUNTED, "gone": COUNTED})
+        expected = store.ledger.totals()
+        assert run("copy", source, target).exit_code == 0
+        assert other.ledger.totals() == expected
+        assert expected["other", "again"] == total([COUNTED, COUNTED])
+        other.ledger.add("other", {"now": COUNTED})
+        assert other.ledger.totals()["other", "now"] == total([COUNTED, COUNTED])
 
 
 def test_a_source_that_was_moved_takes_nothing_until_it_is_reopened(places):
@@ -270,6 +301,8 @@ def test_ended_at_any_step_it_goes_on(places, monkeypatch, verb, before):
 
 KILLED = """
 import sys
+from workqueue.job import Terms
+from workqueue.lifecycle import Returned
 from workqueue.store import copying, open_store
 copying._AT_ONCE = 10
 stores = [open_store(place) for place in sys.argv[1:]]

@@ -24,6 +24,7 @@ from prove.clock import FakeClock
 from workqueue.errors import DuplicateJob, LeaseLost
 from workqueue.job import Claim, JobStatus, Lane, NewJob, Terms
 from workqueue.lifecycle import Cancelled, HandedBack, Lost, Postponed, Raised, Returned, settle
+from workqueue.retention import Keep
 from workqueue.store.contract import Find, Store, Turn, Want
 
 from support import LEASE, QUEUE, SECOND, open_engine
@@ -148,7 +149,8 @@ class Lanes(RuleBasedStateMachine):
     def settle(self, outcome: Returned | Raised | Cancelled | Postponed | HandedBack, data: st.DataObject) -> None:
         claim = data.draw(st.sampled_from([claim for held in self.hands.values() for claim in held]), label="claim")
         self.hands[claim.runner].remove(claim)
-        self.store.turn([settle(claim, outcome, age=claim.age)], None)  # refused, if it was rescued
+        stays = data.draw(st.booleans(), label="stays")
+        self.store.turn([settle(claim, outcome, age=claim.age, stays=stays)], None)  # refused, if it was rescued
         self.all_claim()
 
     @precondition(lambda self: any(self.hands.values()))
@@ -188,7 +190,10 @@ class Lanes(RuleBasedStateMachine):
         for runner in sorted(self.hands):
             self.hands[runner] += self.turn(runner, 5, alone=False).claims
 
-    @rule(what=st.sampled_from(["cancel", "cancel", "restore", "restore all", "sweep", "clean"]), data=st.data())
+    @rule(
+        what=st.sampled_from(["cancel", "cancel", "restore", "restore all", "sweep", "clean", "prune", "change"]),
+        data=st.data(),
+    )
     def meddle(self, what: str, data: st.DataObject) -> None:
         store = self.store
         job = data.draw(st.sampled_from(self.jobs or [0]), label="job")
@@ -202,6 +207,13 @@ class Lanes(RuleBasedStateMachine):
             store.sweep(QUEUE, 100)
         elif what == "clean":
             store.clean(QUEUE, JobStatus.CANCELLED)
+        elif what == "prune":
+            mark = store.surplus.find(QUEUE, "completed", Keep(count=1))
+            if mark is not None:
+                store.surplus.prune(QUEUE, "completed", mark, 1)
+        else:
+            which = Find(queue=QUEUE, name=data.draw(st.sampled_from([None, *NAMES]), label="name"), limit=3)
+            store.change(which, data.draw(st.sampled_from(["cancel", "restore", "delete"]), label="deed"))
 
     @rule(name=st.sampled_from([None, *NAMES]), on=st.sampled_from([True, False, False, False]))
     def pause(self, name: str | None, on: bool) -> None:

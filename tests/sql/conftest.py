@@ -35,14 +35,20 @@ SELECT id, queue, name, '{}', settled_at IS NULL, iif(ready = 2, 1 + id % 4, NUL
        iif(ready = 3, -id, iif(settled_at, 1, NULL)), iif(settled_at, 1, NULL), iif(ready IN (0, 3), :far, NULL)
   FROM jobs WHERE special;
 
+INSERT INTO completed (id, queue, name, priority, run_at, pushed_at, claimed_at, settled_at, backoff, attempt,
+                       retry_count, lost, runner, data)
+SELECT id + :far, queue, name, 0, 1, 1, 1, id, 1, 1, 0, 0, '', x'7b7d' FROM jobs WHERE settled_at IS NOT NULL;
+
 INSERT INTO starts (queue, lane, at) SELECT queue, 'lane', id FROM jobs WHERE settled_at IS NOT NULL;
 INSERT INTO taken_keys (queue, name, key, job, until) SELECT queue, name, key, job, :far FROM terms WHERE kept_by > 0;
 INSERT INTO closed_lanes (queue, lane, most, opens_at) SELECT queue, key, 1, :far FROM terms WHERE kept_by > 0;
 INSERT INTO batches (id, queue, sealed, done_at) SELECT job + 1000, queue, 1, :far FROM terms WHERE kept_by > 0;
-INSERT INTO results (job, result, until) SELECT job, x'31', :far FROM terms WHERE kept_by > 0;
+INSERT INTO results (job, result, until, queue) SELECT job, x'31', :far, queue FROM terms WHERE kept_by > 0;
 INSERT INTO progress (job, data) SELECT job, x'31' FROM terms WHERE NOT is_open;
 INSERT INTO schedules (queue, name, spec, next_at) SELECT queue, key, '', :far FROM terms WHERE kept_by > 0;
 INSERT INTO pauses (queue, name) VALUES ('default', 'task');
+INSERT INTO figures (span, start, queue, name, noted_at)
+SELECT iif(kept_by % 2, 1, 60), :far + job, queue, 'task', :far FROM terms WHERE kept_by > 0;
 
 -- The few, in both that runs and that waits; their batch and what they follow have many others, all of them over.
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2 * :few)

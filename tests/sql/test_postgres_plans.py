@@ -57,14 +57,29 @@ HOT = {
     "orphans": {"jobs_running"},
     "retire": {"jobs_running", "runners_pkey"},
     "present": {"jobs_pkey"},
-    "jobs_of": {"jobs_pkey", "terms_pkey", "backoffs_pkey"},
+    "jobs_of": {"jobs_pkey", "terms_pkey", "backoffs_pkey", "runners_pkey", "completed_pkey"},
+    "get": {"jobs_pkey", "terms_pkey", "backoffs_pkey", "runners_pkey", "completed_pkey"},
+    "completed_and_kept": {"jobs_pkey", "runners_pkey"},
+    "keep_completed": {"jobs_pkey", "runners_pkey", "terms_pkey"},
+    "walk_completed": {"completed_pkey"},
+    "completed_ids": {"completed_of_queue"},
+    "known": {"jobs_pkey", "completed_pkey"},
+    "delete_completed": {"completed_pkey"},
+    "nth_completed": {"completed_settled"},
+    "nth_failed": {"jobs_settled"},
+    "nth_result": {"results_counted"},
+    "old_completed": {"completed_settled"},
+    "old_failed": {"jobs_settled"},
+    "old_results": {"results_counted"},
+    "prune_failed": {"jobs_pkey"},
+    "prune_results": {"results_pkey"},
     "walk": {"jobs_pkey"},
     "settled_ids": {"jobs_settled"},
     "settled_queues": {"jobs_settled"},
     "running_ids": {"jobs_running"},
     "open_ids": {"jobs_running", "jobs_ready", "jobs_suspect", "jobs_later", "jobs_kept_back"},
-    "sizes": {"jobs_pkey"},
-    "matching": {"jobs_pkey"},
+    "sizes": {"jobs_pkey", "completed_pkey"},
+    "matching": {"jobs_pkey", "completed_pkey"},
     "cancel_plain": {"jobs_pkey"},
     "delete_settled": {"jobs_pkey"},
     "keep_back": {"terms_pkey", "jobs_pkey"},
@@ -91,14 +106,21 @@ HOT = {
     "newest_batches": {"batches_pkey"},
     "batch_waiting": {"terms_of_batch", "jobs_pkey"},
     "expiring": {"terms_expiring"},
-    "outlook_jobs": {"jobs_pkey"},
+    "outlook_jobs": {"jobs_pkey", "completed_pkey"},
     "pushed": {"pushes_pkey"},
     "prevent": {"pushes_pkey"},
+    "figures": {"figures_pkey"},
+    "totals": {"figures_pkey"},
+    "backlog_noted": {"figures_pkey"},
+    "forget_figures": {"figures_pkey"},
+    "forget_totals": {"figures_pkey"},
+    "backlog": {"jobs_pkey", "jobs_ready", "jobs_suspect", "jobs_later", "jobs_kept_back"},
 }
 # The primary key has the order of these too: with no terms at all it is as good.
 IN_ORDER = {"ahead", "is_behind", "let_go_ordered"}
 # What these look for is all there is, and that is little; or somebody asked for all to be checked or counted.
-READS_ALL = {"standings", "check_jobs", "check_rows", "check_terms", "backoff_rules", "runners", "enlisted",
+READS_ALL = {"standings", "check_jobs", "check_rows", "check_terms", "check_figures", "backoff_rules", "runners",
+             "enlisted", "drop_figures",
              "schema_version", "set_version", "last_id", "forget_progress", "wants_sweeping", "is_empty"}  # fmt: skip
 FEW = {"jobs_running"}  # all of this index are meant
 FILL = """
@@ -108,6 +130,11 @@ FILL = """
            true
       FROM (VALUES (0, 1, 0, 1, NULL::bigint), (0, 0, 1000000, 1::bigint << 60, NULL), (3, NULL, 0, 1, 1))
            AS kind (status, ready, priority, run_at, settled_at), generate_series(1, %(third)s)
+"""
+FILL_COMPLETED = """
+    INSERT INTO workqueue.completed (id, queue, name, priority, run_at, pushed_at, claimed_at, settled_at, backoff,
+                                     attempt, retry_count, lost, runner, data)
+    SELECT 1000000000 + id, queue, name, 0, 1, 1, 1, id, 1, 1, 0, 0, '', '{}' FROM workqueue.jobs
 """
 FILL_TERMS = """
     INSERT INTO workqueue.terms (job, queue, name, priority, position, spec, is_open, limit_lane, order_lane)
@@ -128,10 +155,11 @@ def filled(request: pytest.FixtureRequest, postgres_servers) -> Iterator[tuple[s
     with postgres_servers.database(version) as url:
         open_store(url).close()
         with connect(address.parse(url)) as connection:
-            for table in ("jobs", "terms"):
+            for table in ("jobs", "terms", "completed"):
                 connection.execute(f"ALTER TABLE workqueue.{table} SET (autovacuum_enabled = false)")
             connection.execute(FILL, {"third": rows // 3})
             connection.execute(FILL_TERMS)
+            connection.execute(FILL_COMPLETED)
             if not rows:
                 connection.execute("VACUUM")
         yield url, rows
@@ -285,7 +313,7 @@ def reads_all(node: dict[str, Any]) -> bool:
 
 def reads_jobs(node: dict[str, Any]) -> bool:
     """Say so of tables that may be large; the others are read because they are small."""
-    return reads_all(node) and node.get("Relation Name", "jobs") in {"jobs", "terms"}
+    return reads_all(node) and node.get("Relation Name", "jobs") in {"jobs", "terms", "completed", "figures"}
 
 
 PREPARED = [name for name in POSTGRES if not statement_of(name).startswith(NOT_TO_PREPARE)]

@@ -225,11 +225,11 @@ def _by_queue(store: Store, job_ids: tuple[int, ...], queue: str | None) -> dict
 )
 @file_argument
 @_ids
-@filter_options(*_RESTORABLE)
+@filter_options(*_RESTORABLE, JobStatus.COMPLETED)
 @yes_option
 @click.pass_context
 def clean(ctx: click.Context, file: str, job_ids: tuple[int, ...], *, filters: Filters, yes: bool) -> None:
-    """Delete the failed jobs of FILE for good, or the cancelled: all, those that match, or those named. It asks.
+    """Delete jobs of FILE that are over, for good: all that failed, those that match, or those named. It asks.
 
     Without --status the failed ones are meant.
     """

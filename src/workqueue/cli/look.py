@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Final
 
 import click
 import msgspec
@@ -21,8 +20,6 @@ from workqueue.store import is_url
 from workqueue.store.contract import Overview
 from workqueue.store.paging import walk
 from workqueue.words import moment, pretty, printable, shortened
-
-_STORED: Final = [status for status in JobStatus if status is not JobStatus.COMPLETED]
 
 
 @click.command(
@@ -52,10 +49,19 @@ def status(file: str, *, queue: str | None, as_json: bool) -> None:
         say(f"{path} has no jobs and no runners")
         return
     say(path)
+    kept = any(standing.completed for standing in found.queues)
     table(
-        ["QUEUE", "PENDING", "RETRYING", "RUNNING", "FAILED", "CANCELLED", "NOT YET DUE", "OLDEST DUE"],
         [
-            [q.queue, q.pending, q.retrying, q.running, q.failed, q.cancelled, q.later, _since(found, q.oldest_due)]
+            *("QUEUE", "PENDING", "RETRYING", "RUNNING", "FAILED", "CANCELLED"),
+            *(["COMPLETED"] if kept else []),
+            *("NOT YET DUE", "OLDEST DUE"),
+        ],
+        [
+            [
+                *(q.queue, q.pending, q.retrying, q.running, q.failed, q.cancelled),
+                *([q.completed] if kept else []),
+                *(q.later, _since(found, q.oldest_due)),
+            ]
             for q in found.queues
         ],
         paint={"FAILED": "red", "RETRYING": "yellow", "RUNNING": "cyan"},
@@ -103,7 +109,7 @@ def _since(found: Overview, at: datetime | None) -> str:
     ),
 )
 @file_argument
-@filter_options(*_STORED)
+@filter_options(*JobStatus)
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="At most so many.")
 @id_option("--after", "Only ids above this one.")
 @id_option("--before", "Only ids below this one.")
@@ -112,7 +118,7 @@ def _since(found: Overview, at: datetime | None) -> str:
 def jobs(
     file: str, *, filters: Filters, limit: int, after: int | None, before: int | None, newest: bool, as_json: bool
 ) -> None:
-    """List the jobs of FILE by id, upwards, or the newest first. Completed jobs have left it."""
+    """List the jobs of FILE by id, upwards, or the newest first. Completed jobs have left it, unless they are kept."""
     which = msgspec.structs.replace(filters.find(), after=after or 0, before=before, newest_first=newest, limit=limit)
     with existing(file) as store:
         found = list(walk(store.find, which))
@@ -172,7 +178,10 @@ def _show(job: Job) -> None:
             ("priority", job.priority),
             ("pushed at", moment(job.pushed_at)),
             ("run at", moment(job.run_at)),
+            ("claimed at", moment(job.claimed_at)),
             ("settled at", moment(job.settled_at)),
+            ("took", "" if job.duration is None else span(job.duration)),
+            ("runner", job.runner),
             ("attempts", f"{job.attempt} (handler failed {times(job.retry_count)}, runner died {times(job.lost)})"),
             ("message", job.message),
             ("backoff", _rule(job.backoff)),

@@ -109,15 +109,15 @@ def of(points: Sequence[Point], stretch: Stretch, until: datetime) -> list[Chart
             "wait",
             "Wait until started",
             "seconds",
-            Line("p50", "accent", [point.wait_p50 for point in points]),
-            Line("p95", "faint", [point.wait_p95 for point in points]),
+            Line("p50", "accent", [point.wait.p50 for point in points]),
+            Line("p95", "faint", [point.wait.p95 for point in points]),
         ),
         chart(
             "run",
             "Run time",
             "seconds",
-            Line("p50", "accent", [point.run_p50 for point in points]),
-            Line("p95", "faint", [point.run_p95 for point in points]),
+            Line("p50", "accent", [point.run.p50 for point in points]),
+            Line("p95", "faint", [point.run.p95 for point in points]),
         ),
     ]
 

@@ -113,7 +113,7 @@ class Desk:
         def ask() -> list[Chart]:
             until = self.store.now()
             since = charts.beginning(until, stretch)
-            return charts.of(report.history(self.store, queue, since, until, stretch.points), stretch, until)
+            return charts.of(report.history(self.store, queue, since, until, stretch.step), stretch, until)
 
         return await self.ask(self._charts.at((stretch.name, queue), ask).latest, _PATIENCE) or []
 

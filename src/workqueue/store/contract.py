@@ -18,7 +18,9 @@ import msgspec
 from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Size
 from workqueue.lifecycle import Returned, Settlement
 from workqueue.store.batching import Batches
+from workqueue.store.ledger import Ledger
 from workqueue.store.situation import Enlisted, Situation
+from workqueue.store.surplus import Surplus
 from workqueue.store.timetable import Schedules
 
 Durability: TypeAlias = Literal["full", "process", "conservative"]
@@ -141,8 +143,8 @@ class Changed(msgspec.Struct, frozen=True):
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """One queue in figures: its jobs by status.
 
-    later: those of the pending and retrying whose `run_at` is to come. oldest_due: the `run_at` of the job that, of
-    those that wait and are due, was pushed first.
+    completed: those that are kept. later: those of the pending and retrying whose `run_at` is to come. oldest_due: the
+    `run_at` of the job that, of those that wait and are due, was pushed first.
     """
 
     queue: str
@@ -151,6 +153,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     running: int = 0
     failed: int = 0
     cancelled: int = 0
+    completed: int = 0
     later: int = 0
     oldest_due: datetime | None = None
 
@@ -230,13 +233,14 @@ class Store(Protocol):
         ...
 
     def transaction(
-        self, claim: Claim | None = None, *, returned: Callable[[], Returned] = Returned
+        self, claim: Claim | None = None, *, returned: Callable[[], Returned] = Returned, stays: bool = False
     ) -> AbstractContextManager[Transaction]:
         """Open a write transaction; it commits when the block ends and rolls back when it raises.
 
-        With a claim, the job is settled as COMPLETED in the same commit, with what `returned` gives then; raises
-        LeaseLost, rolled back, when the claim was taken back. It holds the only write lock of a SQLite file: no network
-        calls inside. On PostgreSQL those of several threads and processes run side by side, as READ COMMITTED has it.
+        With a claim, the job is settled as COMPLETED in the same commit, with what `returned` gives then (stays: and is
+        kept); raises LeaseLost, rolled back, when the claim was taken back. It holds the only write lock of a SQLite
+        file: no network calls inside. On PostgreSQL those of several threads and processes run side by side, as READ
+        COMMITTED has it.
         """
         ...
 
@@ -312,11 +316,11 @@ class Store(Protocol):
         ...
 
     def clean(self, queue: str, status: JobStatus) -> int:
-        """Delete the queue's jobs of this status, FAILED or CANCELLED; give how many."""
+        """Delete the queue's jobs of this status, FAILED, CANCELLED or COMPLETED; give how many."""
         ...
 
     def edit(self, job_id: int, data: bytes) -> bool:
-        """Give a job that waits, failed or was cancelled other data; False when it runs. Raises JobNotFound."""
+        """Give a job that waits, failed or was cancelled other data; False for another one. Raises JobNotFound."""
         ...
 
     def pause(self, queue: str, name: str | None) -> None:
@@ -351,6 +355,12 @@ class Store(Protocol):
 
     @property
     def schedules(self) -> Schedules: ...
+
+    @property
+    def surplus(self) -> Surplus: ...
+
+    @property
+    def ledger(self) -> Ledger: ...
 
     def size(self, queue: str) -> Size: ...
 

@@ -182,6 +182,7 @@ class Draining:
     def _run(self, claim: Claim) -> None:
         self._ran[claim.job.name] += 1
         context = Context(claim, self._store, time.monotonic())
+        context.stays = self._plan.retention.completed is not None
         try:
             result, error = self._attempt(context)
         except BaseException:
@@ -234,11 +235,12 @@ class Draining:
     def _settle(self, context: Context, outcome: Outcome, error: BaseException | None) -> None:
         job = context.job
         age = self._store.now() - job.pushed_at
+        archive, stays = self._plan.archive, context.stays
         try:
-            verdict = settle(context.claim, outcome, age=age, archive=self._plan.archive)
+            verdict = settle(context.claim, outcome, age=age, archive=archive, stays=stays)
         except Exception as worse:  # noqa: BLE001 - the handler may have made nonsense of its job's backoff
             error, outcome = worse, of_exception(context, worse)
-            verdict = settle(context.claim, outcome, age=age, archive=self._plan.archive)
+            verdict = settle(context.claim, outcome, age=age, archive=archive, stays=stays)
         if self._store.turn([verdict], None).refused:
             log.warning("job %d, attempt %d: settled too late, its lease was lost", job.id, job.attempt)
             return

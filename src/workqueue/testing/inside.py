@@ -12,9 +12,9 @@ from unittest.mock import patch
 from workqueue import closing
 from workqueue.context import Context
 from workqueue.errors import QueueClosed, UsageError
+from workqueue.plan import Plan
 from workqueue.pusher import Pusher
 from workqueue.queue import Queue
-from workqueue.runner import Plan
 from workqueue.store.contract import Store
 from workqueue.testing.clock import FakeClock
 from workqueue.worker import Worker

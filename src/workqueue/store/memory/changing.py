@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from workqueue.job import JobStatus
-from workqueue.lifecycle import WAITING
+from workqueue.lifecycle import FINAL, WAITING
 from workqueue.store.clock import instant, micros
 from workqueue.store.contract import Changed, Deed, Find
 from workqueue.store.memory.inspection import meant
@@ -20,7 +20,7 @@ _OF: Final[Mapping[Deed, frozenset[JobStatus]]] = {  # what can be done to whom
     "cancel": WAITING | {JobStatus.RUNNING},
     "retry": WAITING | _RESTORABLE,
     "restore": _RESTORABLE,
-    "delete": _RESTORABLE,
+    "delete": FINAL,
 }
 
 

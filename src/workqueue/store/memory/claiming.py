@@ -12,8 +12,8 @@ from workqueue.store.memory.keeping import Keeping
 from workqueue.store.memory.rows import Row, Rows
 
 
-def claim(rows: Rows, keeping: Keeping, want: Want, now: int) -> list[Claim]:
-    """Lease what is wanted to the runner."""
+def claim(rows: Rows, keeping: Keeping, want: Want, now: int, *, label: str) -> list[Claim]:
+    """Lease what is wanted to the runner, whose label that is."""
     _promote(rows, want.queue, now)
     keeping.open_lanes(want.queue, now)
     limit = 1 if want.alone else want.limit
@@ -23,13 +23,13 @@ def claim(rows: Rows, keeping: Keeping, want: Want, now: int) -> list[Claim]:
         alive = [row for row in best if not (gate.is_expired(row.job.terms) and keeping.expire(row, now))]
         started = [row for row in alive if _may_start(rows, gate, row)]
         for row in started:
-            rows.change(row).lease(want.runner, now + micros(want.lease))
+            rows.change(row).lease(want.runner, label, now + micros(want.lease))
         claimed += started
         keeping.let_others_come(want.queue, gate)
     keeping.note_starts(want.queue, gate, claimed, now)
     claimed.sort(key=Row.order)
-    # What is claimed to be run does not carry the last error along, as in every engine.
-    return [row.claim(msgspec.structs.replace(row.job, message=""), now) for row in claimed]
+    # What is claimed to be run carries neither the last error along nor who runs it, as in every engine.
+    return [row.claim(msgspec.structs.replace(row.job, message="", runner=""), now) for row in claimed]
 
 
 def _promote(rows: Rows, queue: str, now: int) -> None:

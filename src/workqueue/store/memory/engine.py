@@ -18,7 +18,7 @@ import msgspec
 
 from workqueue.errors import LeaseLost, QueueClosed, StoreUnavailable, UsageError
 from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Size
-from workqueue.lifecycle import FINAL, Returned, Settlement
+from workqueue.lifecycle import FINAL, Returned, Settlement, completion
 from workqueue.store.clock import Clock, instant, later, micros, system_clock
 from workqueue.store.contract import Beat, Bell, Changed, Deed, Find, Outlook, Overview, Page, Transaction, Turn, Want
 from workqueue.store.guest import GuestTransaction
@@ -29,11 +29,13 @@ from workqueue.store.memory.changing import Changing
 from workqueue.store.memory.claiming import claim
 from workqueue.store.memory.inspection import broken_invariants, find, outlook, overview
 from workqueue.store.memory.keeping import Keeping
+from workqueue.store.memory.ledger import MemoryLedger
 from workqueue.store.memory.rows import Row, Rows, new_row
 from workqueue.store.memory.runners import Runner
 from workqueue.store.memory.schedules import MemorySchedules
 from workqueue.store.memory.settling import settle
 from workqueue.store.memory.situation import Situations
+from workqueue.store.memory.surplus import MemorySurplus
 
 _PATIENCE: Final = 30.0  # seconds that a verb waits for another thread's transaction
 
@@ -55,6 +57,8 @@ class MemoryStore(Situations):
         )
         self._changing = Changing(self._rows, self._keeping)
         self.schedules = MemorySchedules(self._turn, self.push)
+        self.surplus = MemorySurplus(self._rows, self._keeping, self._turn)
+        self.ledger = MemoryLedger(self._rows, self._turn)
         self._open: Opened | None = None
         self._to_ring: set[str] = set()  # by the open transaction
         self._last_id = 0
@@ -109,7 +113,7 @@ class MemoryStore(Situations):
                 return Turn([], refused, suspects=False, next_due=None)
             if self._keeping.is_paused(want.queue):
                 return Turn([], refused, suspects=False, next_due=None)
-            claims = claim(self._rows, self._keeping, want, now)
+            claims = claim(self._rows, self._keeping, want, now, label=self._label(want.runner))
             left = [row for row in self._rows.of(want.queue) if row.waits()]
             times = [micros(row.job.run_at) for row in left if not row.ready and not row.following]
             opening = self._keeping.next_opening(want.queue)
@@ -122,12 +126,13 @@ class MemoryStore(Situations):
             )
 
     def _settle(self, settlement: Settlement, now: int) -> bool:
-        runner = self._runners.get(settlement.claim.runner)
-        row = settle(self._rows, settlement, label="" if runner is None else runner.label, now=now)
+        row = settle(self._rows, settlement, label=self._label(settlement.claim.runner), now=now)
         if row is None:
             return False
         if settlement.keep_result and settlement.result is not None:
-            self._keeping.beside.results[row.job.id] = settlement.result, later(now, settlement.keep_result)
+            until = later(now, settlement.keep_result)
+            queue = row.job.queue if settlement.counted else None
+            self._keeping.beside.results[row.job.id] = settlement.result, until, queue
         if row.waits():
             self._keeping.stop(row)
             self._ring({row.job.queue})
@@ -138,7 +143,7 @@ class MemoryStore(Situations):
 
     @contextmanager
     def transaction(
-        self, claim: Claim | None = None, *, returned: Callable[[], Returned] = Returned
+        self, claim: Claim | None = None, *, returned: Callable[[], Returned] = Returned, stays: bool = False
     ) -> Generator[Transaction]:
         with self._turn() as now:
             if self._open is not None:
@@ -163,8 +168,8 @@ class MemoryStore(Situations):
                 finally:
                     guest.set_authorizer(None)
                 transaction.check()
-                if claim is not None:
-                    self._complete(claim, returned(), now)
+                if claim is not None and not self._settle(completion(claim, returned(), stays=stays), now):
+                    raise LeaseLost(claim.job.id, claim.job.attempt)
                 guest.execute("COMMIT")
                 self._rows.commit()
                 self._keeping.commit()
@@ -180,11 +185,6 @@ class MemoryStore(Situations):
                 if guest.in_transaction:
                     guest.execute("ROLLBACK")
             self._ring(self._to_ring)
-
-    def _complete(self, claim: Claim, done: Returned, now: int) -> None:
-        to = JobStatus.COMPLETED
-        if not self._settle(Settlement(claim=claim, to=to, result=done.result, keep_result=done.keep), now):
-            raise LeaseLost(claim.job.id, claim.job.attempt)
 
     def is_joined(self) -> bool:
         return opened_by_us(self) is not None
@@ -204,6 +204,10 @@ class MemoryStore(Situations):
                     self._runners[runner].alive = False
                 else:
                     del self._runners[runner]
+
+    def _label(self, runner: int) -> str:
+        known = self._runners.get(runner)
+        return "" if known is None else known.label
 
     def bell(self, runner: int) -> Bell:
         with self._turn():
@@ -285,9 +289,10 @@ class MemoryStore(Situations):
     def edit(self, job_id: int, data: bytes) -> bool:
         with self._turn():
             row = self._rows.change(self._rows.known(job_id))
-            if not row.runs():
+            may = not row.runs() and row.job.status is not JobStatus.COMPLETED
+            if may:
                 row.job = msgspec.structs.replace(row.job, data=data)
-            return not row.runs()
+            return may
 
     def pause(self, queue: str, name: str | None) -> None:
         with self._turn():
@@ -315,6 +320,7 @@ class MemoryStore(Situations):
     def sweep(self, queue: str, limit: int) -> int:
         with self._turn() as now:
             self._ring({queue})
+            self.ledger.forget(now)
             return self._keeping.sweep(queue, now, limit)
 
     def size(self, queue: str) -> Size:
@@ -341,7 +347,7 @@ class MemoryStore(Situations):
 
     def check(self) -> list[str]:
         with self._turn():
-            return broken_invariants(self._rows, last_id=self._last_id)
+            return broken_invariants(self._rows, last_id=self._last_id) + self.ledger.broken_invariants()
 
     def close(self) -> None:
         with self._locked():

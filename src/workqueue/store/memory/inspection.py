@@ -15,7 +15,7 @@ from workqueue.store.memory.rows import Row
 from workqueue.store.memory.runners import Runner, enlisted
 
 _RULES: Final[dict[str, Callable[[Row], bool]]] = {
-    "is completed and still here": lambda row: row.job.status is JobStatus.COMPLETED,
+    "does not fit its claimed_at": lambda row: (row.job.claimed_at is None) is (row.job.status is JobStatus.COMPLETED),
     "is ready without waiting": lambda row: row.ready and not row.waits(),
     "is kept back without being due": lambda row: row.kept is not None and not row.is_due_now(),
     "follows others without waiting": lambda row: row.following and not row.waits(),
@@ -53,6 +53,7 @@ def standing(queue: str, rows: Iterable[Row], *, now: int) -> Standing:
         running=count[JobStatus.RUNNING],
         failed=count[JobStatus.FAILED],
         cancelled=count[JobStatus.CANCELLED],
+        completed=count[JobStatus.COMPLETED],
         later=len(waiting) - len(due),
         oldest_due=due[0].run_at if due else None,
     )
@@ -106,7 +107,7 @@ def is_meant(job: Job, which: Find) -> bool:
 def outlook(row: Row | None, job: int, keeping: Keeping) -> Outlook:
     """Say how a job stands. row: its row, if it is still there."""
     kept, progress = keeping.beside.results.get(job), keeping.beside.progress.get(job)
-    if row is not None:
+    if row is not None and (kept is None or row.job.status is not JobStatus.COMPLETED):
         return Outlook(status=row.job.status, message=row.job.message, progress=progress)
     if kept is not None:
         return Outlook(status=JobStatus.COMPLETED, result=kept[0], progress=progress)

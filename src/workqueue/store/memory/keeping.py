@@ -31,7 +31,7 @@ class _Beside:
     """What is known beside the rows. By queue and name: pauses; and key: taken, (job, until).
 
     By queue and lane: starts, and the closed lanes of a rate, (most, opens_at). By id: batches, when they were done,
-    results with their end, progress.
+    results with their end (and the queue where they are counted), progress.
     """
 
     pauses: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
@@ -40,7 +40,7 @@ class _Beside:
     closed: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict[tuple[str, str], tuple[int, int]])
     batches: dict[int, BatchStanding] = field(default_factory=dict[int, BatchStanding])
     done_at: dict[int, int] = field(default_factory=dict[int, int])
-    results: dict[int, tuple[bytes, int]] = field(default_factory=dict[int, tuple[bytes, int]])
+    results: dict[int, tuple[bytes, int, str | None]] = field(default_factory=dict[int, tuple[bytes, int, str | None]])
     progress: dict[int, bytes] = field(default_factory=dict[int, bytes])
 
 
@@ -282,13 +282,18 @@ class Keeping:
         ]
         ended = sum(self.expire(row, now) for row in expired[:limit])
         beside = self.beside
-        beside.results = {job: (result, until) for job, (result, until) in beside.results.items() if until > now}
+        beside.results = {job: kept for job, kept in beside.results.items() if kept[1] > now}
         beside.taken = {place: (job, until) for place, (job, until) in beside.taken.items() if until > now}
-        beside.progress = {job: data for job, data in beside.progress.items() if self._rows.get(job) is not None}
+        gone = {job for job in beside.progress if not self._is_under_way_or_failed(job)}
+        beside.progress = {job: data for job, data in beside.progress.items() if job not in gone}
         for batch, at in list(beside.done_at.items()):
             if at <= now - micros(_BATCHES_STAY):
                 del beside.done_at[batch], beside.batches[batch]
         return ended
+
+    def _is_under_way_or_failed(self, job: int) -> bool:
+        row = self._rows.get(job)
+        return row is not None and row.job.status is not JobStatus.COMPLETED
 
     def _open(self, queue: str) -> list[Row]:
         return [row for row in self._rows.of(queue) if row.waits() or row.runs()]

@@ -54,11 +54,12 @@ class Row:
     def runs(self) -> bool:
         return self.job.status is JobStatus.RUNNING
 
-    def lease(self, runner: int, until: int) -> None:
+    def lease(self, runner: int, label: str, until: int) -> None:
         """Let the runner have it."""
         self.ready = False
         self.runner, self.lease_until = runner, until
-        self.job = msgspec.structs.replace(self.job, status=JobStatus.RUNNING, attempt=self.job.attempt + 1)
+        attempt = self.job.attempt + 1
+        self.job = msgspec.structs.replace(self.job, status=JobStatus.RUNNING, attempt=attempt, runner=label)
 
     def restore(self, now: int) -> None:
         """Let it wait again, due now, with fresh counters."""

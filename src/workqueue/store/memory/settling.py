@@ -31,7 +31,9 @@ def settle(rows: Rows, settlement: Settlement, *, label: str, now: int) -> Row |
     row = held(rows, claim)
     if row is None or (settlement.losses and row.lease_until != claim.lease_until):
         return None
-    if settlement.to is JobStatus.COMPLETED or (settlement.to is JobStatus.FAILED and not settlement.keep):
+    if settlement.to is JobStatus.COMPLETED:
+        return _complete(rows, row, settlement, now)
+    if settlement.to is JobStatus.FAILED and not settlement.keep:
         rows.remove(row)
         return row
     job = rows.change(row).job
@@ -47,6 +49,7 @@ def settle(rows: Rows, settlement: Settlement, *, label: str, now: int) -> Row |
         lost=job.lost + settlement.losses,
         message=settlement.error or job.message,
         cancel_requested=False,
+        runner="",
     )
     row.ready = waits and (delay is None or delay <= _NOW)
     if row.position and delay is not None:
@@ -54,6 +57,24 @@ def settle(rows: Rows, settlement: Settlement, *, label: str, now: int) -> Row |
     if settlement.outcome:
         row.history = [*row.history, _attempt(settlement, label)][-_KEPT_ATTEMPTS:]
     row.runner = row.lease_until = 0
+    return row
+
+
+def _complete(rows: Rows, row: Row, settlement: Settlement, now: int) -> Row:
+    if not settlement.stays:
+        rows.remove(row)
+        return row
+    claim = settlement.claim
+    row = rows.change(row)
+    row.job = msgspec.structs.replace(
+        row.job,
+        status=JobStatus.COMPLETED,
+        claimed_at=claim.job.pushed_at + claim.age,
+        settled_at=instant(now),
+        message="",
+        cancel_requested=False,
+    )
+    row.position = row.runner = row.lease_until = 0
     return row
 
 

@@ -15,8 +15,8 @@ from typing import Final
 import msgspec
 
 from workqueue.errors import LeaseLost, QueueClosed, StoreUnavailable, UsageError
-from workqueue.job import Claim, JobStatus, NewJob
-from workqueue.lifecycle import WAITING, Returned, Settlement
+from workqueue.job import Claim, NewJob
+from workqueue.lifecycle import WAITING, Returned, Settlement, completion
 from workqueue.store.clock import Clock, instant, micros, system_clock
 from workqueue.store.contract import Beat, Bell, Changed, Deed, Find, Overview, Page, Transaction, Turn, Want
 from workqueue.store.postgres import address, inspection
@@ -27,6 +27,7 @@ from workqueue.store.postgres.guest import PostgresTransaction
 from workqueue.store.postgres.looking import Looks
 from workqueue.store.postgres.pushing import Pushes
 from workqueue.store.postgres.runners import Runners
+from workqueue.store.postgres.settling import columns, complete_plain, is_plain, there_still
 from workqueue.store.relational import records
 from workqueue.store.relational.pushing import Pushing
 from workqueue.store.relational.settling import SomeRefusedError, complete, refused, settle_all, settle_each
@@ -71,12 +72,15 @@ class PostgresStore(Verbs):
             refused = self._settle(database, settlements) if settlements else []
             turn = Turn([], [], False, None) if want is None else self._claim_gated(database, want)
             return Turn(turn.claims, refused, turn.suspects, turn.next_due)
-        if all(_is_plain(settlement) for settlement in settlements):
+        if all(is_plain(settlement) for settlement in settlements):
+            stay = any(settlement.stays for settlement in settlements)
             if want is None:
-                return Turn([], self._complete(database, settlements), suspects=False, next_due=None)
-            if not want.alone:
+                return Turn([], complete_plain(database, settlements), suspects=False, next_due=None)
+            if not want.alone and not stay:
                 return self._turn(database, settlements, want)
-        refused = self._settle(database, settlements) if settlements else []
+            refused = complete_plain(database, settlements)
+        else:
+            refused = self._settle(database, settlements)
         if want is None:
             return Turn([], refused, suspects=False, next_due=None)
         try:
@@ -94,9 +98,7 @@ class PostgresStore(Verbs):
         begun = looks.begin()
         row: dict[str, object] = {
             "now": database.given_now(),
-            "ids": [settlement.claim.job.id for settlement in settlements],
-            "attempts": [settlement.claim.job.attempt for settlement in settlements],
-            "runners": [settlement.claim.runner for settlement in settlements],
+            **columns(settlements),
             "count": len(settlements),
             "queue": want.queue,
             "limit": want.limit,
@@ -139,7 +141,7 @@ class PostgresStore(Verbs):
         left: list[Claim] = []
         if settlements:
             connection.ask("completed", {name: row[name] for name in ("ids", "attempts", "runners")})
-            left = _there_still(connection, row["ids"], settlements)
+            left = there_still(connection, settlements)
         found = connection.ask("claimed_by", {"runner": want.runner, "token": row["token"]}).fetchall()
         now = connection.one("now", {"now": row["now"]})
         claims: list[Claim] = []
@@ -155,26 +157,6 @@ class PostgresStore(Verbs):
             return claim_gated(connection, now, want, token, self._claims)
 
         return database.write(work)
-
-    def _complete(self, database: Database, settlements: Sequence[Settlement]) -> list[Claim]:
-        """Let these jobs leave; give the claims that were refused."""
-        if not settlements:
-            return []
-        ids = [settlement.claim.job.id for settlement in settlements]
-        row = {
-            "ids": ids,
-            "attempts": [settlement.claim.job.attempt for settlement in settlements],
-            "runners": [settlement.claim.runner for settlement in settlements],
-        }
-
-        def attempt(again: bool) -> list[Claim]:
-            with database.pool.lend() as connection:
-                accepted = connection.ask("completed", row).fetchall()
-                if again:
-                    return _there_still(connection, ids, settlements)
-            return refused(settlements, accepted)
-
-        return database.patiently(attempt)
 
     def _settle(self, database: Database, settlements: Sequence[Settlement]) -> list[Claim]:
         """Settle whatever they are, in a transaction; give the claims that were refused."""
@@ -197,7 +179,7 @@ class PostgresStore(Verbs):
 
     @contextmanager
     def transaction(
-        self, claim: Claim | None = None, *, returned: Callable[[], Returned] = Returned
+        self, claim: Claim | None = None, *, returned: Callable[[], Returned] = Returned, stays: bool = False
     ) -> Generator[Transaction]:
         database = self._db()
 
@@ -208,9 +190,7 @@ class PostgresStore(Verbs):
             if claim.job.terms is not None:
                 connection.gate()
             try:
-                done = returned()
-                to = JobStatus.COMPLETED
-                complete(connection, now, [Settlement(claim=claim, to=to, result=done.result, keep_result=done.keep)])
+                complete(connection, now, [completion(claim, returned(), stays=stays)])
             except SomeRefusedError:
                 raise LeaseLost(claim.job.id, claim.job.attempt) from None
 
@@ -303,21 +283,6 @@ class PostgresStore(Verbs):
 
     def _open(self) -> Database:
         return open_database(self._address, self._clock)
-
-
-def _is_plain(settlement: Settlement) -> bool:
-    """Say whether the job just leaves: nobody waits for it, and no result is kept."""
-    return (
-        settlement.to is JobStatus.COMPLETED
-        and settlement.claim.job.terms is None
-        and (settlement.result is None or not settlement.keep_result)
-    )
-
-
-def _there_still(connection: Connection, ids: object, settlements: Sequence[Settlement]) -> list[Claim]:
-    """Give the claims whose jobs did not leave."""
-    left = {job for (job,) in connection.ask("present", {"ids": ids}).fetchall()}
-    return [settlement.claim for settlement in settlements if settlement.claim.job.id in left]
 
 
 def _can_be_there(which: Find) -> bool:

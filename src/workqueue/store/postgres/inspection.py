@@ -11,6 +11,9 @@ SENTENCES: Final = (
     "attempts belong to no job",
     "jobs name a backoff that is not stored",
     "attempts are later than their job's own count",
+    "jobs have completed, and have not",
+    "completed jobs name a backoff that is not stored",
+    "attempts that did not complete are no earlier than the one that completed their job",
 )
 _SETTINGS: Final = (
     "synchronous_commit",

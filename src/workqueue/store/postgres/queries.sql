@@ -214,10 +214,43 @@ SELECT EXISTS (SELECT 1 FROM workqueue.jobs WHERE queue = :queue AND ready = 1 A
        (SELECT min(run_at) FROM workqueue.jobs WHERE queue = :queue AND ready = 0),
        (SELECT min(opens_at) FROM workqueue.closed_lanes WHERE queue = :queue);
 
+-- name: completed_and_kept
+-- Those of the jobs that run as these attempts, taken from where they were and kept; :claimed has when each was claimed.
+WITH gone AS (
+    DELETE FROM workqueue.jobs WHERE id = ANY (:ids::bigint[]) AND lease_until IS NOT NULL
+       AND ((id, attempt, runner)
+            IN (SELECT s.* FROM unnest(:ids::bigint[], :attempts::int[], :runners::bigint[]) AS s)) IS TRUE
+    RETURNING *
+), kept AS (
+    INSERT INTO workqueue.completed (id, queue, name, priority, run_at, pushed_at, claimed_at, settled_at, backoff,
+                                     attempt, retry_count, lost, runner, data)
+    SELECT g.id, g.queue, g.name, g.priority, g.run_at, g.pushed_at,
+           (:claimed::bigint[])[array_position(:ids::bigint[], g.id)],
+           coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint), g.backoff,
+           g.attempt, g.retry_count, g.lost,
+           coalesce((SELECT r.label FROM workqueue.runners AS r WHERE r.id = g.runner), ''), g.data
+      FROM gone AS g
+)
+SELECT id, attempt FROM gone;
+
 -- name: complete
 DELETE FROM workqueue.jobs
  WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
    AND lease_until IS NOT NULL AND attempt = :attempt AND runner = :runner;
+
+-- name: keep_completed
+-- Rows [id, claimed_at], of those that run as :attempt of :runner; before `complete` takes them from where they were.
+WITH s AS MATERIALIZED (
+    SELECT (r ->> 0)::bigint AS id, (r ->> 1)::bigint AS claimed_at FROM json_array_elements(:rows::json) AS r
+)
+INSERT INTO workqueue.completed (id, queue, name, priority, run_at, pushed_at, claimed_at, settled_at, backoff, attempt,
+                                 retry_count, lost, runner, spec, data)
+SELECT j.id, j.queue, j.name, j.priority, j.run_at, j.pushed_at, s.claimed_at, :now, j.backoff, j.attempt,
+       j.retry_count, j.lost, coalesce((SELECT r.label FROM workqueue.runners AS r WHERE r.id = j.runner), ''),
+       (SELECT t.spec FROM workqueue.terms AS t WHERE t.job = j.id), j.data
+  FROM workqueue.jobs AS j JOIN s ON s.id = j.id
+ WHERE j.id = ANY (ARRAY(SELECT id FROM s)) AND j.lease_until IS NOT NULL AND j.attempt = :attempt
+   AND j.runner = :runner;
 
 -- name: settle
 -- Rows [id, attempt, lease or null, status, run_at or null, failures, losses, message, runner]. A verdict by a rescuer names the
@@ -264,6 +297,10 @@ SELECT EXISTS (SELECT 1 FROM workqueue.jobs WHERE id = :id AND attempt = :attemp
 
 -- name: cancellable
 SELECT EXISTS (SELECT 1 FROM workqueue.jobs WHERE id = :id AND status IN (0, 2, 4));
+
+-- name: known
+-- Whether the job is here, whatever became of it.
+SELECT EXISTS (SELECT 1 FROM workqueue.jobs WHERE id = :id) OR EXISTS (SELECT 1 FROM workqueue.completed WHERE id = :id);
 
 -- name: settled
 SELECT EXISTS (SELECT 1 FROM workqueue.jobs WHERE id = :id AND settled_at IS NOT NULL);
@@ -339,16 +376,28 @@ SELECT id, runner, lease_until FROM orphaned ORDER BY id LIMIT :limit;
 -- name: get
 SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.settled_at, j.attempt, j.retry_count,
        j.lost, j.cancel_requested::int, j.message, j.data, b.rule,
-       (SELECT t.spec FROM workqueue.terms AS t WHERE t.job = j.id)
+       (SELECT t.spec FROM workqueue.terms AS t WHERE t.job = j.id), NULL::bigint,
+       coalesce((SELECT r.label FROM workqueue.runners AS r WHERE r.id = j.runner), '')
   FROM workqueue.jobs AS j JOIN workqueue.backoffs AS b ON b.id = j.backoff
- WHERE j.id = :id;
+ WHERE j.id = :id
+UNION ALL
+SELECT c.id, c.queue, c.name, 1, c.priority, c.run_at, c.pushed_at, c.settled_at, c.attempt, c.retry_count,
+       c.lost, 0, '', c.data, b.rule, c.spec, c.claimed_at, c.runner
+  FROM workqueue.completed AS c JOIN workqueue.backoffs AS b ON b.id = c.backoff
+ WHERE c.id = :id;
 
 -- name: jobs_of
 SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.settled_at, j.attempt, j.retry_count,
        j.lost, j.cancel_requested::int, j.message, j.data, b.rule,
-       (SELECT t.spec FROM workqueue.terms AS t WHERE t.job = j.id)
+       (SELECT t.spec FROM workqueue.terms AS t WHERE t.job = j.id), NULL::bigint,
+       coalesce((SELECT r.label FROM workqueue.runners AS r WHERE r.id = j.runner), '')
   FROM workqueue.jobs AS j JOIN workqueue.backoffs AS b ON b.id = j.backoff
- WHERE j.id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)));
+ WHERE j.id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
+UNION ALL
+SELECT c.id, c.queue, c.name, 1, c.priority, c.run_at, c.pushed_at, c.settled_at, c.attempt, c.retry_count,
+       c.lost, 0, '', c.data, b.rule, c.spec, c.claimed_at, c.runner
+  FROM workqueue.completed AS c JOIN workqueue.backoffs AS b ON b.id = c.backoff
+ WHERE c.id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)));
 
 -- name: walk
 -- The next jobs by id, upwards or down: of two halves one is empty.
@@ -356,6 +405,27 @@ SELECT coalesce(json_agg(id), '[]')::text FROM (
     (SELECT id FROM workqueue.jobs WHERE :up::bool AND id > :after AND id < :before ORDER BY id LIMIT :most)
     UNION ALL
     (SELECT id FROM workqueue.jobs WHERE NOT :up::bool AND id > :after AND id < :before ORDER BY id DESC LIMIT :most)
+  ) AS next;
+
+-- name: walk_completed
+SELECT coalesce(json_agg(id), '[]')::text FROM (
+    (SELECT id FROM workqueue.completed WHERE :up::bool AND id > :after AND id < :before ORDER BY id LIMIT :most)
+    UNION ALL
+    (SELECT id FROM workqueue.completed WHERE NOT :up::bool AND id > :after AND id < :before
+      ORDER BY id DESC LIMIT :most)
+  ) AS next;
+
+-- name: completed_ids
+SELECT coalesce(json_agg(id), '[]')::text FROM (
+    (SELECT id FROM workqueue.completed
+      WHERE :up::bool AND attempt > 0
+        AND (queue, id) > (:queue, :after::bigint) AND (queue, id) < (:queue, :before::bigint)
+      ORDER BY queue, id LIMIT :most)
+    UNION ALL
+    (SELECT id FROM workqueue.completed
+      WHERE NOT :up::bool AND attempt > 0
+        AND (queue, id) > (:queue, :after::bigint) AND (queue, id) < (:queue, :before::bigint)
+      ORDER BY queue DESC, id DESC LIMIT :most)
   ) AS next;
 
 -- name: settled_ids
@@ -397,17 +467,28 @@ SELECT coalesce(json_agg(id), '[]')::text FROM (SELECT id FROM (
     UNION ALL SELECT id FROM workqueue.jobs WHERE queue = :queue AND ready > 1) AS open LIMIT :most) AS found;
 
 -- name: sizes
-SELECT coalesce(json_agg(json_build_array(id, octet_length(data))), '[]')::text FROM workqueue.jobs
- WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)));
+SELECT coalesce(json_agg(json_build_array(id, octet_length(data))), '[]')::text FROM (
+    SELECT id, data FROM workqueue.jobs
+     WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
+    UNION ALL
+    SELECT id, data FROM workqueue.completed
+     WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))) AS here;
 
 -- name: matching
 -- Of these ids, those of the jobs that are meant. What people look for is data: no pattern is made of it.
-SELECT coalesce(json_agg(json_build_array(id, octet_length(data), queue)), '[]')::text FROM workqueue.jobs
- WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
-   AND status = ANY (ARRAY(SELECT s.status::int FROM json_array_elements_text(:statuses::json) AS s (status)))
-   AND (:queue::text IS NULL OR queue = :queue) AND (:name::text IS NULL OR name = :name)
-   AND (:text::bytea IS NULL OR position(:text::bytea IN data) > 0
-        OR position(:text::bytea IN convert_to(message, 'UTF8')) > 0);
+SELECT coalesce(json_agg(json_build_array(id, size, queue)), '[]')::text FROM (
+    SELECT id, octet_length(data) AS size, queue FROM workqueue.jobs
+     WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
+       AND status = ANY (ARRAY(SELECT s.status::int FROM json_array_elements_text(:statuses::json) AS s (status)))
+       AND (:queue::text IS NULL OR queue = :queue) AND (:name::text IS NULL OR name = :name)
+       AND (:text::bytea IS NULL OR position(:text::bytea IN data) > 0
+            OR position(:text::bytea IN convert_to(message, 'UTF8')) > 0)
+    UNION ALL
+    SELECT id, octet_length(data), queue FROM workqueue.completed
+     WHERE 1 = ANY (ARRAY(SELECT s.status::int FROM json_array_elements_text(:statuses::json) AS s (status)))
+       AND id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
+       AND (:queue::text IS NULL OR queue = :queue) AND (:name::text IS NULL OR name = :name)
+       AND (:text::bytea IS NULL OR position(:text::bytea IN data) > 0)) AS meant;
 
 -- name: history
 SELECT attempt, runner, started_at, duration, outcome, error, traceback
@@ -474,6 +555,59 @@ DELETE FROM workqueue.jobs
    AND status IN (3, 5)
 RETURNING id;
 
+-- name: delete_completed
+DELETE FROM workqueue.completed
+ WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
+RETURNING id;
+
+-- name: nth_completed
+-- The newest of those that are more than :count.
+SELECT settled_at, id FROM workqueue.completed WHERE queue = :queue AND settled_at > 0
+ ORDER BY queue DESC, settled_at DESC, id DESC LIMIT 1 OFFSET :count;
+
+-- name: nth_failed
+SELECT settled_at, id FROM workqueue.jobs WHERE queue = :queue AND status = 3 AND settled_at IS NOT NULL
+ ORDER BY settled_at DESC, id DESC LIMIT 1 OFFSET :count;
+
+-- name: nth_result
+SELECT until, job FROM workqueue.results WHERE queue = :queue AND queue IS NOT NULL
+ ORDER BY queue DESC, until DESC, job DESC LIMIT 1 OFFSET :count;
+
+-- name: old_completed
+-- Those settled up to a place in that order, the oldest first, with what they hold.
+SELECT coalesce(json_agg(json_build_array(id, octet_length(data))), '[]')::text FROM (
+    SELECT id, data FROM workqueue.completed
+     WHERE settled_at > 0 AND (queue, settled_at, id) >= (:queue, 0, 0)
+       AND (queue, settled_at, id) <= (:queue, :at::bigint, :last::bigint)
+     ORDER BY queue, settled_at, id LIMIT :limit) AS old;
+
+-- name: old_failed
+-- No index has their order: in that of their ids, which is nearly the same.
+SELECT coalesce(json_agg(json_build_array(id, octet_length(data))), '[]')::text FROM (
+    SELECT id, data FROM workqueue.jobs
+     WHERE settled_at IS NOT NULL AND (queue, status, id) > (:queue, 3::smallint, 0::bigint)
+       AND (queue, status) <= (:queue, 3::smallint) AND (settled_at, id) <= (:at::bigint, :last::bigint)
+     ORDER BY queue, status, id LIMIT :limit) AS old;
+
+-- name: old_results
+SELECT coalesce(json_agg(json_build_array(job, octet_length(result))), '[]')::text FROM (
+    SELECT job, result FROM workqueue.results
+     WHERE queue IS NOT NULL AND (queue, until, job) >= (:queue, 0, 0)
+       AND (queue, until, job) <= (:queue, :at::bigint, :last::bigint)
+     ORDER BY queue, until, job LIMIT :limit) AS old;
+
+-- name: prune_failed
+-- Not one that was restored since it was looked for, and has failed again.
+DELETE FROM workqueue.jobs
+ WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
+   AND status = 3 AND coalesce(settled_at, 0) <= :at
+RETURNING id;
+
+-- name: prune_results
+DELETE FROM workqueue.results
+ WHERE job = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
+RETURNING job;
+
 -- name: size
 SELECT (SELECT count(*) FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost = 0)
      + (SELECT count(*) FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost > 0)
@@ -491,7 +625,7 @@ SELECT NOT EXISTS (SELECT 1 FROM workqueue.jobs WHERE queue = :queue AND ready =
    AND NOT EXISTS (SELECT 1 FROM workqueue.jobs WHERE queue = :queue AND ready = 0 AND status = 2);
 
 -- name: standings
--- For people. Kinds: 1 due, 0 later, 2 retrying (counted above already), 3 failed, 4 running, 5 cancelled.
+-- For people. Kinds: 1 due, 0 later, 2 retrying (counted above already), 3 failed, 4 running, 5 cancelled, 6 completed.
 SELECT coalesce(json_agg(json_build_array(queue, kind, jobs, oldest,
                                           (SELECT j.run_at FROM workqueue.jobs AS j WHERE j.id = oldest))), '[]')::text
   FROM (
@@ -505,6 +639,7 @@ SELECT coalesce(json_agg(json_build_array(queue, kind, jobs, oldest,
     UNION ALL SELECT queue, 2, count(*), NULL FROM workqueue.jobs WHERE status = 2 GROUP BY queue
     UNION ALL SELECT queue, 4, count(*), NULL FROM workqueue.jobs WHERE status = 4 GROUP BY queue
     UNION ALL SELECT queue, status, count(*), NULL FROM workqueue.jobs WHERE settled_at IS NOT NULL GROUP BY queue, status
+    UNION ALL SELECT queue, 6, count(*), NULL FROM workqueue.completed WHERE attempt > 0 GROUP BY queue
   ) AS counted;
 
 -- name: enlisted
@@ -551,10 +686,17 @@ UPDATE workqueue.schedules SET paused = false, next_at = :then WHERE queue = :qu
 DELETE FROM workqueue.schedules WHERE queue = :queue AND name = :name;
 
 -- name: check_jobs
-SELECT (SELECT count(*) FROM workqueue.attempts AS a WHERE NOT EXISTS (SELECT 1 FROM workqueue.jobs AS j WHERE j.id = a.job)),
+SELECT (SELECT count(*) FROM workqueue.attempts AS a
+         WHERE NOT EXISTS (SELECT 1 FROM workqueue.jobs AS j WHERE j.id = a.job)
+           AND NOT EXISTS (SELECT 1 FROM workqueue.completed AS c WHERE c.id = a.job)),
        (SELECT count(*) FROM workqueue.jobs AS j
          WHERE NOT EXISTS (SELECT 1 FROM workqueue.backoffs AS b WHERE b.id = j.backoff)),
-       (SELECT count(*) FROM workqueue.attempts AS a JOIN workqueue.jobs AS j ON j.id = a.job WHERE a.attempt > j.attempt);
+       (SELECT count(*) FROM workqueue.attempts AS a JOIN workqueue.jobs AS j ON j.id = a.job WHERE a.attempt > j.attempt),
+       (SELECT count(*) FROM workqueue.completed AS c JOIN workqueue.jobs AS j ON j.id = c.id),
+       (SELECT count(*) FROM workqueue.completed AS c
+         WHERE NOT EXISTS (SELECT 1 FROM workqueue.backoffs AS b WHERE b.id = c.backoff)),
+       (SELECT count(*) FROM workqueue.attempts AS a JOIN workqueue.completed AS c ON c.id = a.job
+         WHERE a.attempt >= c.attempt);
 
 -- name: check_rows
 SELECT count(*) FROM workqueue.jobs
@@ -797,8 +939,8 @@ SELECT coalesce(json_agg(job), '[]')::text FROM (
      WHERE queue = :queue AND expires_at <= :now AND expires_at IS NOT NULL AND is_open AND NOT runs LIMIT :limit) AS late;
 
 -- name: keep_result
-INSERT INTO workqueue.results (job, result, until) VALUES (:job, :result, :until)
-    ON CONFLICT (job) DO UPDATE SET result = excluded.result, until = excluded.until;
+INSERT INTO workqueue.results (job, result, until, queue) VALUES (:job, :result, :until, :queue)
+    ON CONFLICT (job) DO UPDATE SET result = excluded.result, until = excluded.until, queue = excluded.queue;
 
 -- name: forget_results
 DELETE FROM workqueue.results WHERE job IN (SELECT job FROM workqueue.results WHERE until <= :now ORDER BY until LIMIT :limit);
@@ -812,6 +954,88 @@ DELETE FROM workqueue.taken_keys AS t
 DELETE FROM workqueue.batches
  WHERE id IN (SELECT id FROM workqueue.batches WHERE done_at <= :before LIMIT :limit) AND done_at <= :before;
 
+-- name: add_figures
+-- Rows [span, start, name, completed, failed, retried, cancelled, lost, wait_sum, wait_max, run_sum, run_max,
+-- wait_buckets, run_buckets], added to those that are there; in the order that they come in, so that two who add do not
+-- wait for each other.
+INSERT INTO workqueue.figures AS f (span, start, queue, name, completed, failed, retried, cancelled, lost, wait_sum,
+                                    wait_max, run_sum, run_max, wait_buckets, run_buckets, noted_at)
+SELECT (r ->> 0)::smallint, (r ->> 1)::bigint, :queue, r ->> 2, (r ->> 3)::bigint, (r ->> 4)::bigint, (r ->> 5)::bigint,
+       (r ->> 6)::bigint, (r ->> 7)::bigint, (r ->> 8)::bigint, (r ->> 9)::bigint, (r ->> 10)::bigint,
+       (r ->> 11)::bigint, r ->> 12, r ->> 13, :now
+  FROM json_array_elements(:rows::json) AS r
+    ON CONFLICT (span, start, queue, name) DO UPDATE
+   SET completed = f.completed + excluded.completed, failed = f.failed + excluded.failed,
+       retried = f.retried + excluded.retried, cancelled = f.cancelled + excluded.cancelled,
+       lost = f.lost + excluded.lost, wait_sum = f.wait_sum + excluded.wait_sum,
+       wait_max = greatest(f.wait_max, excluded.wait_max), run_sum = f.run_sum + excluded.run_sum,
+       run_max = greatest(f.run_max, excluded.run_max),
+       wait_buckets = (SELECT coalesce(json_agg(added.total ORDER BY added.place), '[]')::text FROM (
+           SELECT each_one.place, sum(each_one.value::bigint) AS total
+             FROM (SELECT value, place FROM json_array_elements_text(f.wait_buckets::json) WITH ORDINALITY AS a (value, place)
+                   UNION ALL SELECT value, place
+                     FROM json_array_elements_text(excluded.wait_buckets::json) WITH ORDINALITY AS b (value, place)) AS each_one
+            GROUP BY each_one.place) AS added),
+       run_buckets = (SELECT coalesce(json_agg(added.total ORDER BY added.place), '[]')::text FROM (
+           SELECT each_one.place, sum(each_one.value::bigint) AS total
+             FROM (SELECT value, place FROM json_array_elements_text(f.run_buckets::json) WITH ORDINALITY AS a (value, place)
+                   UNION ALL SELECT value, place
+                     FROM json_array_elements_text(excluded.run_buckets::json) WITH ORDINALITY AS b (value, place)) AS each_one
+            GROUP BY each_one.place) AS added),
+       noted_at = excluded.noted_at;
+
+-- name: backlog_noted
+SELECT EXISTS (SELECT 1 FROM workqueue.figures
+                WHERE span = 1 AND start = :start AND queue = :queue AND name = '' AND waiting IS NOT NULL);
+
+-- name: backlog
+-- How many are due and do not run; and since when the one of them that was pushed first.
+SELECT waiting, (SELECT j.run_at FROM workqueue.jobs AS j WHERE j.id = oldest) FROM (
+    SELECT sum(jobs)::bigint AS waiting, min(first) AS oldest FROM (
+        SELECT count(*) AS jobs, min(id) AS first FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost = 0
+        UNION ALL SELECT count(*), min(id) FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost > 0
+        UNION ALL SELECT count(*), min(id) FROM workqueue.jobs WHERE queue = :queue AND ready = 0 AND run_at <= :now
+        UNION ALL SELECT count(*), min(id) FROM workqueue.jobs WHERE queue = :queue AND ready > 1 AND ready = 2) AS part
+    ) AS counted;
+
+-- name: note_backlog
+INSERT INTO workqueue.figures (span, start, queue, name, waiting, oldest, noted_at)
+VALUES (:span, :start, :queue, :name, :waiting, :oldest, :now)
+    ON CONFLICT (span, start, queue, name) DO UPDATE
+   SET waiting = excluded.waiting, oldest = excluded.oldest, noted_at = excluded.noted_at;
+
+-- name: figures
+SELECT queue, name, start, completed, failed, retried, cancelled, lost, wait_sum, wait_max, run_sum, run_max,
+       wait_buckets, run_buckets, waiting, oldest
+  FROM workqueue.figures
+ WHERE span = :span AND start >= :since AND start < :until AND (:queue::text IS NULL OR queue = :queue)
+ ORDER BY start, queue, name;
+
+-- name: totals
+SELECT queue, name, start, completed, failed, retried, cancelled, lost, wait_sum, wait_max, run_sum, run_max,
+       wait_buckets, run_buckets, waiting, oldest
+  FROM workqueue.figures
+ WHERE span = 0 AND start = 0 AND (:queue::text IS NULL OR queue = :queue)
+ ORDER BY queue, name;
+
+-- name: forget_figures
+-- Those before an instant, and no more at once than of so long a time after the first.
+DELETE FROM workqueue.figures
+ WHERE span = :span AND start < least(:before, :step + (SELECT min(start) FROM workqueue.figures WHERE span = :span));
+
+-- name: forget_totals
+DELETE FROM workqueue.figures WHERE span = 0 AND start = 0 AND noted_at < :before;
+
+-- name: check_figures
+SELECT (SELECT count(*) FROM workqueue.figures
+         WHERE least(completed, failed, retried, cancelled, lost, wait_sum, wait_max, run_sum, run_max) < 0
+            OR (SELECT coalesce(sum(value::bigint), 0) FROM json_array_elements_text(wait_buckets::json) AS w (value))
+            <> (SELECT coalesce(sum(value::bigint), 0) FROM json_array_elements_text(run_buckets::json) AS r (value))),
+       (SELECT count(*) FROM workqueue.figures AS t
+         WHERE span = 0 AND completed + failed + retried + cancelled + lost < (
+               SELECT sum(h.completed + h.failed + h.retried + h.cancelled + h.lost) FROM workqueue.figures AS h
+                WHERE h.span = 60 AND h.queue = t.queue AND h.name = t.name));
+
 -- name: forget_progress
 DELETE FROM workqueue.progress WHERE job IN (
     SELECT p.job FROM workqueue.progress AS p
@@ -823,8 +1047,12 @@ SELECT id, :data FROM workqueue.jobs WHERE id = :job AND status = 4 AND runner =
     ON CONFLICT (job) DO UPDATE SET data = excluded.data;
 
 -- name: outlook_jobs
-SELECT coalesce(json_agg(json_build_array(id, status, message)), '[]')::text FROM workqueue.jobs
- WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)));
+SELECT coalesce(json_agg(json_build_array(id, status, message)), '[]')::text FROM (
+    SELECT id, status, message FROM workqueue.jobs
+     WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
+    UNION ALL
+    SELECT id, 1, '' FROM workqueue.completed
+     WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))) AS known;
 
 -- name: outlook_results
 SELECT job, result FROM workqueue.results
@@ -855,6 +1083,9 @@ SELECT EXISTS (SELECT 1 FROM workqueue.terms
     OR EXISTS (SELECT 1 FROM workqueue.results WHERE until <= :now)
     OR EXISTS (SELECT 1 FROM workqueue.taken_keys WHERE until <= :now)
     OR EXISTS (SELECT 1 FROM workqueue.batches WHERE done_at <= :before AND done_at IS NOT NULL)
+    OR EXISTS (SELECT 1 FROM workqueue.figures WHERE span = 1 AND start < :minutes_before)
+    OR EXISTS (SELECT 1 FROM workqueue.figures WHERE span = 60 AND start < :hours_before)
+    OR EXISTS (SELECT 1 FROM workqueue.figures WHERE span = 0 AND start = 0 AND noted_at < :hours_before)
     OR EXISTS (SELECT 1 FROM workqueue.progress AS p
                 WHERE NOT EXISTS (SELECT 1 FROM workqueue.jobs AS j WHERE j.id = p.job OFFSET 0))
     OR EXISTS (SELECT 1 FROM workqueue.terms AS t WHERE t.queue = :queue AND t.kept_by = 4
@@ -992,7 +1223,7 @@ SELECT NOT EXISTS (SELECT 1 FROM workqueue.jobs) AND NOT EXISTS (SELECT 1 FROM w
    AND NOT EXISTS (SELECT 1 FROM workqueue.results)
    AND NOT EXISTS (SELECT 1 FROM workqueue.pauses) AND NOT EXISTS (SELECT 1 FROM workqueue.schedules)
    AND NOT EXISTS (SELECT 1 FROM workqueue.taken_keys) AND NOT EXISTS (SELECT 1 FROM workqueue.starts)
-   AND NOT EXISTS (SELECT 1 FROM workqueue.closed_lanes);
+   AND NOT EXISTS (SELECT 1 FROM workqueue.closed_lanes) AND NOT EXISTS (SELECT 1 FROM workqueue.completed);
 
 -- name: shut_jobs
 -- A store whose jobs go elsewhere takes no new ones and runs none. A trigger costs nothing where there is none.
@@ -1005,6 +1236,10 @@ CREATE OR REPLACE TRIGGER moved_claims BEFORE UPDATE ON workqueue.jobs
 
 -- name: shut_cleaning
 CREATE OR REPLACE TRIGGER moved_cleaning BEFORE DELETE ON workqueue.jobs
+    FOR EACH STATEMENT EXECUTE FUNCTION workqueue.refuse_moved();
+
+-- name: shut_completed
+CREATE OR REPLACE TRIGGER moved_completed BEFORE DELETE ON workqueue.completed
     FOR EACH STATEMENT EXECUTE FUNCTION workqueue.refuse_moved();
 
 -- name: shut_runners
@@ -1027,6 +1262,9 @@ DROP TRIGGER IF EXISTS moved_claims ON workqueue.jobs;
 
 -- name: open_cleaning
 DROP TRIGGER IF EXISTS moved_cleaning ON workqueue.jobs;
+
+-- name: open_completed
+DROP TRIGGER IF EXISTS moved_completed ON workqueue.completed;
 
 -- name: open_runners
 DROP TRIGGER IF EXISTS moved_runners ON workqueue.runners;
@@ -1069,6 +1307,11 @@ SELECT j.id, j.queue, j.name, j.status, j.ready, j.special::int, j.priority, j.p
   FROM workqueue.jobs AS j
  WHERE j.id > :id AND j.id <= :last ORDER BY j.id LIMIT :limit;
 
+-- name: export_completed
+SELECT id, queue, name, priority, run_at, pushed_at, claimed_at, settled_at, attempt, retry_count, backoff, lost, runner,
+       spec, data
+  FROM workqueue.completed WHERE id > :id AND id <= :last ORDER BY id LIMIT :limit;
+
 -- name: export_terms
 SELECT job, queue, name, spec, is_open::int, runs::int, kept_by, priority, position, key, expires_at, limit_lane, rate_lane,
        order_lane, batch, follows, follows_batch
@@ -1079,7 +1322,7 @@ SELECT job, attempt, runner, started_at, duration, outcome, error, traceback
   FROM workqueue.attempts WHERE (job, attempt) > (:job, :attempt) AND job <= :last ORDER BY job, attempt LIMIT :limit;
 
 -- name: export_results
-SELECT job, result, until FROM workqueue.results WHERE job > :job AND job <= :last ORDER BY job LIMIT :limit;
+SELECT job, until, queue, result FROM workqueue.results WHERE job > :job AND job <= :last ORDER BY job LIMIT :limit;
 
 -- name: export_progress
 SELECT job, data FROM workqueue.progress WHERE job > :job AND job <= :last ORDER BY job LIMIT :limit;
@@ -1108,9 +1351,19 @@ SELECT queue, lane, at, count(*)
 SELECT queue, lane, most, opens_at
   FROM workqueue.closed_lanes WHERE (queue, lane) > (:queue, :lane) ORDER BY queue, lane LIMIT :limit;
 
+-- name: export_figures
+SELECT span, start, queue, name, completed, failed, retried, cancelled, lost, wait_sum, wait_max, run_sum, run_max,
+       wait_buckets, run_buckets, waiting, oldest, noted_at
+  FROM workqueue.figures WHERE (span, start, queue, name) > (:span, :start, :queue, :name)
+ ORDER BY span, start, queue, name LIMIT :limit;
+
 -- name: import_jobs
 COPY workqueue.jobs (id, queue, name, status, ready, special, priority, position, run_at, pushed_at, backoff, attempt,
                   retry_count, lost, cancel_requested, runner, lease_until, settled_at, message, data) FROM STDIN;
+
+-- name: import_completed
+COPY workqueue.completed (id, queue, name, priority, run_at, pushed_at, claimed_at, settled_at, attempt, retry_count,
+                          backoff, lost, runner, spec, data) FROM STDIN;
 
 -- name: import_terms
 COPY workqueue.terms (job, queue, name, spec, is_open, runs, kept_by, priority, position, key, expires_at, limit_lane,
@@ -1120,7 +1373,7 @@ COPY workqueue.terms (job, queue, name, spec, is_open, runs, kept_by, priority, 
 COPY workqueue.attempts (job, attempt, runner, started_at, duration, outcome, error, traceback) FROM STDIN;
 
 -- name: import_results
-COPY workqueue.results (job, result, until) FROM STDIN;
+COPY workqueue.results (job, until, queue, result) FROM STDIN;
 
 -- name: import_progress
 COPY workqueue.progress (job, data) FROM STDIN;
@@ -1143,12 +1396,19 @@ COPY workqueue.starts (queue, lane, at) FROM STDIN;
 -- name: import_closed_lanes
 COPY workqueue.closed_lanes (queue, lane, most, opens_at) FROM STDIN;
 
+-- name: import_figures
+COPY workqueue.figures (span, start, queue, name, completed, failed, retried, cancelled, lost, wait_sum, wait_max,
+                        run_sum, run_max, wait_buckets, run_buckets, waiting, oldest, noted_at) FROM STDIN;
+
 -- name: count_jobs
 SELECT count(*) FROM workqueue.jobs WHERE id > :id AND id <= :last;
 
 -- name: drop_jobs
 -- The triggers take attempts along.
 DELETE FROM workqueue.jobs WHERE id <= :last_job;
+
+-- name: drop_completed
+DELETE FROM workqueue.completed WHERE id <= :last_job;
 
 -- name: drop_attempts
 DELETE FROM workqueue.attempts WHERE job <= :last_job;
@@ -1179,3 +1439,6 @@ DELETE FROM workqueue.starts;
 
 -- name: drop_closed_lanes
 DELETE FROM workqueue.closed_lanes;
+
+-- name: drop_figures
+DELETE FROM workqueue.figures;

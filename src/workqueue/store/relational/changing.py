@@ -13,7 +13,7 @@ import msgspec
 
 from workqueue.errors import JobNotFound
 from workqueue.job import JobStatus
-from workqueue.lifecycle import WAITING
+from workqueue.lifecycle import FINAL, WAITING
 from workqueue.store.contract import Changed, Deed, Find
 from workqueue.store.relational import finding, terms
 from workqueue.store.relational.finding import Match
@@ -25,7 +25,7 @@ _OF: Final[Mapping[Deed, frozenset[JobStatus]]] = {  # what can be done to whom
     "cancel": WAITING | {JobStatus.RUNNING},
     "retry": WAITING | {JobStatus.FAILED, JobStatus.CANCELLED},
     "restore": frozenset({JobStatus.FAILED, JobStatus.CANCELLED}),
-    "delete": frozenset({JobStatus.FAILED, JobStatus.CANCELLED}),
+    "delete": FINAL,
 }
 _encode = msgspec.json.encode
 _ids = msgspec.json.Decoder(list[int])
@@ -93,6 +93,8 @@ def _reopened(session: Session, row: dict[str, object], jobs: Collection[int]) -
 
 def clean(database: Database, queue: str, status: JobStatus) -> int:
     """Delete the queue's jobs of this status; give how many."""
+    if status is JobStatus.COMPLETED:
+        return _clean_completed(database, queue)
 
     def work(session: Session, now: int) -> int:
         del now
@@ -110,6 +112,17 @@ def clean(database: Database, queue: str, status: JobStatus) -> int:
     while count := database.write(work, landed):
         total += count
     return total
+
+
+def _clean_completed(database: Database, queue: str) -> int:
+    which = Find(queue=queue, status=JobStatus.COMPLETED, limit=_STEP)
+    total = 0
+    while True:
+        changed = change(database, which, "delete")
+        total += changed.count
+        if changed.next is None:
+            return total
+        which = which.beyond(changed.next)
 
 
 def change(database: Database, which: Find, deed: Deed) -> Changed:
@@ -161,11 +174,13 @@ def _retry_all(session: Session, now: int, jobs: Sequence[Match], which: Find) -
 
 
 def _delete_all(session: Session, now: int, jobs: Sequence[Match], which: Find) -> list[int]:
-    del now, which
+    del now
     ids = {"ids": _encode([match.id for match in jobs]).decode()}
     deleted = [job for (job,) in session.ask("delete_settled", ids).fetchall()]
     if deleted:
         session.ask("drop_terms", {"ids": _encode(deleted).decode()})
+    if which.status in (None, JobStatus.COMPLETED):
+        deleted += [job for (job,) in session.ask("delete_completed", ids).fetchall()]
     return deleted
 
 
@@ -174,7 +189,7 @@ _UNDONE: Final = {  # asked of one that was done
     "cancel": "cancellable",
     "retry": "not_due",
     "restore": "settled",
-    "delete": "settled",
+    "delete": "known",
 }
 
 
@@ -183,7 +198,7 @@ def edit(database: Database, job_id: int, data: bytes) -> bool:
 
     def work(session: Session, now: int) -> bool:
         del now
-        if session.ask("status_of", {"job": job_id}).fetchone() is None:
+        if not session.ask("known", {"id": job_id}).fetchone()[0]:
             raise JobNotFound(job_id)
         return session.set_data(job_id, data)
 

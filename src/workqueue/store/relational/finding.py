@@ -26,7 +26,7 @@ _BYTES: Final = 32 * 1024 * 1024  # of data that a page searches, or consists of
 _LAST: Final = 2**63 - 1
 _OPEN: Final = WAITING | {JobStatus.RUNNING}
 _SETTLED: Final = frozenset({JobStatus.FAILED, JobStatus.CANCELLED})
-ALL: Final = _OPEN | _SETTLED
+ALL: Final = _OPEN | _SETTLED | {JobStatus.COMPLETED}
 _encode = msgspec.json.encode
 _ids = msgspec.json.Decoder(list[int])
 _names = msgspec.json.Decoder(list[str])
@@ -148,8 +148,8 @@ class _Few(NamedTuple):
 
 def _sources(session: Session, queue: str | None, wanted: Collection[JobStatus]) -> list[_Source]:
     """Give what knows the ids of all jobs that may be meant; of others, too."""
-    everything: list[_Source] = [_Ordered("walk", {})]
-    few: list[_Source] = []
+    few = _completed(queue) if JobStatus.COMPLETED in wanted else []
+    everything: list[_Source] = [_Ordered("walk", {}), *few]  # in this order: a job leaves the first for the second
     if not _OPEN.isdisjoint(wanted):
         if wanted == {JobStatus.RUNNING}:
             found = _ids.decode(session.ask("running_ids").fetchone()[0])
@@ -171,6 +171,10 @@ def _sources(session: Session, queue: str | None, wanted: Collection[JobStatus])
             _Ordered("settled_ids", {"queue": name, "status": int(status)}) for name in queues for status in settled
         ]
     return few
+
+
+def _completed(queue: str | None) -> list[_Source]:
+    return [_Ordered("walk_completed", {}) if queue is None else _Ordered("completed_ids", {"queue": queue})]
 
 
 def _window(session: Session, sources: Sequence[_Source], which: Find, most: int) -> _Window:

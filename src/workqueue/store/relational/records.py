@@ -16,8 +16,7 @@ from workqueue.store.relational.session import Session
 from workqueue.store.situation import Enlisted
 
 _encode = msgspec.json.encode
-_DUE: Final = 1  # a kind of `standings`
-_LATER: Final = 0
+_WORDS: Final = {0: "later", 1: "due", 6: "completed"}  # the kinds of `standings` that are no status by their number
 _OF_TERMS: Final = (
     "jobs are said to have terms, and have none",
     "terms belong to no job",
@@ -25,6 +24,12 @@ _OF_TERMS: Final = (
     "terms say that their job is open, and it is not, or the reverse",
     "terms say that their job is kept back, and it is not, or the reverse",
     "jobs wait for others, and nobody knows for which",
+)
+
+
+_OF_FIGURES: Final = (
+    "figures are less than nothing, or know of more waits than runs",
+    "tasks have more in the figures of their hours than in those of all time",
 )
 
 
@@ -75,7 +80,7 @@ def overview(session: Session, now: int, engine: Engine, *, is_dead: Callable[[i
     standings = _standing_rows.decode(session.ask("standings", {"now": now}).fetchone()[0])
     for queue, kind, jobs, first, run_at in standings:
         counts = figures.setdefault(queue, {})
-        word = "later" if kind == _LATER else "due" if kind == _DUE else str(JobStatus(kind))
+        word = _WORDS.get(kind) or str(JobStatus(kind))
         counts[word] = counts.get(word, 0) + jobs
         if first is not None and run_at is not None:
             oldest[queue] = min(oldest.get(queue, (first, run_at)), (first, run_at))
@@ -111,7 +116,7 @@ def _standing(queue: str, counts: dict[str, int], oldest: tuple[int, int] | None
 def broken_invariants(session: Session, of_jobs: Sequence[str]) -> list[str]:
     """Give what is wrong with the rows. of_jobs: the sentences for the counts of the engine's own `check_jobs`."""
     found: list[str] = []
-    for statement, sentences in (("check_jobs", of_jobs), ("check_terms", _OF_TERMS)):
+    for statement, sentences in (("check_jobs", of_jobs), ("check_terms", _OF_TERMS), ("check_figures", _OF_FIGURES)):
         counts = session.ask(statement).fetchone()
         found += [f"{count} {sentence}" for count, sentence in zip(counts, sentences, strict=True) if count]
     odd = session.ask("check_rows").fetchone()[0]
@@ -139,6 +144,8 @@ def _job(row: Sequence[object]) -> Job:
         message=stored.message,
         backoff=msgspec.json.decode(stored.rule, type=Backoff),
         terms=None if stored.spec is None else msgspec.json.decode(stored.spec, type=Terms),
+        claimed_at=None if stored.claimed_at is None else instant(stored.claimed_at),
+        runner=stored.runner,
     )
 
 
@@ -165,3 +172,5 @@ class _Stored(msgspec.Struct, array_like=True):
     data: bytes
     rule: str
     spec: str | None
+    claimed_at: int | None
+    runner: str

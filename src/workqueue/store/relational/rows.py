@@ -20,7 +20,7 @@ Row: TypeAlias = tuple[Any, ...]
 Key: TypeAlias = Sequence[str | int]
 
 _TEXTS: Final = frozenset({"queue", "name", "key", "lane"})
-_BACKOFF: Final = 10  # its place in a row of jobs
+_BACKOFF: Final = 10  # its place in a row of jobs, and in one of those that completed
 _SMALLEST, _LARGEST = 100, 5_000  # rows of a page
 _ENOUGH: Final = 4_000_000  # bytes of a page
 _encode = msgspec.msgpack.Encoder().encode
@@ -43,6 +43,7 @@ class Table(NamedTuple):
 
 
 JOBS: Final = Table("jobs", {"id": 0}, queue=1, told=(18,))
+COMPLETED: Final = Table("completed", {"id": 0}, queue=1)
 TABLES: Final = (
     JOBS,
     Table("terms", {"job": 0}, queue=1),
@@ -55,7 +56,10 @@ TABLES: Final = (
     Table("taken_keys", {"queue": 0, "name": 1, "key": 2}, queue=0),
     Table("starts", {"queue": 0, "lane": 1, "at": 2}, queue=0),
     Table("closed_lanes", {"queue": 0, "lane": 1}, queue=0),
+    COMPLETED,
+    Table("figures", {"span": 0, "start": 1, "queue": 2, "name": 3}, queue=2),
 )
+_RULED: Final = (JOBS, COMPLETED)  # they have a retry rule
 BY_NAME: Final = {table.name: table for table in TABLES}
 
 
@@ -79,7 +83,7 @@ class Reader:
         given = {**dict(zip(table.key, after, strict=True)), "last": last, "limit": self._limit}
         rows: list[Row] = self._session.ask(f"export_{table.name}", given).fetchall()
         self._note_size(rows)
-        if table is JOBS:
+        if table in _RULED:
             rules = self._rules
             rows = [(*row[:_BACKOFF], rules[row[_BACKOFF]], *row[_BACKOFF + 1 :]) for row in rows]
         for place in table.told:
@@ -117,7 +121,7 @@ class Reader:
 
 def store(session: Session, table: Table, rows: Sequence[Row]) -> None:
     """Store a page of rows. Raises UsageError where the store's text has no place for them."""
-    if table is JOBS:
+    if table in _RULED:
         ids = {rule: _backoff_id(session, rule) for rule in {row[_BACKOFF] for row in rows}}
         rows = [(*row[:_BACKOFF], ids[row[_BACKOFF]], *row[_BACKOFF + 1 :]) for row in rows]
     elif table.name == "starts":

@@ -47,23 +47,38 @@ def settle_each(session: Session, now: int, settlements: Sequence[Settlement]) -
 
 
 def complete(session: Session, now: int, done: Sequence[Settlement]) -> None:
-    """Let the jobs of these settlements leave the file. Raises SomeRefusedError when not all of their claims hold."""
+    """Let the jobs of these settlements leave, or go where those that completed are kept.
+
+    Raises SomeRefusedError when not all of their claims hold.
+    """
     by_claim: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+    staying: defaultdict[tuple[int, int], dict[int, int]] = defaultdict(dict)
     for settlement in done:
-        job = settlement.claim.job
-        by_claim[job.attempt, settlement.claim.runner].append(job.id)
+        job, runner = settlement.claim.job, settlement.claim.runner
+        by_claim[job.attempt, runner].append(job.id)
+        if settlement.stays:
+            staying[job.attempt, runner][job.id] = claimed_at(settlement.claim)
+    for (attempt, runner), rows in staying.items():
+        row = {"rows": _encode(list(rows.items())).decode(), "attempt": attempt, "runner": runner, "now": now}
+        session.ask("keep_completed", row)
     for (attempt, runner), ids in by_claim.items():
         row = {"ids": _encode(ids).decode(), "attempt": attempt, "runner": runner}
         if session.ask("complete", row).rowcount != len(ids):
             raise SomeRefusedError
     for settlement in done:
         if settlement.keep_result and settlement.result is not None:
+            job = settlement.claim.job
             until = later(now, settlement.keep_result)
-            row = {"job": settlement.claim.job.id, "result": settlement.result, "until": until}
-            session.ask("keep_result", row)
+            queue = job.queue if settlement.counted else None
+            session.ask("keep_result", {"job": job.id, "result": settlement.result, "until": until, "queue": queue})
     special = {s.claim.job.id: (JobStatus.COMPLETED, s.result) for s in done if s.claim.job.terms is not None}
     if special:
         terms.end(session, now, special)
+
+
+def claimed_at(claim: Claim) -> int:
+    """Give when the claim was made, by the store's clock."""
+    return micros(claim.job.pushed_at + claim.age)
 
 
 def settle_all(session: Session, now: int, settlements: Sequence[Settlement]) -> None:
@@ -94,7 +109,7 @@ def settle_all(session: Session, now: int, settlements: Sequence[Settlement]) ->
             s.claim.job.id,
             s.claim.job.attempt,
             s.claim.runner,
-            micros(s.claim.job.pushed_at + s.claim.age),
+            claimed_at(s.claim),
             micros(s.duration),
             s.outcome,
             s.error,

@@ -26,7 +26,7 @@ def look(session: Session, now: int, job_id: int, runners: Sequence[Enlisted]) -
     job = records.get(session, job_id)
     if job is None:
         return None
-    ready, runner, lease_until, lease = session.ask("situation", {"job": job_id}).fetchone()
+    ready, runner, lease_until, lease = session.ask("situation", {"job": job_id}).fetchone() or (None,) * 4
     held = None
     if runner is not None:
         seen_at = None if lease is None else instant(lease_until - lease)

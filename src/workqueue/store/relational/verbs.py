@@ -14,9 +14,11 @@ from workqueue.store.clock import micros
 from workqueue.store.contract import Changed, Deed, Find, Outlook, Page
 from workqueue.store.relational import changing, finding, outlook, records, situation
 from workqueue.store.relational.batches import StoredBatches
+from workqueue.store.relational.ledger import StoredLedger
 from workqueue.store.relational.pushing import Pushing
 from workqueue.store.relational.schedules import StoredSchedules
 from workqueue.store.relational.session import Database, Session
+from workqueue.store.relational.surplus import StoredSurplus
 from workqueue.store.relational.whole import Whole
 from workqueue.store.situation import Situation
 
@@ -31,6 +33,8 @@ class Verbs(ABC):
     def __init__(self) -> None:
         self._batches = StoredBatches(self._db, self._pushing)
         self._schedules = StoredSchedules(self._db, self._pushing)
+        self._surplus = StoredSurplus(self._db)
+        self._ledger = StoredLedger(self._db)
 
     @abstractmethod
     def _db(self) -> Database:
@@ -49,12 +53,20 @@ class Verbs(ABC):
         return self._batches
 
     @property
+    def surplus(self) -> StoredSurplus:
+        return self._surplus
+
+    @property
     def whole(self) -> Whole:
         return Whole(self._db)
 
     @property
     def schedules(self) -> StoredSchedules:
         return self._schedules
+
+    @property
+    def ledger(self) -> StoredLedger:
+        return self._ledger
 
     def get(self, job_id: int) -> Job:
         job = self._db().read(lambda session: records.get(session, job_id))

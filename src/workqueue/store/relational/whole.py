@@ -12,7 +12,7 @@ from workqueue.errors import UsageError
 from workqueue.store.relational.rows import TABLES, Key, Reader, Row, Table, store
 from workqueue.store.relational.session import Database, Session
 
-_SHUT: Final = ("jobs", "claims", "cleaning", "runners", "batches", "schedules")
+_SHUT: Final = ("jobs", "claims", "cleaning", "completed", "runners", "batches", "schedules")
 _encode = msgspec.json.encode
 _key = msgspec.json.Decoder(list[str | int])
 
@@ -116,6 +116,7 @@ class Whole:
             if not session.ask("is_empty").fetchone()[0] or others:
                 raise UsageError("expected a target that nobody else uses, but jobs came to it just now")
             session.ask("shut_runners")
+            session.ask("drop_figures")  # of jobs that are gone; those that come are of the same tables
             session.continue_ids(copy.last_job, copy.last_batch)
             row = {**msgspec.structs.asdict(copy), "after": _encode(copy.after).decode(), "now": now}
             session.ask("begin_copy", row)

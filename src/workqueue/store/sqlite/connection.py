@@ -71,7 +71,7 @@ class Asking:
         return [job for (job,) in self.ask("hasten", row).fetchall()]
 
     def load(self, table: str, rows: Sequence[tuple[Any, ...]], /) -> None:
-        if table == "jobs":
+        if table in ("jobs", "completed"):
             large = [(row[0], row[-1]) for row in rows if len(row[-1]) > INLINE]
             self.executemany(SQL["import_payloads"], large)
             rows = [(*row[:-1], None) if len(row[-1]) > INLINE else row for row in rows] if large else rows

@@ -15,12 +15,13 @@ import msgspec
 from workqueue.backoff import Backoff
 from workqueue.errors import LeaseLost, QueueClosed, UsageError
 from workqueue.job import Claim, JobStatus, NewJob
-from workqueue.lifecycle import WAITING, Returned, Settlement
+from workqueue.lifecycle import WAITING, Returned, Settlement, completion
 from workqueue.logs import Log
 from workqueue.store.clock import Clock, instant, micros, system_clock
 from workqueue.store.contract import Beat, Bell, Durability, Overview, Transaction, Turn, Want
 from workqueue.store.guest import GuestTransaction
 from workqueue.store.relational import records
+from workqueue.store.relational.ledger import StoredLedger
 from workqueue.store.relational.pushing import Pushing, Stored, alike, store
 from workqueue.store.relational.session import Session
 from workqueue.store.relational.settling import SomeRefusedError, complete, settle_all, settle_each
@@ -55,6 +56,7 @@ class SqliteStore(Verbs):
         clock: Clock = system_clock,
     ) -> None:
         super().__init__()
+        self._ledger = StoredLedger(self._db, refuse=lambda session: self._db().refuse_pushes_when_full(session))
         self.path = os.path.realpath(Path(path))
         self._clock = clock
         self._durability: Durability = durability
@@ -160,7 +162,7 @@ class SqliteStore(Verbs):
 
     @contextmanager
     def transaction(
-        self, claim: Claim | None = None, *, returned: Callable[[], Returned] = Returned
+        self, claim: Claim | None = None, *, returned: Callable[[], Returned] = Returned, stays: bool = False
     ) -> Generator[Transaction]:
         database = self._db()
 
@@ -169,9 +171,7 @@ class SqliteStore(Verbs):
             if claim is None:
                 return
             try:
-                done = returned()
-                to = JobStatus.COMPLETED
-                complete(connection, now, [Settlement(claim=claim, to=to, result=done.result, keep_result=done.keep)])
+                complete(connection, now, [completion(claim, returned(), stays=stays)])
             except SomeRefusedError:
                 raise LeaseLost(claim.job.id, claim.job.attempt) from None
 

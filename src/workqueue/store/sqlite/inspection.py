@@ -19,6 +19,11 @@ _SENTENCES: Final = (
     "jobs name a backoff that is not stored",
     "attempts are later than their job's own count",
     "jobs have an id that was never given out",
+    "jobs have completed, and have not",
+    "completed jobs have no data, neither in their row nor in payloads",
+    "completed jobs name a backoff that is not stored",
+    "attempts that did not complete are no earlier than the one that completed their job",
+    "completed jobs have an id that was never given out",
 )
 _SETTINGS: Final = (
     "journal_mode",

@@ -108,6 +108,17 @@ SELECT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 1 AND lost = 
 -- settle: by the ids, also where ANALYZE once met few jobs running.
 DELETE FROM jobs WHERE id IN (SELECT value FROM json_each(:ids)) AND +status = 4 AND attempt = :attempt;
 
+-- name: keep_completed
+-- Rows [id, claimed_at], of those that run as :attempt of :runner; before `complete` takes them from where they were.
+INSERT INTO completed (id, queue, name, priority, run_at, pushed_at, claimed_at, settled_at, backoff, attempt,
+                       retry_count, lost, runner, spec, data)
+SELECT j.id, j.queue, j.name, j.priority, j.run_at, j.pushed_at, s.claimed_at, :now, j.backoff, j.attempt,
+       j.retry_count, j.lost, coalesce((SELECT label FROM runners WHERE id = j.runner), ''),
+       CASE WHEN j.special THEN (SELECT spec FROM terms WHERE job = j.id) END, j.data
+  FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS claimed_at FROM json_each(:rows)) AS s
+       JOIN jobs AS j ON j.id = s.id
+ WHERE +j.status = 4 AND j.attempt = :attempt AND j.runner = :runner;
+
 -- name: settle
 -- Rows [id, attempt, lease or null, status, run_at or null, failures, losses, message]. A verdict by a rescuer names the
 -- lease it saw; a null run_at leaves the old one (handed back: it was due before).
@@ -151,6 +162,10 @@ SELECT EXISTS (SELECT 1 FROM jobs WHERE id = :id AND attempt = :attempt AND runn
 -- Whether a job can be cancelled. A running one can be asked twice, which changes nothing.
 SELECT EXISTS (SELECT 1 FROM jobs WHERE id = :id AND status IN (0, 2, 4));
 
+-- name: known
+-- Whether the job is here, whatever became of it.
+SELECT EXISTS (SELECT 1 FROM jobs WHERE id = :id) OR EXISTS (SELECT 1 FROM completed WHERE id = :id);
+
 -- name: settled
 SELECT EXISTS (SELECT 1 FROM jobs WHERE id = :id AND settled_at IS NOT NULL);
 
@@ -186,17 +201,29 @@ SELECT id, runner, lease_until FROM jobs INDEXED BY jobs_running
 
 -- name: get
 SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.settled_at, j.attempt, j.retry_count,
-       j.lost, j.cancel_requested, j.message, coalesce(j.data, p.data), b.rule, t.spec
+       j.lost, j.cancel_requested, j.message, coalesce(j.data, p.data), b.rule, t.spec, NULL,
+       coalesce((SELECT label FROM runners WHERE id = j.runner), '')
   FROM jobs AS j LEFT JOIN payloads AS p ON p.job = j.id JOIN backoffs AS b ON b.id = j.backoff
        LEFT JOIN terms AS t ON t.job = j.id
- WHERE j.id = :id;
+ WHERE j.id = :id
+UNION ALL
+SELECT c.id, c.queue, c.name, 1, c.priority, c.run_at, c.pushed_at, c.settled_at, c.attempt, c.retry_count,
+       c.lost, 0, '', coalesce(c.data, p.data), b.rule, c.spec, c.claimed_at, c.runner
+  FROM completed AS c LEFT JOIN payloads AS p ON p.job = c.id JOIN backoffs AS b ON b.id = c.backoff
+ WHERE c.id = :id;
 
 -- name: jobs_of
 SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.settled_at, j.attempt, j.retry_count,
-       j.lost, j.cancel_requested, j.message, coalesce(j.data, p.data), b.rule, t.spec
+       j.lost, j.cancel_requested, j.message, coalesce(j.data, p.data), b.rule, t.spec, NULL,
+       coalesce((SELECT label FROM runners WHERE id = j.runner), '')
   FROM jobs AS j LEFT JOIN payloads AS p ON p.job = j.id JOIN backoffs AS b ON b.id = j.backoff
        LEFT JOIN terms AS t ON t.job = j.id
- WHERE j.id IN (SELECT value FROM json_each(:ids));
+ WHERE j.id IN (SELECT value FROM json_each(:ids))
+UNION ALL
+SELECT c.id, c.queue, c.name, 1, c.priority, c.run_at, c.pushed_at, c.settled_at, c.attempt, c.retry_count,
+       c.lost, 0, '', coalesce(c.data, p.data), b.rule, c.spec, c.claimed_at, c.runner
+  FROM completed AS c LEFT JOIN payloads AS p ON p.job = c.id JOIN backoffs AS b ON b.id = c.backoff
+ WHERE c.id IN (SELECT value FROM json_each(:ids));
 
 -- name: walk
 -- The next jobs by id, upwards or down: of two halves one is empty.
@@ -204,6 +231,21 @@ SELECT json_group_array(id) FROM (
     SELECT id FROM (SELECT id FROM jobs WHERE :up AND id > :after AND id < :before ORDER BY id LIMIT :most)
     UNION ALL SELECT id FROM (
         SELECT id FROM jobs WHERE NOT :up AND id > :after AND id < :before ORDER BY id DESC LIMIT :most));
+
+-- name: walk_completed
+SELECT json_group_array(id) FROM (
+    SELECT id FROM (SELECT id FROM completed WHERE :up AND id > :after AND id < :before ORDER BY id LIMIT :most)
+    UNION ALL SELECT id FROM (
+        SELECT id FROM completed WHERE NOT :up AND id > :after AND id < :before ORDER BY id DESC LIMIT :most));
+
+-- name: completed_ids
+SELECT json_group_array(id) FROM (
+    SELECT id FROM (
+        SELECT id FROM completed WHERE :up AND queue = :queue AND id > :after AND id < :before
+         ORDER BY id LIMIT :most)
+    UNION ALL SELECT id FROM (
+        SELECT id FROM completed WHERE NOT :up AND queue = :queue AND id > :after AND id < :before
+         ORDER BY id DESC LIMIT :most));
 
 -- name: settled_ids
 SELECT json_group_array(id) FROM (
@@ -240,17 +282,26 @@ SELECT json_group_array(id) FROM (SELECT id FROM (
     UNION ALL SELECT id FROM jobs WHERE queue = :queue AND ready = 3) LIMIT :most);
 
 -- name: sizes
-SELECT json_group_array(json_array(j.id, CASE WHEN j.data IS NULL THEN length(p.data) ELSE length(j.data) END))
-  FROM jobs AS j LEFT JOIN payloads AS p ON p.job = j.id
- WHERE j.id IN (SELECT value FROM json_each(:ids));
+WITH here(id, data) AS (
+    SELECT id, data FROM jobs WHERE id IN (SELECT value FROM json_each(:ids))
+    UNION ALL SELECT id, data FROM completed WHERE id IN (SELECT value FROM json_each(:ids)))
+SELECT json_group_array(json_array(h.id, CASE WHEN h.data IS NULL THEN length(p.data) ELSE length(h.data) END))
+  FROM here AS h LEFT JOIN payloads AS p ON p.job = h.id;
 
 -- name: matching
 -- Of these ids, those of the jobs that are meant. What people look for is data: no pattern is made of it.
-SELECT json_group_array(json_array(j.id, CASE WHEN j.data IS NULL THEN length(p.data) ELSE length(j.data) END, j.queue))
-  FROM jobs AS j LEFT JOIN payloads AS p ON p.job = j.id
- WHERE j.id IN (SELECT value FROM json_each(:ids)) AND j.status IN (SELECT value FROM json_each(:statuses))
-   AND (:queue IS NULL OR j.queue = :queue) AND (:name IS NULL OR j.name = :name)
-   AND (:text IS NULL OR instr(coalesce(j.data, p.data), :text) > 0 OR instr(CAST(j.message AS BLOB), :text) > 0);
+SELECT json_group_array(json_array(id, size, queue)) FROM (
+    SELECT j.id, CASE WHEN j.data IS NULL THEN length(p.data) ELSE length(j.data) END AS size, j.queue
+      FROM jobs AS j LEFT JOIN payloads AS p ON p.job = j.id
+     WHERE j.id IN (SELECT value FROM json_each(:ids)) AND j.status IN (SELECT value FROM json_each(:statuses))
+       AND (:queue IS NULL OR j.queue = :queue) AND (:name IS NULL OR j.name = :name)
+       AND (:text IS NULL OR instr(coalesce(j.data, p.data), :text) > 0 OR instr(CAST(j.message AS BLOB), :text) > 0)
+    UNION ALL
+    SELECT c.id, CASE WHEN c.data IS NULL THEN length(p.data) ELSE length(c.data) END, c.queue
+      FROM completed AS c LEFT JOIN payloads AS p ON p.job = c.id
+     WHERE 1 IN (SELECT value FROM json_each(:statuses)) AND c.id IN (SELECT value FROM json_each(:ids))
+       AND (:queue IS NULL OR c.queue = :queue) AND (:name IS NULL OR c.name = :name)
+       AND (:text IS NULL OR instr(coalesce(c.data, p.data), :text) > 0));
 
 -- name: history
 SELECT attempt, runner, started_at, duration, outcome, error, traceback FROM attempts WHERE job = :id ORDER BY attempt;
@@ -310,6 +361,48 @@ RETURNING id;
 -- name: delete_settled
 DELETE FROM jobs WHERE id IN (SELECT value FROM json_each(:ids)) AND +settled_at IS NOT NULL RETURNING id;
 
+-- name: delete_completed
+DELETE FROM completed WHERE id IN (SELECT value FROM json_each(:ids)) RETURNING id;
+
+-- name: nth_completed
+-- The newest of those that are more than :count.
+SELECT settled_at, id FROM completed WHERE queue = :queue ORDER BY settled_at DESC, id DESC LIMIT 1 OFFSET :count;
+
+-- name: nth_failed
+SELECT settled_at, id FROM jobs WHERE queue = :queue AND status = 3 AND settled_at IS NOT NULL
+ ORDER BY settled_at DESC, id DESC LIMIT 1 OFFSET :count;
+
+-- name: nth_result
+SELECT until, job FROM results WHERE queue = :queue ORDER BY until DESC, job DESC LIMIT 1 OFFSET :count;
+
+-- name: old_completed
+-- Those settled up to a place in that order, the oldest first, with what they hold.
+SELECT json_group_array(json_array(c.id, CASE WHEN c.data IS NULL THEN (SELECT length(data) FROM payloads WHERE job = c.id)
+                                              ELSE length(c.data) END))
+  FROM (SELECT id, data FROM completed WHERE queue = :queue AND settled_at <= :at AND (settled_at, id) <= (:at, :last)
+         ORDER BY settled_at, id LIMIT :limit) AS c;
+
+-- name: old_failed
+-- No index has their order: in that of their ids, which is nearly the same.
+SELECT json_group_array(json_array(j.id, CASE WHEN j.data IS NULL THEN (SELECT length(data) FROM payloads WHERE job = j.id)
+                                              ELSE length(j.data) END))
+  FROM (SELECT id, data FROM jobs
+         WHERE queue = :queue AND status = 3 AND settled_at IS NOT NULL AND (settled_at, id) <= (:at, :last)
+         ORDER BY id LIMIT :limit) AS j;
+
+-- name: old_results
+SELECT json_group_array(json_array(r.job, length(r.result)))
+  FROM (SELECT job, result FROM results INDEXED BY results_counted
+         WHERE queue = :queue AND until <= :at AND (until, job) <= (:at, :last)
+         ORDER BY until, job LIMIT :limit) AS r;
+
+-- name: prune_failed
+-- Not one that was restored since it was looked for, and has failed again.
+DELETE FROM jobs WHERE id IN (SELECT value FROM json_each(:ids)) AND +status = 3 AND +settled_at <= :at RETURNING id;
+
+-- name: prune_results
+DELETE FROM results WHERE job IN (SELECT value FROM json_each(:ids)) RETURNING job;
+
 -- name: size
 SELECT (SELECT count(*) FROM jobs WHERE queue = :queue AND ready = 1 AND lost = 0)
      + (SELECT count(*) FROM jobs WHERE queue = :queue AND ready = 1 AND lost > 0)
@@ -329,7 +422,7 @@ SELECT NOT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 1 AND los
 
 -- name: standings
 -- For people. Each part counts along an index of its own.
--- Kinds: 1 due, 0 later, 2 retrying (counted above already), 3 failed, 4 running, 5 cancelled.
+-- Kinds: 1 due, 0 later, 2 retrying (counted above already), 3 failed, 4 running, 5 cancelled, 6 completed.
 SELECT json_group_array(json_array(queue, kind, jobs, oldest, (SELECT run_at FROM jobs WHERE id = oldest))) FROM (
     SELECT queue, 1 AS kind, count(*) AS jobs, min(id) AS oldest FROM jobs WHERE ready = 1 AND lost = 0 GROUP BY queue
     UNION ALL SELECT queue, 1, count(*), min(id) FROM jobs WHERE ready = 1 AND lost > 0 GROUP BY queue
@@ -339,7 +432,8 @@ SELECT json_group_array(json_array(queue, kind, jobs, oldest, (SELECT run_at FRO
     UNION ALL SELECT queue, 0, count(*), NULL FROM jobs WHERE ready = 0 AND run_at > :now GROUP BY queue
     UNION ALL SELECT queue, 2, count(*), NULL FROM jobs WHERE status = 2 GROUP BY queue
     UNION ALL SELECT queue, 4, count(*), NULL FROM jobs WHERE status = 4 GROUP BY queue
-    UNION ALL SELECT queue, status, count(*), NULL FROM jobs WHERE settled_at IS NOT NULL GROUP BY queue, status);
+    UNION ALL SELECT queue, status, count(*), NULL FROM jobs WHERE settled_at IS NOT NULL GROUP BY queue, status
+    UNION ALL SELECT queue, 6, count(*), NULL FROM completed GROUP BY queue);
 
 -- name: enlisted
 SELECT json_group_array(json_array(id, queue, label, started_at, running, json(knows))) FROM (
@@ -392,11 +486,17 @@ INSERT INTO meta (store_id, made_by, made_at) VALUES (lower(hex(randomblob(16)))
 
 -- name: check_jobs
 SELECT (SELECT count(*) FROM jobs WHERE data IS NULL AND id NOT IN (SELECT job FROM payloads)),
-       (SELECT count(*) FROM payloads WHERE job NOT IN (SELECT id FROM jobs WHERE data IS NULL)),
-       (SELECT count(*) FROM attempts WHERE job NOT IN (SELECT id FROM jobs)),
+       (SELECT count(*) FROM payloads WHERE job NOT IN (SELECT id FROM jobs WHERE data IS NULL)
+                                        AND job NOT IN (SELECT id FROM completed WHERE data IS NULL)),
+       (SELECT count(*) FROM attempts WHERE job NOT IN (SELECT id FROM jobs) AND job NOT IN (SELECT id FROM completed)),
        (SELECT count(*) FROM jobs WHERE backoff NOT IN (SELECT id FROM backoffs)),
        (SELECT count(*) FROM attempts AS a JOIN jobs AS j ON j.id = a.job WHERE a.attempt > j.attempt),
-       (SELECT count(*) FROM jobs WHERE id > coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'jobs'), 0));
+       (SELECT count(*) FROM jobs WHERE id > coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'jobs'), 0)),
+       (SELECT count(*) FROM completed WHERE id IN (SELECT id FROM jobs)),
+       (SELECT count(*) FROM completed WHERE data IS NULL AND id NOT IN (SELECT job FROM payloads)),
+       (SELECT count(*) FROM completed WHERE backoff NOT IN (SELECT id FROM backoffs)),
+       (SELECT count(*) FROM attempts AS a JOIN completed AS c ON c.id = a.job WHERE a.attempt >= c.attempt),
+       (SELECT count(*) FROM completed WHERE id > coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'jobs'), 0));
 
 -- name: check_rows
 -- The CHECKs of the schema once more, for a file whose rows were edited by hand with them switched off.
@@ -619,7 +719,7 @@ SELECT json_group_array(job) FROM (
      WHERE queue = :queue AND expires_at <= :now AND is_open AND NOT runs LIMIT :limit);
 
 -- name: keep_result
-INSERT OR REPLACE INTO results (job, result, until) VALUES (:job, :result, :until);
+INSERT OR REPLACE INTO results (job, result, until, queue) VALUES (:job, :result, :until, :queue);
 
 -- name: forget_results
 DELETE FROM results WHERE job IN (SELECT job FROM results WHERE until <= :now ORDER BY until LIMIT :limit);
@@ -629,6 +729,85 @@ DELETE FROM taken_keys WHERE rowid IN (SELECT rowid FROM taken_keys WHERE until 
 
 -- name: forget_batches
 DELETE FROM batches WHERE id IN (SELECT id FROM batches WHERE done_at <= :before LIMIT :limit);
+
+-- name: add_figures
+-- Rows [span, start, name, completed, failed, retried, cancelled, lost, wait_sum, wait_max, run_sum, run_max,
+-- wait_buckets, run_buckets], added to those that are there.
+INSERT INTO figures (span, start, queue, name, completed, failed, retried, cancelled, lost, wait_sum, wait_max, run_sum,
+                     run_max, wait_buckets, run_buckets, noted_at)
+SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), :queue, json_extract(value, '$[2]'),
+       json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]'),
+       json_extract(value, '$[6]'), json_extract(value, '$[7]'), json_extract(value, '$[8]'),
+       json_extract(value, '$[9]'), json_extract(value, '$[10]'), json_extract(value, '$[11]'),
+       json_extract(value, '$[12]'), json_extract(value, '$[13]'), :now
+  FROM json_each(:rows) WHERE TRUE
+    ON CONFLICT (span, start, queue, name) DO UPDATE
+   SET completed = completed + excluded.completed, failed = failed + excluded.failed,
+       retried = retried + excluded.retried, cancelled = cancelled + excluded.cancelled, lost = lost + excluded.lost,
+       wait_sum = wait_sum + excluded.wait_sum, wait_max = max(wait_max, excluded.wait_max),
+       run_sum = run_sum + excluded.run_sum, run_max = max(run_max, excluded.run_max),
+       wait_buckets = (SELECT json_group_array(total) FROM (
+           SELECT sum(value) AS total
+             FROM (SELECT key, value FROM json_each(figures.wait_buckets)
+                   UNION ALL SELECT key, value FROM json_each(excluded.wait_buckets))
+            GROUP BY key ORDER BY key)),
+       run_buckets = (SELECT json_group_array(total) FROM (
+           SELECT sum(value) AS total
+             FROM (SELECT key, value FROM json_each(figures.run_buckets)
+                   UNION ALL SELECT key, value FROM json_each(excluded.run_buckets))
+            GROUP BY key ORDER BY key)),
+       noted_at = excluded.noted_at;
+
+-- name: backlog_noted
+SELECT EXISTS (SELECT 1 FROM figures
+                WHERE span = 1 AND start = :start AND queue = :queue AND name = '' AND waiting IS NOT NULL);
+
+-- name: backlog
+-- How many are due and do not run; and since when the one of them that was pushed first. Each part counts along an index.
+SELECT waiting, (SELECT run_at FROM jobs WHERE id = oldest) FROM (
+    SELECT sum(jobs) AS waiting, min(first) AS oldest FROM (
+        SELECT count(*) AS jobs, min(id) AS first FROM jobs WHERE queue = :queue AND ready = 1 AND lost = 0
+        UNION ALL SELECT count(*), min(id) FROM jobs WHERE queue = :queue AND ready = 1 AND lost > 0
+        UNION ALL SELECT count(*), min(id) FROM jobs WHERE queue = :queue AND ready = 0 AND run_at <= :now
+        UNION ALL SELECT count(*), min(id) FROM jobs WHERE queue = :queue AND ready = 2));
+
+-- name: note_backlog
+INSERT INTO figures (span, start, queue, name, waiting, oldest, noted_at)
+VALUES (:span, :start, :queue, :name, :waiting, :oldest, :now)
+    ON CONFLICT (span, start, queue, name) DO UPDATE
+   SET waiting = excluded.waiting, oldest = excluded.oldest, noted_at = excluded.noted_at;
+
+-- name: figures
+SELECT queue, name, start, completed, failed, retried, cancelled, lost, wait_sum, wait_max, run_sum, run_max,
+       wait_buckets, run_buckets, waiting, oldest
+  FROM figures
+ WHERE span = :span AND start >= :since AND start < :until AND (:queue IS NULL OR queue = :queue)
+ ORDER BY start, queue, name;
+
+-- name: totals
+SELECT queue, name, start, completed, failed, retried, cancelled, lost, wait_sum, wait_max, run_sum, run_max,
+       wait_buckets, run_buckets, waiting, oldest
+  FROM figures
+ WHERE span = 0 AND start = 0 AND (:queue IS NULL OR queue = :queue)
+ ORDER BY start, queue, name;
+
+-- name: forget_figures
+-- Those before an instant, and no more at once than of so long a time after the first.
+DELETE FROM figures
+ WHERE span = :span AND start < min(:before, :step + (SELECT min(start) FROM figures WHERE span = :span));
+
+-- name: forget_totals
+DELETE FROM figures WHERE span = 0 AND start = 0 AND noted_at < :before;
+
+-- name: check_figures
+SELECT (SELECT count(*) FROM figures
+         WHERE min(completed, failed, retried, cancelled, lost, wait_sum, wait_max, run_sum, run_max) < 0
+            OR (SELECT coalesce(sum(value), 0) FROM json_each(wait_buckets))
+            <> (SELECT coalesce(sum(value), 0) FROM json_each(run_buckets))),
+       (SELECT count(*) FROM figures AS t
+         WHERE span = 0 AND completed + failed + retried + cancelled + lost < (
+               SELECT sum(h.completed + h.failed + h.retried + h.cancelled + h.lost) FROM figures AS h
+                WHERE h.span = 60 AND h.queue = t.queue AND h.name = t.name));
 
 -- name: forget_progress
 -- Of jobs that are gone. Very many others may have some, as those in the archive; so it looks at the newest, and at as
@@ -645,7 +824,9 @@ INSERT OR REPLACE INTO progress (job, data)
 SELECT id, :data FROM jobs WHERE id = :job AND runner = :runner;
 
 -- name: outlook_jobs
-SELECT json_group_array(json_array(id, status, message)) FROM jobs WHERE id IN (SELECT value FROM json_each(:ids));
+SELECT json_group_array(json_array(id, status, message)) FROM (
+    SELECT id, status, message FROM jobs WHERE id IN (SELECT value FROM json_each(:ids))
+    UNION ALL SELECT id, 1, '' FROM completed WHERE id IN (SELECT value FROM json_each(:ids)));
 
 -- name: outlook_results
 SELECT job, result FROM results WHERE job IN (SELECT value FROM json_each(:ids));
@@ -694,6 +875,9 @@ SELECT EXISTS (SELECT 1 FROM terms WHERE queue = :queue AND expires_at <= :now A
     OR EXISTS (SELECT 1 FROM results WHERE until <= :now)
     OR EXISTS (SELECT 1 FROM taken_keys WHERE until <= :now)
     OR EXISTS (SELECT 1 FROM batches WHERE done_at <= :before)
+    OR EXISTS (SELECT 1 FROM figures WHERE span = 1 AND start < :minutes_before)
+    OR EXISTS (SELECT 1 FROM figures WHERE span = 60 AND start < :hours_before)
+    OR EXISTS (SELECT 1 FROM figures WHERE span = 0 AND start = 0 AND noted_at < :hours_before)
     OR EXISTS (SELECT 1 FROM progressed WHERE job NOT IN (SELECT id FROM jobs))
     OR EXISTS (SELECT 1 FROM paused WHERE name IS NOT NULL AND name NOT IN (SELECT name FROM pauses WHERE queue = :queue));
 
@@ -768,7 +952,7 @@ SELECT store_id FROM meta;
 SELECT NOT EXISTS (SELECT 1 FROM jobs) AND NOT EXISTS (SELECT 1 FROM batches) AND NOT EXISTS (SELECT 1 FROM results)
    AND NOT EXISTS (SELECT 1 FROM pauses) AND NOT EXISTS (SELECT 1 FROM schedules)
    AND NOT EXISTS (SELECT 1 FROM taken_keys) AND NOT EXISTS (SELECT 1 FROM starts)
-   AND NOT EXISTS (SELECT 1 FROM closed_lanes);
+   AND NOT EXISTS (SELECT 1 FROM closed_lanes) AND NOT EXISTS (SELECT 1 FROM completed);
 
 -- name: shut_jobs
 -- A store whose jobs go elsewhere takes no new ones and runs none. A trigger costs nothing where there is none.
@@ -781,6 +965,10 @@ BEGIN SELECT RAISE(ABORT, 'closed by workqueue copy'); END;
 
 -- name: shut_cleaning
 CREATE TRIGGER IF NOT EXISTS moved_cleaning BEFORE DELETE ON jobs
+BEGIN SELECT RAISE(ABORT, 'closed by workqueue copy'); END;
+
+-- name: shut_completed
+CREATE TRIGGER IF NOT EXISTS moved_completed BEFORE DELETE ON completed
 BEGIN SELECT RAISE(ABORT, 'closed by workqueue copy'); END;
 
 -- name: shut_runners
@@ -803,6 +991,9 @@ DROP TRIGGER IF EXISTS moved_claims;
 
 -- name: open_cleaning
 DROP TRIGGER IF EXISTS moved_cleaning;
+
+-- name: open_completed
+DROP TRIGGER IF EXISTS moved_completed;
 
 -- name: open_runners
 DROP TRIGGER IF EXISTS moved_runners;
@@ -851,6 +1042,12 @@ SELECT j.id, j.queue, j.name, j.status, j.ready, j.special, j.priority, j.positi
   FROM jobs AS j LEFT JOIN payloads AS p ON p.job = j.id
  WHERE j.id > :id AND j.id <= :last ORDER BY j.id LIMIT :limit;
 
+-- name: export_completed
+SELECT c.id, c.queue, c.name, c.priority, c.run_at, c.pushed_at, c.claimed_at, c.settled_at, c.attempt, c.retry_count,
+       c.backoff, c.lost, c.runner, c.spec, coalesce(c.data, p.data)
+  FROM completed AS c LEFT JOIN payloads AS p ON p.job = c.id
+ WHERE c.id > :id AND c.id <= :last ORDER BY c.id LIMIT :limit;
+
 -- name: export_terms
 SELECT job, queue, name, spec, is_open, runs, kept_by, priority, position, key, expires_at, limit_lane, rate_lane,
        order_lane, batch, follows, follows_batch
@@ -861,7 +1058,7 @@ SELECT job, attempt, runner, started_at, duration, outcome, error, traceback
   FROM attempts WHERE (job, attempt) > (:job, :attempt) AND job <= :last ORDER BY job, attempt LIMIT :limit;
 
 -- name: export_results
-SELECT job, result, until FROM results WHERE job > :job AND job <= :last ORDER BY job LIMIT :limit;
+SELECT job, until, queue, result FROM results WHERE job > :job AND job <= :last ORDER BY job LIMIT :limit;
 
 -- name: export_progress
 SELECT job, data FROM progress WHERE job > :job AND job <= :last ORDER BY job LIMIT :limit;
@@ -890,10 +1087,21 @@ SELECT queue, lane, at, count(*)
 SELECT queue, lane, most, opens_at
   FROM closed_lanes WHERE (queue, lane) > (:queue, :lane) ORDER BY queue, lane LIMIT :limit;
 
+-- name: export_figures
+SELECT span, start, queue, name, completed, failed, retried, cancelled, lost, wait_sum, wait_max, run_sum, run_max,
+       wait_buckets, run_buckets, waiting, oldest, noted_at
+  FROM figures WHERE (span, start, queue, name) > (:span, :start, :queue, :name)
+ ORDER BY span, start, queue, name LIMIT :limit;
+
 -- name: import_jobs
 INSERT INTO jobs (id, queue, name, status, ready, special, priority, position, run_at, pushed_at, backoff, attempt,
                   retry_count, lost, cancel_requested, runner, lease_until, settled_at, message, data)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: import_completed
+INSERT INTO completed (id, queue, name, priority, run_at, pushed_at, claimed_at, settled_at, attempt, retry_count,
+                       backoff, lost, runner, spec, data)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: import_payloads
 INSERT INTO payloads (job, data) VALUES (?, ?);
@@ -908,7 +1116,7 @@ INSERT INTO attempts (job, attempt, runner, started_at, duration, outcome, error
 VALUES (?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: import_results
-INSERT INTO results (job, result, until) VALUES (?, ?, ?);
+INSERT INTO results (job, until, queue, result) VALUES (?, ?, ?, ?);
 
 -- name: import_progress
 INSERT INTO progress (job, data) VALUES (?, ?);
@@ -931,12 +1139,20 @@ INSERT INTO starts (queue, lane, at) VALUES (?, ?, ?);
 -- name: import_closed_lanes
 INSERT INTO closed_lanes (queue, lane, most, opens_at) VALUES (?, ?, ?, ?);
 
+-- name: import_figures
+INSERT INTO figures (span, start, queue, name, completed, failed, retried, cancelled, lost, wait_sum, wait_max, run_sum,
+                     run_max, wait_buckets, run_buckets, waiting, oldest, noted_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
 -- name: count_jobs
 SELECT count(*) FROM jobs WHERE id > :id AND id <= :last;
 
 -- name: drop_jobs
 -- The triggers take payloads and attempts along.
 DELETE FROM jobs WHERE id <= :last_job;
+
+-- name: drop_completed
+DELETE FROM completed WHERE id <= :last_job;
 
 -- name: drop_attempts
 DELETE FROM attempts WHERE job <= :last_job;
@@ -967,3 +1183,6 @@ DELETE FROM starts;
 
 -- name: drop_closed_lanes
 DELETE FROM closed_lanes;
+
+-- name: drop_figures
+DELETE FROM figures;
