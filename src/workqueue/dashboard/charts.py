@@ -102,9 +102,9 @@ def of(points: Sequence[Point], stretch: Stretch, until: datetime) -> list[Chart
             "failures",
             "Failures a minute",
             "jobs",
-            Line("failed for good", "red", rates(point.failed for point in points)),
-            Line("tried again", "amber", rates(point.retried for point in points)),
-            Line("runner died", "faint", rates(point.lost for point in points)),
+            Line("failed", "red", rates(point.failed for point in points)),
+            Line("retried", "amber", rates(point.retried for point in points)),
+            Line("lost", "faint", rates(point.lost for point in points)),
         ),
         chart(
             "waiting",
