@@ -122,7 +122,7 @@ class Desk:
 
         def ask() -> list[report.TaskFigures]:
             until = self.store.now()
-            return report.tasks(self.store, queue, until - stretch.length, until)
+            return report.tasks(self.store, queue, charts.beginning(until, stretch), until)
 
         return await self.ask(self._tasks.at((stretch.name, queue), ask).latest, _PATIENCE) or []
 
