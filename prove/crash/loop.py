@@ -93,7 +93,7 @@ class Unit:
         self._calm = calm
         self._pace = pace
         self._fixed_cast = list(cast)
-        self._points = number * (ROUNDS // _TRACED)
+        self._points = number * (rounds // _TRACED)
         self._log_bytes = 0
         self._elder: Possessions | None = None
         self._pair_deaths = 0
