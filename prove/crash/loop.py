@@ -211,7 +211,7 @@ class Unit:
                 case "freeze":
                     # Whoever is frozen inside a commit holds everybody up, and living runners cannot renew their
                     # leases: so only for a moment where those are short.
-                    stage.freeze(actor, draw.uniform(0.01, 0.25 if self._has_short_lease else 2))
+                    stage.freeze(actor, draw.uniform(0.01, 0.25 if self._has_short_lease else self._ground.freeze))
                     self._killed["frozen"] += 1
                 case _:
                     self._kill(role, actor)

@@ -153,7 +153,7 @@ class Runner:
             self._exchange()
             self._look_after()
             if not self._stopping:
-                self._pruner.step()
+                self._pruner.step(idle=not self._in_hand)
         except Exception as error:
             self._failures += 1
             pause = min(_LONGEST_PAUSE, 0.1 * 2 ** min(self._failures, 10)) * random.uniform(0.5, 1)  # noqa: S311 - jitter

@@ -122,7 +122,8 @@ let isAsking = false;
 let isOwed = false;
 
 const isHeld = (region) => {
-  if (region.contains(document.activeElement) && document.activeElement.matches("input, textarea, select")) return true;
+  const typing = "input:not([type=checkbox]), textarea, select";
+  if (region.contains(document.activeElement) && document.activeElement.matches(typing)) return true;
   if (one("input[type=checkbox]:checked", region)) return true;
   const selection = getSelection();
   return !selection.isCollapsed && region.contains(selection.anchorNode);
