@@ -150,7 +150,6 @@ def test_status_counts_by_queue_and_status(path):
         "completed": 0,
         "failed": 1,
         "cancelled": 1,
-        "completed": 0,
         "later": 2,
     }
     assert (b["queue"], b["pending"], b["later"]) == ("b", 1, 0)
