@@ -149,7 +149,6 @@ def test_status_counts_by_queue_and_status(path):
         "running": 0,
         "failed": 1,
         "cancelled": 1,
-        "completed": 0,
         "later": 2,
     }
     assert (b["queue"], b["pending"], b["later"]) == ("b", 1, 0)
