@@ -26,3 +26,4 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     max_jobs: int | None = None
     max_memory: int | None = None
     retention: Retention = Retention()
+    figures: bool = True

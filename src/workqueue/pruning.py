@@ -32,7 +32,7 @@ class Pruner:
             "failed": retention.failed,
             "results": retention.results if retention.counts_results else None,
         }
-        self._rules = {what: keep for what, keep in rules.items() if keep is not None}
+        self._rules: dict[Kept, Keep] = {what: keep for what, keep in rules.items() if keep is not None}
         self._marks: dict[Kept, Mark] = {}
         self._shrinks = False
         self.next_at = 0.0

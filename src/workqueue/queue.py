@@ -46,9 +46,9 @@ class Queue(Pushing, Steering):
     poll_rate: the longest a due job waits if every wake-up is lost. concurrency: jobs run at once. grace: how long
     `stop` waits for running jobs. lease: how long a frozen process keeps its jobs. max_payload: bytes.
     processes, max_jobs, max_memory: of isolated tasks: how many children at once (0: one for each core), and after how
-    many jobs, or above how many bytes, one is replaced. durability: "full" survives a power cut; "process" only a crash
-    of the program; "conservative" survives a power cut without a write-ahead log. clock: of the store, for tests
-    (`testing.FakeClock`). Durations are timedeltas or seconds.
+    many jobs, or above how many bytes, one is replaced. figures: note what became of the jobs run here, for charts.
+    durability: "full" survives a power cut; "process" only a crash of the program; "conservative" survives a power cut
+    without a write-ahead log. clock: of the store, for tests (`testing.FakeClock`). Durations: timedeltas or seconds.
 
     task: makes a task of a function: `@queue.task`, or `@queue.task(retry=…)`; see `Registry.__call__`.
 
@@ -77,6 +77,7 @@ class Queue(Pushing, Steering):
         processes: int = 0,
         max_jobs: int | None = None,
         max_memory: int | None = None,
+        figures: bool = True,
         max_payload: int = payload.DEFAULT_LIMIT,
         durability: Durability = "full",
         allow_network: bool = False,
@@ -108,6 +109,7 @@ class Queue(Pushing, Steering):
             processes=between(processes, 0, 1000, "processes"),
             max_jobs=None if max_jobs is None else between(max_jobs, 1, 2**31, "max_jobs"),
             max_memory=None if max_memory is None else between(max_memory, 2**20, 2**50, "max_memory"),
+            figures=one_of(figures, (True, False), "figures"),
         )
         self.worker: Worker | None = None if worker is None else checked_worker(worker, concurrency)
         self._runner: Runner | None = None

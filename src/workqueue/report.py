@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Final
 
 import msgspec
 
 from workqueue.errors import JobNotFound
+from workqueue.figures import Buckets, Counted, Figures, Span, quantile, total
 from workqueue.store import is_url
 from workqueue.store.contract import Engine, Overview, Standing, Store
+from workqueue.store.ledger import MINUTES_STAY
 from workqueue.store.timetable import ScheduleStanding
 from workqueue.why import Why, explain, explain_gone
+
+_HOUR: Final = timedelta(hours=1)
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +37,45 @@ class Paused(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None
 
 
+class Times(msgspec.Struct, frozen=True, kw_only=True):
+    """How long attempts waited, or ran, in seconds: half of them no longer than p50. None where none ended."""
+
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of jobs, as people read it; see `figures.Counted` for what each counts."""
+
+    completed: int = 0
+    failed: int = 0
+    retried: int = 0
+    cancelled: int = 0
+    lost: int = 0
+    wait: Times = Times()
+    run: Times = Times()
+
+
+class Point(Told, frozen=True, kw_only=True):
+    """What happened in one step of a stretch of time, which begins at `at`.
+
+    waiting: jobs that were due and did not run, as they were counted last in the step, summed over the queues; oldest:
+    for how many seconds the one of them had been due that was pushed first. None where nobody counted.
+    """
+
+    at: datetime
+    waiting: int | None = None
+    oldest: float | None = None
+
+
+class TaskFigures(Told, frozen=True, kw_only=True):
+    """What became of the jobs of one task in a stretch of time."""
+
+    queue: str
+    name: str
+
+
 def overview(store: Store, queue: str | None = None) -> Overview:
     """Give the figures of the store; with `queue`, of that one alone, zeros if nothing of it is there."""
     whole = store.overview()
@@ -46,6 +92,71 @@ def overview(store: Store, queue: str | None = None) -> Overview:
 def paused(store: Store, queues: Iterable[str]) -> list[Paused]:
     """Give what is paused of these queues."""
     return [Paused(queue=queue, name=name) for queue in queues for name in store.paused(queue)]
+
+
+def history(store: Store, queue: str | None, since: datetime, until: datetime, step: timedelta) -> list[Point]:
+    """Give what happened in each step from `since`, of one queue or of all: a point for each, where nothing did too.
+
+    step: whole minutes; those of an hour and more, which is what is kept for longer than two days, whole hours. The
+    last point is that in which `until` is.
+    """
+    steps: defaultdict[int, list[Figures]] = defaultdict(list)
+    for one in store.ledger.figures(queue, since, until, span=_span(since, until, step)):
+        steps[(one.minute - since) // step].append(one)
+    return [_point(since + number * step, steps[number]) for number in range(-((since - until) // step))]
+
+
+def tasks(store: Store, queue: str | None, since: datetime, until: datetime) -> list[TaskFigures]:
+    """Give what each task did from `since` to `until`, of one queue or of all, by queue and name."""
+    found: defaultdict[tuple[str, str], list[Counted]] = defaultdict(list)
+    for one in store.ledger.figures(queue, since, until, span=_span(since, until, _HOUR)):
+        if one.name:
+            found[one.queue, one.name].append(one)
+    return [_task(queue, name, total(counted)) for (queue, name), counted in sorted(found.items())]
+
+
+def _span(since: datetime, until: datetime, step: timedelta) -> Span:
+    return "hour" if step % _HOUR == timedelta(0) and until - since > MINUTES_STAY else "minute"
+
+
+def _task(queue: str, name: str, counted: Counted) -> TaskFigures:
+    return TaskFigures(
+        queue=queue,
+        name=name,
+        completed=counted.completed,
+        failed=counted.failed,
+        retried=counted.retried,
+        cancelled=counted.cancelled,
+        lost=counted.lost,
+        wait=_times(counted.wait_buckets, counted.wait_max),
+        run=_times(counted.run_buckets, counted.run_max),
+    )
+
+
+def _point(at: datetime, figures: list[Figures]) -> Point:
+    backlogs = {one.queue: one for one in figures if one.waiting is not None}  # the latest of each queue
+    counted = total(one for one in figures if one.name)
+    return Point(
+        at=at,
+        completed=counted.completed,
+        failed=counted.failed,
+        retried=counted.retried,
+        cancelled=counted.cancelled,
+        lost=counted.lost,
+        wait=_times(counted.wait_buckets, counted.wait_max),
+        run=_times(counted.run_buckets, counted.run_max),
+        waiting=sum(one.waiting or 0 for one in backlogs.values()) if backlogs else None,
+        oldest=_seconds(max((one.oldest for one in backlogs.values() if one.oldest is not None), default=None)),
+    )
+
+
+def _times(buckets: Buckets, longest: timedelta) -> Times:
+    p50, p95, p99 = (quantile(share, buckets, longest) for share in (0.5, 0.95, 0.99))
+    return Times(p50=_seconds(p50), p95=_seconds(p95), p99=_seconds(p99))
+
+
+def _seconds(time: timedelta | None) -> float | None:
+    return None if time is None else time.total_seconds()
 
 
 def schedules(store: Store, queue: str | None = None) -> list[ScheduleStanding]:

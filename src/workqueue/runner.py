@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Final
 
+from workqueue.bookkeeping import Bookkeeping
 from workqueue.context import Context
 from workqueue.errors import StoreError, WorkqueueError
 from workqueue.executor.loop import AsyncHandler
@@ -88,8 +89,10 @@ class Runner:
             enough=plan.batch_size,
             ready=self._bell.ring,
         )
+        self._books = Bookkeeping(store, plan.queue, counts=plan.figures)
         self._in_hand: dict[int, Context] = {}
         self._unsettled: list[Settlement] = []
+        self._ended: list[tuple[Context, Settlement]] = []  # those of them that are to be counted
         self._pace = Pace(concurrency=plan.concurrency, batch_size=plan.batch_size)
         self._suspects = False
         self._is_unsure = False  # the store may hold claims of ours that we do not know: a turn's answer did not come
@@ -183,6 +186,8 @@ class Runner:
             log.warning("job %d, attempt %d: settled too late, its lease was lost", claim.job.id, claim.job.attempt)
         if self._unsettled:
             self._unsettled = []
+            self._books.ended(self._ended, turn.refused)
+            self._ended = []
             self._settled()
         if want is not None:
             self._take(turn, want)
@@ -217,6 +222,7 @@ class Runner:
         if context.settled:
             if isinstance(outcome, Raised):
                 log.warning("job %d raised after its transaction had completed it: %s", job_id, outcome.error)
+            self._books.ended([(context, Settlement(claim=context.claim, to=JobStatus.COMPLETED))])
             self._settled()
             return
         settlement = self._verdict(context, outcome)
@@ -230,6 +236,7 @@ class Runner:
                 settlement.to,
             )
         self._unsettled.append(settlement)
+        self._ended.append((context, settlement))
 
     def _verdict(self, context: Context, outcome: Outcome) -> Settlement:
         age = context.claim.age
@@ -305,6 +312,7 @@ class Runner:
         if verdicts:
             refused = self._store.turn(verdicts, None).refused
             log.warning("brought back %d jobs of runners that ended", len(verdicts) - len(refused))
+            self._books.lost(verdicts, refused)
             self._settled()
         if self._timekeeper is not None and not self._stopping:
             until = self._timekeeper.step()
@@ -313,6 +321,7 @@ class Runner:
         if now >= self._next_sweep:
             self._next_sweep = now + _SWEEP_SECONDS
             self._store.sweep(self._plan.queue, _SWEPT)
+        self._books.step()
         self._note_progress()
 
     def _note_progress(self) -> None:
@@ -380,6 +389,7 @@ class Runner:
                     break
                 self._bell.wait(0.2)
         self._executor.close()
+        self._books.close()
         self._heartbeat.stop()
         try:
             self._store.retire(self._id)

@@ -95,14 +95,6 @@ def test_a_job_that_has_left(store, runner):
     ]
 
 
-def test_a_job_that_is_kept_though_it_completed(store, runner):
-    job = push(store, terms=Terms(key="k", follows_batch=None))
-    apply(store, completed(claim_one(store, runner), stays=True))
-    found = report.why(store, job)
-    assert (found.status, found.reasons, found.not_before) == (JobStatus.COMPLETED, ["completed"], None)
-    assert found.sentences[0].startswith(f"Job {job} 'task' completed")
-
-
 def test_a_job_of_which_the_result_is_kept(store, runner):
     job = push(store)
     apply(store, verdict(claim_one(store, runner), Returned(b"1", HOUR)))
@@ -179,6 +171,7 @@ def test_jobs_of_a_name_that_are_paused(store, runner, noticed):
     assert found["task paused"] == (
         "Jobs called 'task' are paused: none starts until somebody says `workqueue resume --queue default --name task`."
     )
+    assert "queue paused" not in found
     assert "task paused" not in said(store, other)
 
 
@@ -196,6 +189,7 @@ def test_a_limit_without_room_and_who_holds_it(store, runner, noticed):
     found = said(store, job)
     assert found["limited"] == (f"The limit 'visit host=a' lets 2 run at once, and 2 do: jobs {first}, {second}.")
     assert ("in line" in found) is not noticed
+    assert "let in soon" not in found
     assert "limited" not in said(store, push(store, terms=Terms(limit=Lane("visit host=b", most=2))))
 
 
@@ -278,6 +272,14 @@ def test_following_a_job(store, runner):
     assert list(said(store, job)) == ["waiting", "in line", "runners"]
 
 
+def test_a_follower_that_was_restored_follows_nobody_any_more(store, runner):
+    first, job = store.push([new_job(terms=Terms(followed=True)), new_job(terms=Terms(follows=-1))])
+    apply(store, raised(claim_one(store, runner)))
+    assert said(store, job)["cancelled"].endswith(f": job {first}, which it follows, is failed.")
+    assert store.restore(QUEUE, [job]) == 1
+    assert list(said(store, job)) == ["waiting", "in line", "runners"]
+
+
 def test_following_a_batch(store, runner):
     batch = store.batches.open(QUEUE)
     store.push([new_job(terms=Terms(batch=batch))] * 3)
@@ -299,6 +301,7 @@ def test_a_key_that_another_job_has_by_now(store, runner):
         f"Job {holder} has its key 'k' by now: it cannot be restored while that waits or runs."
     )
     assert "key held" not in said(store, holder)
+    assert store.situation(holder).key_holder is None
 
 
 # who may take it
@@ -355,6 +358,7 @@ def test_what_was_lost_runs_alone(store, runner):
         "else in hand."
     )
     assert "in line" not in found
+    assert store.situation(job).before is None
 
 
 # what runs
@@ -432,12 +436,27 @@ def test_the_second_loss_and_the_third(store, clock):
 # what is over
 
 
+def test_completed_and_kept(store, runner, clock):
+    terms = Terms(limit=Lane("one", most=1), rate=Lane("r", starts=1, per=MINUTE), order="o", key="k")
+    job = push(store, terms=terms)
+    claim = claim_one(store, runner)
+    clock.advance(SECOND * 5)
+    apply(store, completed(claim, stays=True))
+    assert said(store, job) == {
+        "completed": f"Job {job} 'task' completed at 2023-11-14 22:13:25Z, just now, at attempt 1, by host:1, "
+        "after 5s.",
+        "kept": "It stays for as long as its queue keeps what completed (keep_completed=).",
+    }
+    assert report.why(store, job).status is JobStatus.COMPLETED
+
+
 def test_failed(store, clock):
     job = a_failed_job(store)
     clock.advance(HOUR)
     assert said(store, job) == {
         "failed": f"Job {job} 'task' failed for good at {NOW}, 1h ago, at attempt 1: ValueError: bad",
-        "kept": f"It stays until somebody restores it (`workqueue restore {job}`) or deletes it (`workqueue clean`).",
+        "kept": f"It stays until somebody restores it (`workqueue restore {job}`) or deletes it (`workqueue clean`), "
+        "or its queue has kept it for long enough (keep_failed=).",
     }
 
 
@@ -453,7 +472,7 @@ def test_cancelled(store):
     store.cancel(job)
     found = said(store, job)
     assert found["cancelled"] == f"Job {job} 'task' was cancelled at {NOW}, just now."
-    assert "kept" in found
+    assert found["kept"].endswith("or deletes it (`workqueue clean`).")
 
 
 # and beside all that

@@ -83,10 +83,11 @@ def test_what_is_typed_into_an_address_is_text(tmp_path, chromium: Browser):
                 paths = [
                     f"/jobs?{urlencode({'queue': text, 'name': other, 'text': third, 'said': text, 'n': text})}",
                     f"/queue?{urlencode({'id': text})}",
-                    f"/jobs?{urlencode({'status': text, 'before': text, 'range': text, 'deed': text})}",
                 ]
                 if at % 10 == 0:
                     paths += [f"/{urlencode({'a': text})}", f"/sign-in?{urlencode({'back': text, 'key': text})}"]
+                if at == 0:  # what cannot be is told whole
+                    paths += [f"/jobs?{urlencode({name: ' '.join(STRINGS)})}" for name in ("status", "before", "queue")]
                 for path in paths:
                     page.goto(path, wait_until="domcontentloaded")
                     assert page.evaluate(f"typeof window.{CANARY}") == "undefined", path

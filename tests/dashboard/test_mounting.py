@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import subprocess
 import sys
@@ -150,3 +151,16 @@ def test_the_wheel_has_the_pages(tmp_path):
     assert wanted - names == set(), done.stderr
     assert {"workqueue/dashboard/static/uplot.min.js", "workqueue/dashboard/templates/base.html"} <= names
     assert any(name.endswith("licenses/src/workqueue/dashboard/static/uplot.LICENSE.txt") for name in names)
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("uplot.min.js", "19c8d4c6ad88929a79f4ae49d6f7161566dfd0ba3d15cc495e974f787eb78f1f"),
+        ("uplot.min.css", "df630c6a8d6f8eeaff264b50f73ce5b114f646ffd9a0bb74f049b0a00135fa04"),
+    ],
+)
+def test_what_others_wrote_is_what_they_published(name, digest):
+    """uPlot 1.6.32, as npm has it."""
+    folder = Path(__file__).parents[2] / "src" / "workqueue" / "dashboard" / "static"
+    assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest

@@ -235,3 +235,20 @@ def test_when_counting_takes_long_a_page_comes_without_the_count(queue, monkeypa
     assert "task" in text_of(visitor.get("/jobs").text)
     go_on.set()
     dashboard.close()
+
+
+def test_where_few_match_one_page_is_looked_for_on_and_on(visitor, queue, monkeypatch):
+    from workqueue.store.contract import Page
+
+    queue.push("needle")
+    [needle] = queue.jobs()
+    asked = []
+
+    def find(which):
+        asked.append(which.before)
+        at = 1000 if which.before is None else which.before
+        return Page([needle], None) if at <= 10 else Page([], at - 100)
+
+    monkeypatch.setattr(queue._store, "find", find)
+    assert "needle" in text_of(visitor.get("/jobs?text=x").text)
+    assert asked == [None, *range(900, -100, -100)]

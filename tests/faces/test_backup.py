@@ -175,7 +175,9 @@ def test_what_is_there_is_replaced_only_when_told(path, target):
     assert (refused.exit_code, refused.stdout) == (2, "")
     assert "say --force to replace it" in refused.stderr
     assert target.read_bytes() == b"what was there"
-    assert run("backup", path, target, "--force").exit_code == 0
+    with target.open("rb") as before:
+        assert run("backup", path, target, "--force").exit_code == 0
+        assert before.read() == b"what was there", "another file takes its place, and none is written over"
     with closing(open_existing(target)) as store:
         assert len(store.find(Find()).jobs) == 5
 

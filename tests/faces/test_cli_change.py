@@ -10,7 +10,10 @@ import pytest
 from click.testing import CliRunner, Result
 from workqueue import JobStatus, Queue
 from workqueue.cli import change, group
+from workqueue.job import NewJob
 from workqueue.schedule import Schedule
+from workqueue.store.contract import Changed, Deed, Find
+from workqueue.store.sqlite.engine import SqliteStore
 
 HOUR = 3600
 
@@ -114,8 +117,17 @@ def test_many_are_not_counted_before_the_question(path, monkeypatch):
 
 
 def test_what_was_pushed_meanwhile_is_not_cancelled_with_the_rest(path, monkeypatch):
+    def pushing(store: SqliteStore, which: Find, deed: Deed) -> Changed:
+        pushed.extend(store.push([NewJob(queue="a", name="mail", data=b"{}")]))
+        assert len(pushed) < 20, "it runs after them"
+        return original(store, which, deed)
+
+    pushed: list[int] = []
+    original = SqliteStore.change
+    monkeypatch.setattr(SqliteStore, "change", pushing)
     monkeypatch.setattr(change, "_AT_ONCE", 1)
-    assert run("cancel", path, "--name", "mail", "--yes").stdout == "cancelled 3\n"
+    assert run("cancel", path, "--queue", "a", "--name", "mail", "--yes").stdout == "cancelled 3\n"
+    assert listed(path, "--status", "cancelled") == [1, 2, pushed[0]], "that one was there when it began"
 
 
 # retry

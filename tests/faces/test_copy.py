@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 from workqueue import Backoff, JobStatus, Queue, QueueMoved, UsageError, chain
 from workqueue.cli import group
+from workqueue.figures import Counted, total
 from workqueue.job import Terms
 from workqueue.lifecycle import Returned
 from workqueue.store import copying, open_store
@@ -25,6 +26,7 @@ from workqueue.store.relational.whole import Whole
 from postgres_fixtures import VERSIONS, Servers
 from support import again, everything, gave_up, new_job, raised, verdict
 
+COUNTED = Counted(completed=3, wait_sum=timedelta(seconds=1), wait_buckets=(0, 3), run_buckets=(3,))
 PAIRS = ["file file", "file url", "url file", "url url"]
 
 
@@ -101,6 +103,9 @@ def fill(place: str) -> None:
             ):
                 [claim] = store.turn([], Want("kept", runner, timedelta(minutes=1), 4)).claims
                 assert store.turn([done(claim)], None).refused == []
+        for name in ("again", "now"):
+            store.ledger.add("other", {"again": COUNTED, name: COUNTED})
+        store.ledger.note_backlog("other")
     with Queue(place, id="gone") as queue:
         assert queue.cancel(queue.push("its id was given out"))
         assert queue.clean_cancelled_jobs() == 1
@@ -142,6 +147,19 @@ def test_all_is_copied_and_what_ran_waits_again(places):
         assert jobs == {}
     with Queue(target) as queue:
         assert queue.push("new") == max(histories) + 2
+
+
+def test_the_figures_of_a_target_that_is_empty_otherwise_give_way(places):
+    source, target = places
+    fill(source)
+    with opened(source, target) as [store, other]:
+        other.ledger.add("other", {"again": COUNTED, "gone": COUNTED})
+        expected = store.ledger.totals()
+        assert run("copy", source, target).exit_code == 0
+        assert other.ledger.totals() == expected
+        assert expected["other", "again"] == total([COUNTED, COUNTED])
+        other.ledger.add("other", {"now": COUNTED})
+        assert other.ledger.totals()["other", "now"] == total([COUNTED, COUNTED])
 
 
 def test_a_source_that_was_moved_takes_nothing_until_it_is_reopened(places):

@@ -9,12 +9,15 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 from workqueue import Queue, QueueFull, StoreUnavailable
+from workqueue.figures import Counted
 from workqueue.store.sqlite import connection as sqlite
+from workqueue.store.sqlite.engine import SqliteStore
+from workqueue.store.sqlite.reserve import Reserve
 
 MIB = 1024 * 1024
 
@@ -126,6 +129,18 @@ def test_every_verb_but_push_goes_on_with_a_file_that_may_not_grow(tmp_path, mon
         queue.push("n")
         assert queue.wait_idle(30)
         assert queue.check() == []
+
+
+def test_figures_take_no_room_from_settling_where_there_is_little(tmp_path, monkeypatch):
+    with closing(SqliteStore(tmp_path / "jobs.db")) as store:
+        monkeypatch.setattr(Reserve, "is_low", lambda reserve: True)
+        for step in (
+            lambda: store.ledger.add("default", {"task": Counted(completed=1)}),
+            lambda: store.ledger.note_backlog("default"),
+        ):
+            with pytest.raises(QueueFull, match="expected room on the disk"):
+                step()
+        assert store.ledger.totals() == {}
 
 
 def test_a_file_that_was_removed_is_a_clear_error_and_the_next_use_says_so_too(tmp_path):

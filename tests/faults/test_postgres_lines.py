@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 
+import psycopg
 import pytest
 from prove.connections.cases import CASES
 from prove.connections.sweep import Line, every_cut
@@ -106,8 +108,20 @@ def test_what_was_pushed_while_the_listener_was_away_is_begun_when_it_is_back(po
     worker = Ran()
     with Queue(postgres) as near, Queue(proxy.url, worker, poll_rate=timedelta(hours=1)):
         worker.wait_for(near.push("before", None))
+        assert near.wait_idle(PATIENCE)  # it is settled: the runner's next turn is not under way
+        proxy.refuse()
         proxy.strike(Deed.RESET)
-        worker.wait_for(near.push("after", None))
+        with psycopg.connect(postgres, autocommit=True) as session:
+            [now] = session.execute("SELECT clock_timestamp()").fetchone()
+            job = near.push("meanwhile", None)
+            deadline = time.monotonic() + PATIENCE
+            while not session.execute(_TOLD_SINCE, [now]).rowcount and time.monotonic() < deadline:
+                time.sleep(0.01)
+        proxy.heal()
+        worker.wait_for(job)
+
+
+_TOLD_SINCE = "SELECT FROM pg_stat_activity WHERE query LIKE '%%pg_notify%%' AND state = 'idle' AND query_start > %s"
 
 
 class Ran:

@@ -47,6 +47,8 @@ INSERT INTO results (job, result, until, queue) SELECT job, x'31', :far, queue F
 INSERT INTO progress (job, data) SELECT job, x'31' FROM terms WHERE NOT is_open;
 INSERT INTO schedules (queue, name, spec, next_at) SELECT queue, key, '', :far FROM terms WHERE kept_by > 0;
 INSERT INTO pauses (queue, name) VALUES ('default', 'task');
+INSERT INTO figures (span, start, queue, name, noted_at)
+SELECT iif(kept_by % 2, 1, 60), :far + job, queue, 'task', :far FROM terms WHERE kept_by > 0;
 
 -- The few, in both that runs and that waits; their batch and what they follow have many others, all of them over.
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2 * :few)

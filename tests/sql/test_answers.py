@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 from prove.clock import FakeClock
+from workqueue.figures import Counted
 from workqueue.job import Lane, Terms
 from workqueue.lifecycle import Returned
-from workqueue.store.clock import micros
+from workqueue.store.clock import EPOCH, instant, micros
+from workqueue.store.ledger import MINUTES_STAY
+from workqueue.store.relational.ledger import ends
 from workqueue.store.sqlite.engine import SqliteStore
 from workqueue.store.sqlite.schema import SQL
 
@@ -142,7 +145,7 @@ def test_each_kind_of_damage_to_terms_is_told_from_the_others(store, connection,
 
 
 def wants_sweeping(connection: sqlite3.Connection, clock: FakeClock) -> bool:
-    row = {"queue": QUEUE, "now": clock(), "before": clock() - micros(WEEK)}
+    row = {"queue": QUEUE, "now": clock(), "before": clock() - micros(WEEK), **ends(clock())}
     return bool(connection.execute(SQL["wants_sweeping"], row).fetchone()[0])
 
 
@@ -157,6 +160,40 @@ def kept_result(store: SqliteStore) -> None:
 
 def window(store: SqliteStore) -> None:
     push(store, terms=Terms(key="k"), unique_for=SECOND)
+
+
+def test_figures_are_forgotten_by_the_hour_and_of_one_long_forgotten_some_at_a_time(store, connection, clock):
+    clock.advance(timedelta(hours=1) - (instant(clock()) - EPOCH) % timedelta(hours=1))
+    for _ in range(3):
+        store.ledger.add(QUEUE, {"task": Counted(completed=1)})
+        clock.advance(timedelta(minutes=300))
+    clock.advance(MINUTES_STAY - timedelta(minutes=900))
+    assert not wants_sweeping(connection, clock)
+    clock.advance(timedelta(minutes=59))
+    assert not wants_sweeping(connection, clock)
+    clock.advance(timedelta(days=1))
+    store.sweep(QUEUE, 10)
+    assert wants_sweeping(connection, clock)  # the third is 600 minutes after the first
+    store.sweep(QUEUE, 10)
+    assert not wants_sweeping(connection, clock)
+    assert store.ledger.totals()[QUEUE, "task"].completed == 3
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        ("UPDATE figures SET lost = -1 WHERE span = 1 AND name = 'task'", (1, 0)),
+        ("UPDATE figures SET run_buckets = '[2]' WHERE span = 1 AND name = 'task'", (1, 0)),
+        ("UPDATE figures SET completed = 0 WHERE span = 0 AND name = 'task'", (0, 1)),
+        ("UPDATE figures SET completed = 9 WHERE span = 60 AND name = 'task'", (0, 1)),
+    ],
+)
+def test_each_kind_of_damage_to_figures_is_told(store, connection, damage, expected):
+    store.ledger.add(QUEUE, {"task": Counted(completed=1, wait_buckets=(0, 1), run_buckets=(1,)), "other": Counted()})
+    assert connection.execute(SQL["check_figures"]).fetchone() == (0, 0)
+    connection.execute(damage)
+    assert connection.execute(SQL["check_figures"]).fetchone() == expected
+    assert len(store.check()) == 1
 
 
 @pytest.mark.parametrize("made", [expiring, kept_result, window])

@@ -114,6 +114,17 @@ HOT = {
     "forget_results": ["INDEX results_until (until<?)"],
     "forget_keys": ["INDEX taken_keys_until (until<?)"],
     "forget_batches": ["INDEX batches_done (done_at<?)"],
+    "forget_figures": ["SEARCH figures USING PRIMARY KEY (span=? AND start<?)"],
+    "forget_totals": ["SEARCH figures USING PRIMARY KEY (span=? AND start=?)"],
+    "figures": ["SEARCH figures USING PRIMARY KEY (span=? AND start>? AND start<?)"],
+    "totals": ["SEARCH figures USING PRIMARY KEY (span=? AND start=?)"],
+    "backlog_noted": ["SEARCH figures USING PRIMARY KEY (span=? AND start=? AND queue=? AND name=?)"],
+    "backlog": [
+        "INDEX jobs_ready (queue=?)",
+        "INDEX jobs_suspect",
+        "INDEX jobs_later (queue=? AND run_at<?)",
+        "kept_back",
+    ],
     "forget_progress": ["SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"],
     "due_schedules": ["INDEX schedules_due (queue=? AND next_at<?)"],
     "next_slots": ["INDEX schedules_due (queue=?)"],
@@ -144,9 +155,14 @@ HOT = {
         "SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)",
     ],
 }
-# The first are few, unless thousands ran when a machine died; of the second, no index has the order.
-SORTED = {"orphans", "nth_failed"}
+# The first are few, unless thousands ran when a machine died; of the second, no index has the order; the third are
+# tasks.
+SORTED = {"orphans", "nth_failed", "totals"}
 MAY_SCAN = ("jobs USING INDEX jobs_running", "jobs USING COVERING INDEX jobs_running")  # as many as are being run
+
+ADDED: Final = json.dumps(
+    [[span, start, "task", *range(1, 10), "[1]", "[0, 1]"] for span, start in ((0, 0), (1, FAR + 7))]
+)
 
 LOOKS: Final[dict[str, dict[str, object]]] = {
     "promote": {"queue": "default", "now": 5, "limit": FEW},
@@ -171,7 +187,7 @@ LOOKS: Final[dict[str, dict[str, object]]] = {
     "prune_failed": {"ids": "[1, 2]", "at": 5},
     "prune_results": {"ids": "[1, 2]"},
     "delete_completed": {"ids": "[1, 2]"},
-    "keep_completed": {"rows": "[[1, 1], [2, 1]]", "attempt": 1, "now": 5},
+    "keep_completed": {"rows": "[[1, 1], [2, 1]]", "attempt": 1, "runner": 1, "now": 5},
     "running_ids": {},
     "open_ids": {"queue": "default", "most": 3 * FEW},
     "sizes": {"ids": "[1, 2, 3]"},
@@ -206,10 +222,17 @@ LOOKS: Final[dict[str, dict[str, object]]] = {
     "batch_waiting": {"batch": 1, "limit": 2 * FEW},
     "cancel_running_of_batch": {"batch": 1},
     "expiring": {"queue": "default", "now": 5, "limit": 2 * FEW},
-    "wants_sweeping": {"queue": "default", "now": 0, "before": 0},
+    "wants_sweeping": {"queue": "default", "now": 0, "before": 0, "minutes_before": 0, "hours_before": 0},
     "forget_results": {"now": 5, "limit": FEW},
     "forget_keys": {"now": 5, "limit": FEW},
     "forget_batches": {"before": 5, "limit": FEW},
+    "forget_figures": {"span": 1, "before": 5, "step": FAR},
+    "forget_totals": {"before": 5},
+    "add_figures": {"queue": "default", "rows": ADDED, "now": 5},
+    "figures": {"queue": "default", "span": 1, "since": 0, "until": 5},
+    "totals": {"queue": "default"},
+    "backlog_noted": {"queue": "default", "start": 0},
+    "note_backlog": {"queue": "default", "span": 1, "start": 0, "name": "", "waiting": 1, "oldest": 1, "now": 5},
     "forget_progress": {"now": 1700000000_000000},
     "due_schedules": {"queue": "default", "now": 5},
     "fire": {"queue": "default", "name": "7", "seen": FAR, "then": FAR},
@@ -261,7 +284,7 @@ def scans(steps: list[str]) -> list[str]:
     return [
         step
         for step in steps
-        if step.startswith(("SCAN jobs", "SCAN terms", "SCAN starts", "SCAN completed", "SCAN results"))
+        if step.startswith(("SCAN jobs", "SCAN terms", "SCAN starts", "SCAN completed", "SCAN results", "SCAN figures"))
         and not step.removeprefix("SCAN ").startswith(MAY_SCAN)
     ]
 

@@ -108,12 +108,18 @@ HOT = {
     "expiring": {"terms_expiring"},
     "outlook_jobs": {"jobs_pkey", "completed_pkey"},
     "pushed": {"pushes_pkey"},
-    "prevent": {"pushes_pkey"},
+    "figures": {"figures_pkey"},
+    "totals": {"figures_pkey"},
+    "backlog_noted": {"figures_pkey"},
+    "forget_figures": {"figures_pkey"},
+    "forget_totals": {"figures_pkey"},
+    "backlog": {"jobs_pkey", "jobs_ready", "jobs_suspect", "jobs_later", "jobs_kept_back"},
 }
 # The primary key has the order of these too: with no terms at all it is as good.
 IN_ORDER = {"ahead", "is_behind", "let_go_ordered"}
 # What these look for is all there is, and that is little; or somebody asked for all to be checked or counted.
-READS_ALL = {"standings", "check_jobs", "check_rows", "check_terms", "backoff_rules", "runners", "enlisted",
+READS_ALL = {"standings", "check_jobs", "check_rows", "check_terms", "check_figures", "backoff_rules", "runners",
+             "enlisted", "drop_figures",
              "schema_version", "set_version", "last_id", "forget_progress", "wants_sweeping", "is_empty"}  # fmt: skip
 FEW = {"jobs_running"}  # all of this index are meant
 FILL = """
@@ -306,7 +312,7 @@ def reads_all(node: dict[str, Any]) -> bool:
 
 def reads_jobs(node: dict[str, Any]) -> bool:
     """Say so of tables that may be large; the others are read because they are small."""
-    return reads_all(node) and node.get("Relation Name", "jobs") in {"jobs", "terms", "completed"}
+    return reads_all(node) and node.get("Relation Name", "jobs") in {"jobs", "terms", "completed", "figures"}
 
 
 PREPARED = [name for name in POSTGRES if not statement_of(name).startswith(NOT_TO_PREPARE)]

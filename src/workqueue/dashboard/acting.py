@@ -85,7 +85,7 @@ class Acting:
         if told.get("batch"):
             return await self._confirm_batch(request, filters.whole(told, "batch"))
         deed, chosen = _deed(told), Filter.read(told).with_()
-        found = await desk.ask(desk.store.find, chosen.find())
+        found = await desk.find(chosen.find())
         first = found.jobs[0].id + 1 if found.jobs else found.next
         back = address("/jobs", **chosen.fields())
         if first is None:

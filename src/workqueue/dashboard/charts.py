@@ -102,23 +102,32 @@ def of(points: Sequence[Point], stretch: Stretch, until: datetime) -> list[Chart
             "failures",
             "Failures a minute",
             "jobs",
-            Line("failed for good", "red", rates(point.failed for point in points)),
-            Line("tried again", "amber", rates(point.retried for point in points)),
+            Line("failed", "red", rates(point.failed for point in points)),
+            Line("retried", "amber", rates(point.retried for point in points)),
+            Line("lost", "faint", rates(point.lost for point in points)),
+        ),
+        chart(
+            "waiting",
+            "Due and waiting",
+            "jobs",
+            Line("jobs", "accent", [point.waiting for point in points]),
+            filled=True,
         ),
         chart(
             "wait",
             "Wait until started",
             "seconds",
-            Line("p50", "accent", [point.wait_p50 for point in points]),
-            Line("p95", "faint", [point.wait_p95 for point in points]),
+            Line("p50", "accent", [point.wait.p50 for point in points]),
+            Line("p95", "faint", [point.wait.p95 for point in points]),
         ),
         chart(
             "run",
             "Run time",
             "seconds",
-            Line("p50", "accent", [point.run_p50 for point in points]),
-            Line("p95", "faint", [point.run_p95 for point in points]),
+            Line("p50", "accent", [point.run.p50 for point in points]),
+            Line("p95", "faint", [point.run.p95 for point in points]),
         ),
+        chart("oldest", "Longest due", "seconds", Line("oldest job", "accent", [point.oldest for point in points])),
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -18,9 +19,10 @@ from workqueue.dashboard.filters import Stretch
 from workqueue.dashboard.looks import Look, Looks
 from workqueue.duration import span
 from workqueue.errors import InvalidOption
+from workqueue.job import Job
 from workqueue.queue import Queue
 from workqueue.store import open_existing
-from workqueue.store.contract import Overview, Standing, Store
+from workqueue.store.contract import Find, Overview, Page, Standing, Store
 from workqueue.store.timetable import ScheduleStanding
 
 Place: TypeAlias = Queue | Store | str | os.PathLike[str]
@@ -30,6 +32,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 _THREADS: Final = 8
 _PATIENCE: Final = 0.4  # seconds that a page waits for new figures, before it shows the last ones
+_LOOKING_ON: Final = 0.5  # seconds that one page is looked for
 _MOST_QUEUES: Final = 500  # whose pauses are asked for
 _MOST_SCHEDULES: Final = 1000
 _CHART_PERIODS: Final = 5  # runners tell what they did every few seconds
@@ -100,13 +103,17 @@ class Desk:
         """Give the figures as they were a moment ago; None when counting takes long, and nobody has counted yet."""
         return await self.ask(self._sight.latest, _PATIENCE)
 
+    async def find(self, which: Find) -> Page:
+        """Give a page of jobs; where few match, it is looked on for a while, and `next` says how far that came."""
+        return await self.ask(self._find, which)
+
     async def charts(self, stretch: Stretch, queue: str | None = None) -> list[Chart]:
         """Give what happened over time, of one queue or of all."""
 
         def ask() -> list[Chart]:
             until = self.store.now()
             since = charts.beginning(until, stretch)
-            return charts.of(report.history(self.store, queue, since, until, stretch.points), stretch, until)
+            return charts.of(report.history(self.store, queue, since, until, stretch.step), stretch, until)
 
         return await self.ask(self._charts.at((stretch.name, queue), ask).latest, _PATIENCE) or []
 
@@ -115,7 +122,7 @@ class Desk:
 
         def ask() -> list[report.TaskFigures]:
             until = self.store.now()
-            return report.tasks(self.store, queue, until - stretch.length, until)
+            return report.tasks(self.store, queue, charts.beginning(until, stretch), until)
 
         return await self.ask(self._tasks.at((stretch.name, queue), ask).latest, _PATIENCE) or []
 
@@ -132,6 +139,16 @@ class Desk:
         self._threads.shutdown(wait=False, cancel_futures=True)
         if self._is_ours:
             self.store.close()
+
+    def _find(self, which: Find) -> Page:
+        until = time.monotonic() + _LOOKING_ON
+        jobs: list[Job] = []
+        while True:
+            page = self.store.find(msgspec.structs.replace(which, limit=which.limit - len(jobs)))
+            jobs += page.jobs
+            if page.next is None or len(jobs) >= which.limit or time.monotonic() >= until:
+                return Page(jobs, page.next)
+            which = which.beyond(page.next)
 
     def _see(self) -> Sight:
         found = report.overview(self.store)

@@ -98,6 +98,7 @@ STRETCHES: Final = {
         Stretch("6h", "6 hours", 360 * _MINUTE, 5 * _MINUTE),
         Stretch("24h", "24 hours", 1440 * _MINUTE, 15 * _MINUTE),
         Stretch("7d", "7 days", 7 * 1440 * _MINUTE, 120 * _MINUTE),
+        Stretch("30d", "30 days", 30 * 1440 * _MINUTE, 720 * _MINUTE),
     )
 }
 _USUAL: Final = "1h"

@@ -190,8 +190,10 @@ class Guard:
                 if callable(rules.auth)
                 else "Only who is on the same machine may see this; auth=… lets others in.",
             )
-        if request.method in _SAFE and "text/html" in request.headers.get("accept", ""):
-            return Refused(303, "Sign in", "", {"location": sign_in(request)})
+        if "text/html" in request.headers.get("accept", ""):  # who sees this; a browser's own dialog is for nobody
+            if request.method in _SAFE:
+                return Refused(303, "Sign in", "", {"location": sign_in(request)})
+            return Refused(403, "You are not signed in", "Sign in, and try again. Nothing was changed.")
         return Refused(401, "Sign in", "Expected a session, or an Authorization header.", {"www-authenticate": "Basic"})
 
 

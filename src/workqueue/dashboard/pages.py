@@ -50,7 +50,7 @@ class Looking:
             sight=self._sight(request),
             stretch=stretch,
             charts=await desk.charts(stretch),
-            failures=(await desk.ask(desk.store.find, _FAILURES)).jobs,
+            failures=(await desk.find(_FAILURES)).jobs,
             note=note(request.query_params),
         )
 
@@ -90,7 +90,7 @@ class Looking:
         """List jobs, newest first, a page at a time."""
         desk, told = self._desk, request.query_params
         chosen = Filter.read(told)
-        found = await desk.ask(desk.store.find, chosen.find())
+        found = await desk.find(chosen.find())
         return self._pages.page(
             request,
             "jobs.html",
@@ -159,9 +159,7 @@ class Looking:
         """Show who runs jobs, and which."""
         desk = self._desk
         sight = self._sight(request)
-        running = await desk.ask(
-            desk.store.find, Find(status=JobStatus.RUNNING, newest_first=True, limit=filters.PER_PAGE)
-        )
+        running = await desk.find(Find(status=JobStatus.RUNNING, newest_first=True, limit=filters.PER_PAGE))
         return self._pages.page(
             request,
             "runners.html",

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Final, cast
+from typing import Any, Final, cast
 from urllib.parse import urlencode
 
 import jinja2
@@ -53,7 +53,8 @@ class Pages:
             clean=clean,
             lines=str.splitlines,
         )
-        self._templates.globals.update(address=address, stretches=filters.STRETCHES)
+        names: Any = self._templates.globals  # jinja2 types it by what is in it at first
+        names.update(address=address, stretches=filters.STRETCHES)
 
     def page(
         self,
@@ -78,7 +79,11 @@ class Pages:
         root = request.scope.get("root_path", "").rstrip("/")
         theme = request.cookies.get(self._theme, "auto")
         found = request.scope.get(guard.ENTRANCE)
-        context = {
+
+        def static(name: str) -> str:
+            return f"{root}/static/{name}?v={version(name)}"
+
+        context: dict[str, object] = {
             **self._usual,
             "root": root,
             "seen": request.scope.get(SEEN),
@@ -86,7 +91,7 @@ class Pages:
             "path": guard.path_of(request),
             "theme": theme if theme in THEMES else "auto",
             "csrf": found.csrf if isinstance(found, guard.Entrance) else None,
-            "static": lambda name: f"{root}/static/{name}?v={version(name)}",
+            "static": static,
             **told,
         }
         return HTMLResponse(self._templates.get_template(template).render(context), status, dict(headers or {}))

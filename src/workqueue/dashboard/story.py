@@ -76,8 +76,6 @@ def _standing(job: Job, now: datetime) -> Event:
             return Event(
                 title=f"Attempt {job.attempt} runs",
                 tone="busy",
-                at=job.claimed_at,
-                took=None if job.claimed_at is None else now - job.claimed_at,
                 runner=job.runner,
                 details=details,
             )

@@ -18,6 +18,7 @@ import msgspec
 from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Size
 from workqueue.lifecycle import Returned, Settlement
 from workqueue.store.batching import Batches
+from workqueue.store.ledger import Ledger
 from workqueue.store.situation import Enlisted, Situation
 from workqueue.store.surplus import Surplus
 from workqueue.store.timetable import Schedules
@@ -357,6 +358,9 @@ class Store(Protocol):
 
     @property
     def surplus(self) -> Surplus: ...
+
+    @property
+    def ledger(self) -> Ledger: ...
 
     def size(self, queue: str) -> Size: ...
 

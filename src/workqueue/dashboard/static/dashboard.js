@@ -41,6 +41,10 @@ const day = (at) => {
   return `${two(when.getUTCMonth() + 1)}-${two(when.getUTCDate())}`;
 };
 
+// Where a value has no neighbours there is no line, so it gets a point.
+const lonely = (values) =>
+  values.flatMap((value, at) => (value != null && values[at - 1] == null && values[at + 1] == null ? [at] : []));
+
 function draw(plot) {
   const told = JSON.parse(plot.dataset.chart);
   const say = told.unit === "seconds" ? seconds : number;
@@ -80,7 +84,7 @@ function draw(plot) {
         ...told.lines.map((line, at) => ({
           label: line.label, stroke: tones[at], width: 1.5, spanGaps: false,
           fill: told.filled && at === 0 ? tones[at].replace("rgb(", "rgba(").replace(")", ", 0.12)") : undefined,
-          points: { show: (drawn, series, from, to) => to - from < 20 },
+          points: { show: true, size: 4, filter: (drawn, series) => lonely(told.data[series]) },
         })),
       ],
       hooks: {
@@ -122,7 +126,8 @@ let isAsking = false;
 let isOwed = false;
 
 const isHeld = (region) => {
-  if (region.contains(document.activeElement) && document.activeElement.matches("input, textarea, select")) return true;
+  const typing = "input:not([type=checkbox]), textarea, select";
+  if (region.contains(document.activeElement) && document.activeElement.matches(typing)) return true;
   if (one("input[type=checkbox]:checked", region)) return true;
   const selection = getSelection();
   return !selection.isCollapsed && region.contains(selection.anchorNode);

@@ -29,6 +29,7 @@ from workqueue.store.memory.changing import Changing
 from workqueue.store.memory.claiming import claim
 from workqueue.store.memory.inspection import broken_invariants, find, outlook, overview
 from workqueue.store.memory.keeping import Keeping
+from workqueue.store.memory.ledger import MemoryLedger
 from workqueue.store.memory.rows import Row, Rows, new_row
 from workqueue.store.memory.runners import Runner
 from workqueue.store.memory.schedules import MemorySchedules
@@ -57,6 +58,7 @@ class MemoryStore(Situations):
         self._changing = Changing(self._rows, self._keeping)
         self.schedules = MemorySchedules(self._turn, self.push)
         self.surplus = MemorySurplus(self._rows, self._keeping, self._turn)
+        self.ledger = MemoryLedger(self._rows, self._turn)
         self._open: Opened | None = None
         self._to_ring: set[str] = set()  # by the open transaction
         self._last_id = 0
@@ -318,6 +320,7 @@ class MemoryStore(Situations):
     def sweep(self, queue: str, limit: int) -> int:
         with self._turn() as now:
             self._ring({queue})
+            self.ledger.forget(now)
             return self._keeping.sweep(queue, now, limit)
 
     def size(self, queue: str) -> Size:
@@ -344,7 +347,7 @@ class MemoryStore(Situations):
 
     def check(self) -> list[str]:
         with self._turn():
-            return broken_invariants(self._rows, last_id=self._last_id)
+            return broken_invariants(self._rows, last_id=self._last_id) + self.ledger.broken_invariants()
 
     def close(self) -> None:
         with self._locked():

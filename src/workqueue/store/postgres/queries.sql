@@ -954,6 +954,88 @@ DELETE FROM workqueue.taken_keys AS t
 DELETE FROM workqueue.batches
  WHERE id IN (SELECT id FROM workqueue.batches WHERE done_at <= :before LIMIT :limit) AND done_at <= :before;
 
+-- name: add_figures
+-- Rows [span, start, name, completed, failed, retried, cancelled, lost, wait_sum, wait_max, run_sum, run_max,
+-- wait_buckets, run_buckets], added to those that are there; in the order that they come in, so that two who add do not
+-- wait for each other.
+INSERT INTO workqueue.figures AS f (span, start, queue, name, completed, failed, retried, cancelled, lost, wait_sum,
+                                    wait_max, run_sum, run_max, wait_buckets, run_buckets, noted_at)
+SELECT (r ->> 0)::smallint, (r ->> 1)::bigint, :queue, r ->> 2, (r ->> 3)::bigint, (r ->> 4)::bigint, (r ->> 5)::bigint,
+       (r ->> 6)::bigint, (r ->> 7)::bigint, (r ->> 8)::bigint, (r ->> 9)::bigint, (r ->> 10)::bigint,
+       (r ->> 11)::bigint, r ->> 12, r ->> 13, :now
+  FROM json_array_elements(:rows::json) AS r
+    ON CONFLICT (span, start, queue, name) DO UPDATE
+   SET completed = f.completed + excluded.completed, failed = f.failed + excluded.failed,
+       retried = f.retried + excluded.retried, cancelled = f.cancelled + excluded.cancelled,
+       lost = f.lost + excluded.lost, wait_sum = f.wait_sum + excluded.wait_sum,
+       wait_max = greatest(f.wait_max, excluded.wait_max), run_sum = f.run_sum + excluded.run_sum,
+       run_max = greatest(f.run_max, excluded.run_max),
+       wait_buckets = (SELECT coalesce(json_agg(added.total ORDER BY added.place), '[]')::text FROM (
+           SELECT each_one.place, sum(each_one.value::bigint) AS total
+             FROM (SELECT value, place FROM json_array_elements_text(f.wait_buckets::json) WITH ORDINALITY AS a (value, place)
+                   UNION ALL SELECT value, place
+                     FROM json_array_elements_text(excluded.wait_buckets::json) WITH ORDINALITY AS b (value, place)) AS each_one
+            GROUP BY each_one.place) AS added),
+       run_buckets = (SELECT coalesce(json_agg(added.total ORDER BY added.place), '[]')::text FROM (
+           SELECT each_one.place, sum(each_one.value::bigint) AS total
+             FROM (SELECT value, place FROM json_array_elements_text(f.run_buckets::json) WITH ORDINALITY AS a (value, place)
+                   UNION ALL SELECT value, place
+                     FROM json_array_elements_text(excluded.run_buckets::json) WITH ORDINALITY AS b (value, place)) AS each_one
+            GROUP BY each_one.place) AS added),
+       noted_at = excluded.noted_at;
+
+-- name: backlog_noted
+SELECT EXISTS (SELECT 1 FROM workqueue.figures
+                WHERE span = 1 AND start = :start AND queue = :queue AND name = '' AND waiting IS NOT NULL);
+
+-- name: backlog
+-- How many are due and do not run; and since when the one of them that was pushed first.
+SELECT waiting, (SELECT j.run_at FROM workqueue.jobs AS j WHERE j.id = oldest) FROM (
+    SELECT sum(jobs)::bigint AS waiting, min(first) AS oldest FROM (
+        SELECT count(*) AS jobs, min(id) AS first FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost = 0
+        UNION ALL SELECT count(*), min(id) FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost > 0
+        UNION ALL SELECT count(*), min(id) FROM workqueue.jobs WHERE queue = :queue AND ready = 0 AND run_at <= :now
+        UNION ALL SELECT count(*), min(id) FROM workqueue.jobs WHERE queue = :queue AND ready > 1 AND ready = 2) AS part
+    ) AS counted;
+
+-- name: note_backlog
+INSERT INTO workqueue.figures (span, start, queue, name, waiting, oldest, noted_at)
+VALUES (:span, :start, :queue, :name, :waiting, :oldest, :now)
+    ON CONFLICT (span, start, queue, name) DO UPDATE
+   SET waiting = excluded.waiting, oldest = excluded.oldest, noted_at = excluded.noted_at;
+
+-- name: figures
+SELECT queue, name, start, completed, failed, retried, cancelled, lost, wait_sum, wait_max, run_sum, run_max,
+       wait_buckets, run_buckets, waiting, oldest
+  FROM workqueue.figures
+ WHERE span = :span AND start >= :since AND start < :until AND (:queue::text IS NULL OR queue = :queue)
+ ORDER BY start, queue, name;
+
+-- name: totals
+SELECT queue, name, start, completed, failed, retried, cancelled, lost, wait_sum, wait_max, run_sum, run_max,
+       wait_buckets, run_buckets, waiting, oldest
+  FROM workqueue.figures
+ WHERE span = 0 AND start = 0 AND (:queue::text IS NULL OR queue = :queue)
+ ORDER BY queue, name;
+
+-- name: forget_figures
+-- Those before an instant, and no more at once than of so long a time after the first.
+DELETE FROM workqueue.figures
+ WHERE span = :span AND start < least(:before, :step + (SELECT min(start) FROM workqueue.figures WHERE span = :span));
+
+-- name: forget_totals
+DELETE FROM workqueue.figures WHERE span = 0 AND start = 0 AND noted_at < :before;
+
+-- name: check_figures
+SELECT (SELECT count(*) FROM workqueue.figures
+         WHERE least(completed, failed, retried, cancelled, lost, wait_sum, wait_max, run_sum, run_max) < 0
+            OR (SELECT coalesce(sum(value::bigint), 0) FROM json_array_elements_text(wait_buckets::json) AS w (value))
+            <> (SELECT coalesce(sum(value::bigint), 0) FROM json_array_elements_text(run_buckets::json) AS r (value))),
+       (SELECT count(*) FROM workqueue.figures AS t
+         WHERE span = 0 AND completed + failed + retried + cancelled + lost < (
+               SELECT sum(h.completed + h.failed + h.retried + h.cancelled + h.lost) FROM workqueue.figures AS h
+                WHERE h.span = 60 AND h.queue = t.queue AND h.name = t.name));
+
 -- name: forget_progress
 DELETE FROM workqueue.progress WHERE job IN (
     SELECT p.job FROM workqueue.progress AS p
@@ -1001,6 +1083,9 @@ SELECT EXISTS (SELECT 1 FROM workqueue.terms
     OR EXISTS (SELECT 1 FROM workqueue.results WHERE until <= :now)
     OR EXISTS (SELECT 1 FROM workqueue.taken_keys WHERE until <= :now)
     OR EXISTS (SELECT 1 FROM workqueue.batches WHERE done_at <= :before AND done_at IS NOT NULL)
+    OR EXISTS (SELECT 1 FROM workqueue.figures WHERE span = 1 AND start < :minutes_before)
+    OR EXISTS (SELECT 1 FROM workqueue.figures WHERE span = 60 AND start < :hours_before)
+    OR EXISTS (SELECT 1 FROM workqueue.figures WHERE span = 0 AND start = 0 AND noted_at < :hours_before)
     OR EXISTS (SELECT 1 FROM workqueue.progress AS p
                 WHERE NOT EXISTS (SELECT 1 FROM workqueue.jobs AS j WHERE j.id = p.job OFFSET 0))
     OR EXISTS (SELECT 1 FROM workqueue.terms AS t WHERE t.queue = :queue AND t.kept_by = 4
@@ -1058,8 +1143,13 @@ SELECT pg_backend_pid();
 -- name: setting
 SELECT current_setting(:name);
 
+-- name: begin_migration
+-- Whatever the database's default is: after `lock_schema`, each look is to see what the one before us has made.
+BEGIN ISOLATION LEVEL READ COMMITTED;
+
 -- name: has_place
-SELECT to_regnamespace(:place) IS NOT NULL;
+-- Looked for in the catalogs: to_regnamespace and to_regclass ask the session's cache, which may be older than the lock.
+SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = :schema);
 
 -- name: make_place
 CREATE SCHEMA workqueue;
@@ -1068,7 +1158,8 @@ CREATE SCHEMA workqueue;
 SELECT version FROM workqueue.meta;
 
 -- name: has_schema
-SELECT to_regclass(:meta) IS NOT NULL;
+SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+                WHERE n.nspname = :schema AND c.relname = 'meta');
 
 -- name: lock_schema
 SELECT pg_advisory_xact_lock(:space::int, 1);
@@ -1266,6 +1357,12 @@ SELECT queue, lane, at, count(*)
 SELECT queue, lane, most, opens_at
   FROM workqueue.closed_lanes WHERE (queue, lane) > (:queue, :lane) ORDER BY queue, lane LIMIT :limit;
 
+-- name: export_figures
+SELECT span, start, queue, name, completed, failed, retried, cancelled, lost, wait_sum, wait_max, run_sum, run_max,
+       wait_buckets, run_buckets, waiting, oldest, noted_at
+  FROM workqueue.figures WHERE (span, start, queue, name) > (:span, :start, :queue, :name)
+ ORDER BY span, start, queue, name LIMIT :limit;
+
 -- name: import_jobs
 COPY workqueue.jobs (id, queue, name, status, ready, special, priority, position, run_at, pushed_at, backoff, attempt,
                   retry_count, lost, cancel_requested, runner, lease_until, settled_at, message, data) FROM STDIN;
@@ -1304,6 +1401,10 @@ COPY workqueue.starts (queue, lane, at) FROM STDIN;
 
 -- name: import_closed_lanes
 COPY workqueue.closed_lanes (queue, lane, most, opens_at) FROM STDIN;
+
+-- name: import_figures
+COPY workqueue.figures (span, start, queue, name, completed, failed, retried, cancelled, lost, wait_sum, wait_max,
+                        run_sum, run_max, wait_buckets, run_buckets, waiting, oldest, noted_at) FROM STDIN;
 
 -- name: count_jobs
 SELECT count(*) FROM workqueue.jobs WHERE id > :id AND id <= :last;
@@ -1344,3 +1445,6 @@ DELETE FROM workqueue.starts;
 
 -- name: drop_closed_lanes
 DELETE FROM workqueue.closed_lanes;
+
+-- name: drop_figures
+DELETE FROM workqueue.figures;

@@ -55,7 +55,7 @@ class StoredBatches:
 
     def newest(self, limit: int, *, before: int | None = None) -> list[BatchStanding]:
         row = {"before": _ABOVE_ALL if before is None else before, "limit": limit}
-        return [_standing(*found) for found in self._database().read(lambda s: s.ask("newest_batches", row).fetchall())]
+        return [_standing(found) for found in self._database().read(lambda s: s.ask("newest_batches", row).fetchall())]
 
     def cancel(self, batch: int, *, within: object | None = None) -> int:
         database = self._database()
@@ -90,12 +90,11 @@ def _get(session: Session, batch: int) -> BatchStanding:
     row = session.ask("batch", {"batch": batch}).fetchone()
     if row is None:
         raise BatchNotFound(batch)
-    return _standing(*row)
+    return _standing(row)
 
 
-def _standing(
-    number: int, queue: str, sealed: int, total: int, completed: int, failed: int, cancelled: int
-) -> BatchStanding:
+def _standing(row: tuple[int, str, int, int, int, int, int]) -> BatchStanding:
+    number, queue, sealed, total, completed, failed, cancelled = row
     return BatchStanding(
         id=number,
         queue=queue,

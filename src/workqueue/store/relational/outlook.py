@@ -11,7 +11,7 @@ import msgspec
 from workqueue.job import JobStatus
 from workqueue.store.clock import micros
 from workqueue.store.contract import Outlook
-from workqueue.store.relational import terms
+from workqueue.store.relational import ledger, terms
 from workqueue.store.relational.session import Session
 
 _EXPIRED: Final = "expired before it could run"
@@ -57,6 +57,7 @@ def sweep(session: Session, now: int, queue: str, limit: int) -> int:
     session.ask("forget_results", row)
     session.ask("forget_keys", row)
     session.ask("forget_progress", row)
+    ledger.forget(session, now)
     session.ask("forget_batches", {"before": now - micros(_BATCHES_STAY), "limit": _FORGOTTEN})
     return ended
 
@@ -67,4 +68,4 @@ def wants_sweeping(session: Session, now: int, queue: str) -> bool:
 
 
 def _row(now: int, queue: str) -> dict[str, object]:
-    return {"now": now, "queue": queue, "before": now - micros(_BATCHES_STAY)}
+    return {"now": now, "queue": queue, "before": now - micros(_BATCHES_STAY), **ledger.ends(now)}

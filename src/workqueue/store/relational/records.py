@@ -27,6 +27,12 @@ _OF_TERMS: Final = (
 )
 
 
+_OF_FIGURES: Final = (
+    "figures are less than nothing, or know of more waits than runs",
+    "tasks have more in the figures of their hours than in those of all time",
+)
+
+
 def get(session: Session, job_id: int) -> Job | None:
     """Give one job, or None."""
     row = session.ask("get", {"id": job_id}).fetchone()
@@ -110,7 +116,7 @@ def _standing(queue: str, counts: dict[str, int], oldest: tuple[int, int] | None
 def broken_invariants(session: Session, of_jobs: Sequence[str]) -> list[str]:
     """Give what is wrong with the rows. of_jobs: the sentences for the counts of the engine's own `check_jobs`."""
     found: list[str] = []
-    for statement, sentences in (("check_jobs", of_jobs), ("check_terms", _OF_TERMS)):
+    for statement, sentences in (("check_jobs", of_jobs), ("check_terms", _OF_TERMS), ("check_figures", _OF_FIGURES)):
         counts = session.ask(statement).fetchone()
         found += [f"{count} {sentence}" for count, sentence in zip(counts, sentences, strict=True) if count]
     odd = session.ask("check_rows").fetchone()[0]

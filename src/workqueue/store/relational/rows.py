@@ -57,6 +57,7 @@ TABLES: Final = (
     Table("starts", {"queue": 0, "lane": 1, "at": 2}, queue=0),
     Table("closed_lanes", {"queue": 0, "lane": 1}, queue=0),
     COMPLETED,
+    Table("figures", {"span": 0, "start": 1, "queue": 2, "name": 3}, queue=2),
 )
 _RULED: Final = (JOBS, COMPLETED)  # they have a retry rule
 BY_NAME: Final = {table.name: table for table in TABLES}

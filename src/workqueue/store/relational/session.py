@@ -71,9 +71,10 @@ class Database(Protocol):
         landed: Callable[[Session, T], bool],
         /,
         *,
+        gated: bool = True,
         within: object | None = None,
     ) -> T:
-        """Run `work(session, now)` in a write transaction that no other writer of terms is beside.
+        """Run `work(session, now)` in a write transaction; gated: no other gated one is beside it, as terms want it.
 
         landed: says, after a commit of unknown fate, whether what `work` gave is there. within: the application's
         connection, in whose open transaction to do it instead; `work` may be run again there.

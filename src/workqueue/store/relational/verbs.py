@@ -14,6 +14,7 @@ from workqueue.store.clock import micros
 from workqueue.store.contract import Changed, Deed, Find, Outlook, Page
 from workqueue.store.relational import changing, finding, outlook, records, situation
 from workqueue.store.relational.batches import StoredBatches
+from workqueue.store.relational.ledger import StoredLedger
 from workqueue.store.relational.pushing import Pushing
 from workqueue.store.relational.schedules import StoredSchedules
 from workqueue.store.relational.session import Database, Session
@@ -33,6 +34,7 @@ class Verbs(ABC):
         self._batches = StoredBatches(self._db, self._pushing)
         self._schedules = StoredSchedules(self._db, self._pushing)
         self._surplus = StoredSurplus(self._db)
+        self._ledger = StoredLedger(self._db)
 
     @abstractmethod
     def _db(self) -> Database:
@@ -61,6 +63,10 @@ class Verbs(ABC):
     @property
     def schedules(self) -> StoredSchedules:
         return self._schedules
+
+    @property
+    def ledger(self) -> StoredLedger:
+        return self._ledger
 
     def get(self, job_id: int) -> Job:
         job = self._db().read(lambda session: records.get(session, job_id))

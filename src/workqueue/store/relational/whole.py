@@ -116,6 +116,7 @@ class Whole:
             if not session.ask("is_empty").fetchone()[0] or others:
                 raise UsageError("expected a target that nobody else uses, but jobs came to it just now")
             session.ask("shut_runners")
+            session.ask("drop_figures")  # of jobs that are gone; those that come are of the same tables
             session.continue_ids(copy.last_job, copy.last_batch)
             row = {**msgspec.structs.asdict(copy), "after": _encode(copy.after).decode(), "now": now}
             session.ask("begin_copy", row)

@@ -93,13 +93,14 @@ class Database:
 
     # writing
 
-    def write(self, work: Work[T], landed: Landed[T], /, *, within: object | None = None) -> T:
+    def write(self, work: Work[T], landed: Landed[T], /, *, gated: bool = True, within: object | None = None) -> T:
         """Run `work(session, now)` in a write transaction, or in the one this context has open already.
 
         now: the store's time, read after the lock was taken, so that the order of commits is the order of times.
-        landed: says, after a commit of unknown fate, whether what `work` gave is in the file. within: the application's
-        connection, in whose open transaction to do it instead.
+        landed: says, after a commit of unknown fate, whether what `work` gave is in the file. gated: each one is here,
+        for a file has one writer. within: the application's connection, in whose open transaction to do it instead.
         """
+        del gated
         joined = self._joined_transaction()
         if within is not None:
             return self._write_within(within, work, joined)

@@ -21,6 +21,7 @@ from workqueue.store.clock import Clock, instant, micros, system_clock
 from workqueue.store.contract import Beat, Bell, Durability, Overview, Transaction, Turn, Want
 from workqueue.store.guest import GuestTransaction
 from workqueue.store.relational import records
+from workqueue.store.relational.ledger import StoredLedger
 from workqueue.store.relational.pushing import Pushing, Stored, alike, store
 from workqueue.store.relational.session import Session
 from workqueue.store.relational.settling import SomeRefusedError, complete, settle_all, settle_each
@@ -56,6 +57,7 @@ class SqliteStore(Verbs):
         clock: Clock = system_clock,
     ) -> None:
         super().__init__()
+        self._ledger = StoredLedger(self._db, refuse=lambda session: self._db().refuse_pushes_when_full(session))
         self._surplus = SqliteSurplus(self._db)
         self.path = os.path.realpath(Path(path))
         self._clock = clock

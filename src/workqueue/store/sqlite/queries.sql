@@ -730,6 +730,85 @@ DELETE FROM taken_keys WHERE rowid IN (SELECT rowid FROM taken_keys WHERE until 
 -- name: forget_batches
 DELETE FROM batches WHERE id IN (SELECT id FROM batches WHERE done_at <= :before LIMIT :limit);
 
+-- name: add_figures
+-- Rows [span, start, name, completed, failed, retried, cancelled, lost, wait_sum, wait_max, run_sum, run_max,
+-- wait_buckets, run_buckets], added to those that are there.
+INSERT INTO figures (span, start, queue, name, completed, failed, retried, cancelled, lost, wait_sum, wait_max, run_sum,
+                     run_max, wait_buckets, run_buckets, noted_at)
+SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), :queue, json_extract(value, '$[2]'),
+       json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]'),
+       json_extract(value, '$[6]'), json_extract(value, '$[7]'), json_extract(value, '$[8]'),
+       json_extract(value, '$[9]'), json_extract(value, '$[10]'), json_extract(value, '$[11]'),
+       json_extract(value, '$[12]'), json_extract(value, '$[13]'), :now
+  FROM json_each(:rows) WHERE TRUE
+    ON CONFLICT (span, start, queue, name) DO UPDATE
+   SET completed = completed + excluded.completed, failed = failed + excluded.failed,
+       retried = retried + excluded.retried, cancelled = cancelled + excluded.cancelled, lost = lost + excluded.lost,
+       wait_sum = wait_sum + excluded.wait_sum, wait_max = max(wait_max, excluded.wait_max),
+       run_sum = run_sum + excluded.run_sum, run_max = max(run_max, excluded.run_max),
+       wait_buckets = (SELECT json_group_array(total) FROM (
+           SELECT sum(value) AS total
+             FROM (SELECT key, value FROM json_each(figures.wait_buckets)
+                   UNION ALL SELECT key, value FROM json_each(excluded.wait_buckets))
+            GROUP BY key ORDER BY key)),
+       run_buckets = (SELECT json_group_array(total) FROM (
+           SELECT sum(value) AS total
+             FROM (SELECT key, value FROM json_each(figures.run_buckets)
+                   UNION ALL SELECT key, value FROM json_each(excluded.run_buckets))
+            GROUP BY key ORDER BY key)),
+       noted_at = excluded.noted_at;
+
+-- name: backlog_noted
+SELECT EXISTS (SELECT 1 FROM figures
+                WHERE span = 1 AND start = :start AND queue = :queue AND name = '' AND waiting IS NOT NULL);
+
+-- name: backlog
+-- How many are due and do not run; and since when the one of them that was pushed first. Each part counts along an index.
+SELECT waiting, (SELECT run_at FROM jobs WHERE id = oldest) FROM (
+    SELECT sum(jobs) AS waiting, min(first) AS oldest FROM (
+        SELECT count(*) AS jobs, min(id) AS first FROM jobs WHERE queue = :queue AND ready = 1 AND lost = 0
+        UNION ALL SELECT count(*), min(id) FROM jobs WHERE queue = :queue AND ready = 1 AND lost > 0
+        UNION ALL SELECT count(*), min(id) FROM jobs WHERE queue = :queue AND ready = 0 AND run_at <= :now
+        UNION ALL SELECT count(*), min(id) FROM jobs WHERE queue = :queue AND ready = 2));
+
+-- name: note_backlog
+INSERT INTO figures (span, start, queue, name, waiting, oldest, noted_at)
+VALUES (:span, :start, :queue, :name, :waiting, :oldest, :now)
+    ON CONFLICT (span, start, queue, name) DO UPDATE
+   SET waiting = excluded.waiting, oldest = excluded.oldest, noted_at = excluded.noted_at;
+
+-- name: figures
+SELECT queue, name, start, completed, failed, retried, cancelled, lost, wait_sum, wait_max, run_sum, run_max,
+       wait_buckets, run_buckets, waiting, oldest
+  FROM figures
+ WHERE span = :span AND start >= :since AND start < :until AND (:queue IS NULL OR queue = :queue)
+ ORDER BY start, queue, name;
+
+-- name: totals
+SELECT queue, name, start, completed, failed, retried, cancelled, lost, wait_sum, wait_max, run_sum, run_max,
+       wait_buckets, run_buckets, waiting, oldest
+  FROM figures
+ WHERE span = 0 AND start = 0 AND (:queue IS NULL OR queue = :queue)
+ ORDER BY start, queue, name;
+
+-- name: forget_figures
+-- Those before an instant, and no more at once than of so long a time after the first.
+DELETE FROM figures
+ WHERE span = :span AND start < min(:before, :step + (SELECT min(start) FROM figures WHERE span = :span));
+
+-- name: forget_totals
+DELETE FROM figures WHERE span = 0 AND start = 0 AND noted_at < :before;
+
+-- name: check_figures
+SELECT (SELECT count(*) FROM figures
+         WHERE min(completed, failed, retried, cancelled, lost, wait_sum, wait_max, run_sum, run_max) < 0
+            OR (SELECT coalesce(sum(value), 0) FROM json_each(wait_buckets))
+            <> (SELECT coalesce(sum(value), 0) FROM json_each(run_buckets))),
+       (SELECT count(*) FROM figures AS t
+         WHERE span = 0 AND completed + failed + retried + cancelled + lost < (
+               SELECT sum(h.completed + h.failed + h.retried + h.cancelled + h.lost) FROM figures AS h
+                WHERE h.span = 60 AND h.queue = t.queue AND h.name = t.name));
+
 -- name: forget_progress
 -- Of jobs that are gone. Very many others may have some, as those in the archive; so it looks at the newest, and at as
 -- many from a place that the time tells, another every ten seconds: by the golden ratio, so that all come up soon.
@@ -796,6 +875,9 @@ SELECT EXISTS (SELECT 1 FROM terms WHERE queue = :queue AND expires_at <= :now A
     OR EXISTS (SELECT 1 FROM results WHERE until <= :now)
     OR EXISTS (SELECT 1 FROM taken_keys WHERE until <= :now)
     OR EXISTS (SELECT 1 FROM batches WHERE done_at <= :before)
+    OR EXISTS (SELECT 1 FROM figures WHERE span = 1 AND start < :minutes_before)
+    OR EXISTS (SELECT 1 FROM figures WHERE span = 60 AND start < :hours_before)
+    OR EXISTS (SELECT 1 FROM figures WHERE span = 0 AND start = 0 AND noted_at < :hours_before)
     OR EXISTS (SELECT 1 FROM progressed WHERE job NOT IN (SELECT id FROM jobs))
     OR EXISTS (SELECT 1 FROM paused WHERE name IS NOT NULL AND name NOT IN (SELECT name FROM pauses WHERE queue = :queue));
 
@@ -1005,6 +1087,12 @@ SELECT queue, lane, at, count(*)
 SELECT queue, lane, most, opens_at
   FROM closed_lanes WHERE (queue, lane) > (:queue, :lane) ORDER BY queue, lane LIMIT :limit;
 
+-- name: export_figures
+SELECT span, start, queue, name, completed, failed, retried, cancelled, lost, wait_sum, wait_max, run_sum, run_max,
+       wait_buckets, run_buckets, waiting, oldest, noted_at
+  FROM figures WHERE (span, start, queue, name) > (:span, :start, :queue, :name)
+ ORDER BY span, start, queue, name LIMIT :limit;
+
 -- name: import_jobs
 INSERT INTO jobs (id, queue, name, status, ready, special, priority, position, run_at, pushed_at, backoff, attempt,
                   retry_count, lost, cancel_requested, runner, lease_until, settled_at, message, data)
@@ -1051,6 +1139,11 @@ INSERT INTO starts (queue, lane, at) VALUES (?, ?, ?);
 -- name: import_closed_lanes
 INSERT INTO closed_lanes (queue, lane, most, opens_at) VALUES (?, ?, ?, ?);
 
+-- name: import_figures
+INSERT INTO figures (span, start, queue, name, completed, failed, retried, cancelled, lost, wait_sum, wait_max, run_sum,
+                     run_max, wait_buckets, run_buckets, waiting, oldest, noted_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
 -- name: count_jobs
 SELECT count(*) FROM jobs WHERE id > :id AND id <= :last;
 
@@ -1090,3 +1183,6 @@ DELETE FROM starts;
 
 -- name: drop_closed_lanes
 DELETE FROM closed_lanes;
+
+-- name: drop_figures
+DELETE FROM figures;

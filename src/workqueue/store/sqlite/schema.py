@@ -60,7 +60,7 @@ def migrate(connection: sqlite3.Connection, *, made_by: str, now: int) -> None:
 
 def _statements(text: str) -> list[str]:
     if sqlite3.sqlite_version_info < _STRICT_SINCE:
-        text = text.replace(") STRICT;", ");")
+        text = text.replace(") STRICT;", ");").replace(") STRICT, ", ") ")
     found: list[str] = []
     rest = ""
     for line in text.splitlines(keepends=True):
