@@ -65,7 +65,8 @@ class _Size(click.ParamType[timedelta]):
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Break things on purpose, and print one line for each harness. Exit code 1 when a promise is broken."""
-    logging.getLogger("workqueue").addHandler(logging.NullHandler())  # it complains, as it should
+    for complains in ("workqueue", "psycopg"):  # as they should
+        logging.getLogger(complains).addHandler(logging.NullHandler())
 
 
 @main.command()

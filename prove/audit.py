@@ -93,6 +93,10 @@ class Evidence:
             case _:  # a refusal is what should happen to a late settlement
                 pass
 
+    def is_gone(self, job: int) -> bool:
+        """Say whether the job has left, or is kept as one that completed."""
+        return job not in self.left or self.left[job].status is JobStatus.COMPLETED
+
     def effects(self, job: int) -> int:
         return (self.ending.effects or {}).get(job, 0)
 
@@ -172,10 +176,10 @@ def effects_doubled(evidence: Evidence) -> Iterator[str]:
     for job, rows in evidence.ending.effects.items():
         if rows > 1:
             yield f"job {job}: {rows} effects"
-        if job in evidence.left and not evidence.forgiven[job]:
+        if not evidence.is_gone(job) and not evidence.forgiven[job]:
             yield f"job {job}: its effect is there, but the job has not left the store"
     for job, push in evidence.pushed.items():
-        gone = job not in evidence.left and not evidence.forgiven[job]
+        gone = evidence.is_gone(job) and not evidence.forgiven[job]
         if push.transactional and gone and not evidence.effects(job) and not _failed_for_good(evidence, job):
             yield f"job {job}: completed without its effect"
 

@@ -19,7 +19,7 @@ from typing import Final
 
 from prove.crash import ground, injection
 from prove.crash.harness import CrashLoop, together
-from prove.crash.loop import Told, Unit
+from prove.crash.loop import ROUNDS, Told, Unit
 from prove.crash.peers import PEERS
 from prove.crash.peers.race import run_one, run_peers
 from prove.postgres.server import why_not
@@ -60,5 +60,7 @@ def _remarks(told: Sequence[Told]) -> list[str]:
     return remarks
 
 
-FILE: Final = CrashLoop("crash", Unit, ground.files, _figures, remarks=_remarks)
-POSTGRES: Final = CrashLoop("crash_postgres", Unit, ground.databases, _figures, remarks=_remarks, why_not=why_not)
+FILE: Final = CrashLoop("crash", Unit, ground.files, _figures, rounds=ROUNDS, remarks=_remarks)
+POSTGRES: Final = CrashLoop(
+    "crash_postgres", Unit, ground.databases, _figures, rounds=36, remarks=_remarks, why_not=why_not
+)

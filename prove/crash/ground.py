@@ -31,7 +31,7 @@ class Ground(Protocol):
     place: what `Queue` opens. durabilities: to be drawn from. sweep: the system calls that programs die at. threads:
     of a worker, beside those for jobs. opened_late: files and connections that it makes when they are first needed.
     needs_watchers: a death is seen by who looked for a while, so that somebody must live on. lease: seconds, where it
-    is long. terms: their table.
+    is long. freeze: seconds that nobody minds a process to stand still, within that lease. terms: their table.
     """
 
     place: str
@@ -41,6 +41,7 @@ class Ground(Protocol):
     opened_late: int
     needs_watchers: bool
     lease: float
+    freeze: float
     terms: str
 
     def harm(self, draw: random.Random, meanwhile: Callable[[], object]) -> str:
@@ -71,6 +72,7 @@ class FileGround:
     opened_late = 4  # two connections
     needs_watchers = False
     lease = 60.0
+    freeze = 2.0
     terms = "terms"
 
     def __init__(self, folder: Path) -> None:
@@ -112,6 +114,7 @@ class DatabaseGround:
     opened_late = 25  # the connections of a pool, and what waiting for one takes
     needs_watchers = True
     lease = 8.0  # what was killed about a restart of the server is seen by that alone
+    freeze = 0.25  # who cannot begin another session when its own was ended is taken for dead
     terms = "workqueue.terms"
 
     def __init__(self, server: PostgresServer, url: str) -> None:

@@ -15,7 +15,7 @@ from prove.verdict import Verdict
 
 
 class CrashLoop:
-    """The harness `name`, which plays units of one kind.
+    """The harness `name`, which plays units of one kind, of so many rounds.
 
     grounds: lent for a run. figures: of all units, by the words of the verdict. why_not: why it cannot be done here.
     remarks: what is to be said beside the figures.
@@ -28,6 +28,7 @@ class CrashLoop:
         grounds: Callable[[], AbstractContextManager[Lend]],
         figures: Callable[[Sequence[Told]], dict[str, int]],
         *,
+        rounds: int,
         remarks: Callable[[Sequence[Told]], list[str]] = lambda _told: [],
         why_not: Callable[[], str] = str,
     ) -> None:
@@ -35,6 +36,7 @@ class CrashLoop:
         self._unit = unit
         self._grounds = grounds
         self._figures = figures
+        self._rounds = rounds
         self._remarks = remarks
         self._why_not = why_not
 
@@ -64,7 +66,7 @@ class CrashLoop:
     def _play(self, lend: Lend, seed: int, number: int) -> Told:
         with TemporaryDirectory(prefix="workqueue-prove-") as folder:
             with lend(Path(folder)) as ground:
-                return self._unit(Path(folder), seed, number, ground=ground).play()
+                return self._unit(Path(folder), seed, number, ground=ground, rounds=self._rounds).play()
 
     def _verdict(self, seed: int, began: float, told: dict[int, Told]) -> Verdict:
         return Verdict(

@@ -185,7 +185,8 @@ def rescues(events: Sequence[AnyEvent], actors: Sequence[Actor]) -> list[float]:
                 continue
             losses += 1
             if losses == 1 and any(
-                one.born_at < at and (one.dead_at > after.at or not one.dead_at) and not one.was_hurt for one in workers
+                one.born_at < at and min(one.dead_at or after.at, one.hurt_at or after.at) >= after.at
+                for one in workers
             ):
                 seconds.append((after.at - at) / 1e6)
     return seconds

@@ -93,7 +93,7 @@ class Unit:
         self._calm = calm
         self._pace = pace
         self._fixed_cast = list(cast)
-        self._points = number * (ROUNDS // _TRACED)
+        self._points = number * (rounds // _TRACED)
         self._log_bytes = 0
         self._elder: Possessions | None = None
         self._pair_deaths = 0
@@ -211,7 +211,7 @@ class Unit:
                 case "freeze":
                     # Whoever is frozen inside a commit holds everybody up, and living runners cannot renew their
                     # leases: so only for a moment where those are short.
-                    stage.freeze(actor, draw.uniform(0.01, 0.25 if self._has_short_lease else 2))
+                    stage.freeze(actor, draw.uniform(0.01, 0.25 if self._has_short_lease else self._ground.freeze))
                     self._killed["frozen"] += 1
                 case _:
                     self._kill(role, actor)

@@ -37,7 +37,7 @@ class Actor:
         self.wanted = ""  # "killed", "stopped": by the driver
         self.frozen_until = 0.0
         self.is_asked = False  # to end
-        self.was_hurt = False  # stopped or frozen, so that it did not work all the time
+        self.hurt_at = 0  # when it was first stopped or frozen: from then on, it did not work all the time
 
     @property
     def is_up(self) -> bool:
@@ -147,12 +147,12 @@ class Stage:
         if number == signal.SIGTERM:
             actor.is_asked = True
             actor.wanted = actor.wanted or "stopped"
-        actor.was_hurt = True
+        actor.hurt_at = actor.hurt_at or now()
         self._note_vanished(actor, 0, "stopped")
         self._send(actor.pid, number)
 
     def freeze(self, actor: Actor, seconds: float) -> None:
-        actor.was_hurt = True
+        actor.hurt_at = actor.hurt_at or now()
         actor.frozen_until = time.monotonic() + seconds
         self._send(actor.pid, signal.SIGSTOP)
 
@@ -220,7 +220,8 @@ class Stage:
                     self._note_vanished(actor, int(pid), "orphaned")
             case ["frozen", pid]:
                 for actor in self._by_pid.values():
-                    actor.was_hurt |= actor.pid == int(pid)
+                    if actor.pid == int(pid):
+                        actor.hurt_at = actor.hurt_at or now()
                 self.frozen[int(pid)] = time.monotonic() + self.stillness
             case ["dead", pid, status]:
                 self.frozen.pop(int(pid), None)

@@ -21,22 +21,26 @@ from prove.postgres.databases import Databases
 from prove.postgres.server import PostgresServer, versions, why_not
 from prove.verdict import Verdict
 
-_HISTORIES: Final = 25  # under one seed
 _STEPS: Final = 50
 
 
 class Model:
-    """The harness `name`. machine: lent for a run, tells its histories. why_not: why that cannot be done here."""
+    """The harness `name`. machine: lent for a run, tells its histories.
+
+    histories: under one seed. why_not: why it cannot be done here.
+    """
 
     def __init__(
         self,
         name: str,
         machine: Callable[[], AbstractContextManager[type[TwoEngines]]],
         *,
+        histories: int = 25,
         why_not: Callable[[], str] = str,
     ) -> None:
         self._name = name
         self._machine = machine
+        self._histories = histories
         self._why_not = why_not
 
     def run(self, seconds: float, seed: int) -> Verdict:
@@ -82,7 +86,7 @@ class Model:
                 super().check_invariants(*args, **kwargs)
 
         how = settings(
-            max_examples=_HISTORIES,
+            max_examples=self._histories,
             stateful_step_count=_STEPS,
             phases=(Phase.generate, Phase.shrink) if shrinks else (Phase.generate,),
             database=None,
@@ -120,4 +124,4 @@ def _database() -> Iterator[type[TwoEngines]]:
 
 
 FILE: Final = Model("model", lambda: nullcontext(MemoryAndFile))
-POSTGRES: Final = Model("model_postgres", _database, why_not=why_not)
+POSTGRES: Final = Model("model_postgres", _database, histories=8, why_not=why_not)

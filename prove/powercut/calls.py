@@ -11,13 +11,14 @@ from workqueue.backoff import Backoff
 from workqueue.errors import JobNotFound, LeaseLost
 from workqueue.job import Claim, JobStatus, NewJob
 from workqueue.lifecycle import Cancelled, HandedBack, Lost, Outcome, Raised, Returned, Settlement, settle
-from workqueue.store.contract import Store, Turn, Want
+from workqueue.store.contract import Find, Store, Turn, Want
 from workqueue.store.sqlite.engine import SqliteStore
 
 QUEUE: Final = "orders"
 LEASE: Final = timedelta(seconds=60)
 TRANSACTIONAL: Final = "transactional"  # the name of jobs that complete with an effect, in one transaction
 SIZES: Final = (10, 30, 300, 1024, 1025, 3000, 9000)  # of payloads, about
+_ROOM: Final = 64 * 1024  # bytes that are given back at once
 _SECOND: Final = timedelta(seconds=1)
 _TABLE: Final = "CREATE TABLE IF NOT EXISTS effects (job INTEGER NOT NULL, attempt INTEGER NOT NULL)"
 _BACKOFFS: Final = (Backoff(), Backoff(limit=2), Backoff(factor=3.0))
@@ -25,7 +26,7 @@ Answer: TypeAlias = object
 
 
 class Call(NamedTuple):
-    """A verb of the store and its arguments. "transact" and "checkpoint" are our own; see `perform`."""
+    """A verb of the store and its arguments. "transact", "checkpoint" and "shrink" are our own; see `perform`."""
 
     verb: str
     arguments: tuple[object, ...] = ()
@@ -44,6 +45,9 @@ def perform(store: Store, call: Call) -> Answer:
             if isinstance(store, SqliteStore):
                 store._db().checkpoint()
             return None
+        if call.verb == "shrink":
+            store.surplus.shrink(_ROOM, whole=True)
+            return None  # one store has room to give back, another has not
         return getattr(store, call.verb)(*call.arguments)
     except (JobNotFound, LeaseLost) as error:
         return type(error).__name__
@@ -51,7 +55,7 @@ def perform(store: Store, call: Call) -> Answer:
 
 def _transact(store: Store, claim: Claim | None, children: Sequence[NewJob], fails: bool) -> Answer:
     try:
-        with store.transaction(claim) as transaction:
+        with store.transaction(claim, stays=fails or len(children) % 2 > 0) as transaction:
             transaction.execute(_TABLE)
             if claim is not None:
                 transaction.execute("INSERT INTO effects VALUES (?, ?)", (claim.job.id, claim.job.attempt))
@@ -96,11 +100,16 @@ class Driver:
             some = chance.sample(self.jobs, min(3, len(self.jobs)))
             return Call("restore", (QUEUE, None if chance.random() < 0.5 else tuple(some)))
         if draw < 0.91:
-            return Call("clean", (QUEUE, chance.choice([JobStatus.FAILED, JobStatus.CANCELLED])))
-        if draw < 0.94:
+            return Call("clean", (QUEUE, chance.choice([JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.COMPLETED])))
+        if draw < 0.93:
+            which = Find(status=chance.choice([None, *JobStatus]), text=chance.choice([None, "7"]), limit=1000)
+            return Call("change", (which, chance.choice(["cancel", "restore", "delete"])))
+        if draw < 0.95:
             return Call("beat", (self.runner, LEASE))
         if draw < 0.97:
             return Call("checkpoint")
+        if draw < 0.985:
+            return Call("shrink")
         return Call("size", (QUEUE,))
 
     def learn(self, call: Call, answer: Answer) -> None:
@@ -188,8 +197,8 @@ class Driver:
         ]
         if claim.job.name != TRANSACTIONAL:
             outcomes += [Returned()] * 5
-        archive = chance.random() < 0.8
-        return settle(claim, chance.choice(outcomes), age=claim.age, archive=archive)
+        archive, stays = chance.random() < 0.8, chance.random() < 0.5
+        return settle(claim, chance.choice(outcomes), age=claim.age, archive=archive, stays=stays)
 
     def _transaction(self) -> Call:
         chance = self._chance

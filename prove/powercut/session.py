@@ -107,6 +107,8 @@ class _Life:
 
     def _do(self, call: Call) -> Answer:
         events: list[AnyEvent] = [Pushing(jobs=len(_pushed_by(call)))]
+        if call.verb == "change":  # by a person
+            events += [Forgiven(job=job.id) for job in self._store.find(call.arguments[0]).jobs]  # type: ignore[arg-type]
         answer = perform(self._store, call)
         self._driver.learn(call, answer)
         recording = self._recording

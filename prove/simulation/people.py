@@ -8,7 +8,7 @@ from random import Random
 from typing import Any, Final
 
 import msgspec
-from workqueue import Backoff, Cancel, Context, Job, Queue, RecoverableWorkerError, Snooze, StoreError
+from workqueue import Backoff, Cancel, Context, Job, Keep, Queue, RecoverableWorkerError, Snooze, StoreError
 from workqueue.errors import DuplicateJob, JobNotFound
 from workqueue.store.clock import instant
 
@@ -35,6 +35,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int
     grace: float
     archive: bool
+    keeps: Keep | int | None  # of jobs that completed
     durability: str
     backoff: Backoff
     checkpoint_pages: int
@@ -57,6 +58,7 @@ def drawn(seed: str) -> Setting:
         concurrency=draw.choice([1, 1, 2, 4]),
         grace=draw.choice([0, 0.5, 5]),
         archive=draw.random() < 0.8,
+        keeps=Random(f"{seed}:keeping").choice([None, None, 3, Keep(age=timedelta(seconds=3), count=50)]),
         durability=draw.choice(["full", "process", "process", "conservative"]),
         backoff=Backoff(
             min=timedelta(seconds=draw.choice([0.01, 0.1, 1])),
@@ -142,6 +144,7 @@ class Cast:
                     id=queue_id,
                     timing=queue_id.startswith("timed"),
                     archive=setting.archive,
+                    keep_completed=setting.keeps,
                     backoff=setting.backoff,
                     batch_size=setting.batch_size,
                     poll_rate=setting.poll_rate,

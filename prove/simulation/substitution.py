@@ -22,6 +22,7 @@ import workqueue.executor.threads
 import workqueue.gathering
 import workqueue.lifecycle
 import workqueue.liveness
+import workqueue.pruning
 import workqueue.queue
 import workqueue.runner
 import workqueue.store.clock
@@ -51,6 +52,7 @@ from prove.simulation.host import Host
 _TIMED = (
     workqueue.runner,
     workqueue.upkeep,
+    workqueue.pruning,
     workqueue.liveness,
     workqueue.context,
     workqueue.executor.threads,

@@ -46,10 +46,9 @@ class Queue(Pushing, Steering):
     poll_rate: the longest a due job waits if every wake-up is lost. concurrency: jobs run at once. grace: how long
     `stop` waits for running jobs. lease: how long a frozen process keeps its jobs. max_payload: bytes.
     processes, max_jobs, max_memory: of isolated tasks: how many children at once (0: one for each core), and after how
-    many jobs, or above how many bytes, one is replaced. figures: note what became of the jobs run here, for charts and
-    metrics (docs/monitoring.md). durability: "full" survives a power cut; "process" only a crash
-    of the program; "conservative" survives a power cut without a write-ahead log. clock: of the store, for tests
-    (`testing.FakeClock`). Durations are timedeltas or seconds.
+    many jobs, or above how many bytes, one is replaced. figures: note what became of the jobs run here, for charts.
+    durability: "full" survives a power cut; "process" only a crash of the program; "conservative" survives a power cut
+    without a write-ahead log. clock: of the store, for tests (`testing.FakeClock`). Durations: timedeltas or seconds.
 
     task: makes a task of a function: `@queue.task`, or `@queue.task(retry=…)`; see `Registry.__call__`.
 

@@ -153,7 +153,7 @@ class Runner:
             self._exchange()
             self._look_after()
             if not self._stopping:
-                self._pruner.step()
+                self._pruner.step(idle=not self._in_hand)
         except Exception as error:
             self._failures += 1
             pause = min(_LONGEST_PAUSE, 0.1 * 2 ** min(self._failures, 10)) * random.uniform(0.5, 1)  # noqa: S311 - jitter
@@ -289,11 +289,13 @@ class Runner:
     def _sleep(self) -> None:
         """Wait for the bell, but not past the next instant at which something is to be done."""
         now = time.monotonic()
-        until = min(self._next_upkeep, self._due_at, self._pruner.next_at)
+        until = min(self._next_upkeep, self._due_at)
         if len(self._in_hand) > self._plan.concurrency and now < self._pace.stuck_at():
             until = min(until, self._pace.stuck_at())
         if self._stopping:
             until = min(until, self._give_up_at) if self._in_hand else now
+        else:
+            until = min(until, self._pruner.next_at)
         if not self._executor.finished():
             self._bell.wait(max(0.0, until - now))
         if self._executor.finished() and not self._executor.is_pressing():

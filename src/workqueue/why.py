@@ -280,7 +280,10 @@ def _settled(found: Situation) -> Iterator[Said]:
     at = "" if job.settled_at is None else f" at {_at(found, job.settled_at)}"
     match job.status:
         case JobStatus.COMPLETED:
-            yield Said("completed", f"Job {job.id} {job.name!r} completed{at}, at attempt {job.attempt}.")
+            by = f", by {job.runner}" if job.runner else ""
+            took = "" if job.duration is None else f", after {span(job.duration)}"
+            yield Said("completed", f"Job {job.id} {job.name!r} completed{at}, at attempt {job.attempt}{by}{took}.")
+            yield Said("kept", "It stays for as long as its queue keeps what completed (keep_completed=).")
             return
         case JobStatus.FAILED:
             yield Said(
@@ -296,9 +299,11 @@ def _settled(found: Situation) -> Iterator[Said]:
             "key held",
             f"Job {found.key_holder} has its key {key!r} by now: it cannot be restored while that waits or runs.",
         )
+    unless = ", or its queue has kept it for long enough (keep_failed=)" if job.status is JobStatus.FAILED else ""
     yield Said(
         "kept",
-        f"It stays until somebody restores it (`workqueue restore {job.id}`) or deletes it (`workqueue clean`).",
+        f"It stays until somebody restores it (`workqueue restore {job.id}`) or deletes it (`workqueue clean`)"
+        f"{unless}.",
     )
 
 

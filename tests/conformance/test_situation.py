@@ -95,14 +95,6 @@ def test_a_job_that_has_left(store, runner):
     ]
 
 
-def test_a_job_that_is_kept_though_it_completed(store, runner):
-    job = push(store, terms=Terms(key="k", follows_batch=None))
-    apply(store, completed(claim_one(store, runner), stays=True))
-    found = report.why(store, job)
-    assert (found.status, found.reasons, found.not_before) == (JobStatus.COMPLETED, ["completed"], None)
-    assert found.sentences[0].startswith(f"Job {job} 'task' completed")
-
-
 def test_a_job_of_which_the_result_is_kept(store, runner):
     job = push(store)
     apply(store, verdict(claim_one(store, runner), Returned(b"1", HOUR)))
@@ -444,12 +436,27 @@ def test_the_second_loss_and_the_third(store, clock):
 # what is over
 
 
+def test_completed_and_kept(store, runner, clock):
+    terms = Terms(limit=Lane("one", most=1), rate=Lane("r", starts=1, per=MINUTE), order="o", key="k")
+    job = push(store, terms=terms)
+    claim = claim_one(store, runner)
+    clock.advance(SECOND * 5)
+    apply(store, completed(claim, stays=True))
+    assert said(store, job) == {
+        "completed": f"Job {job} 'task' completed at 2023-11-14 22:13:25Z, just now, at attempt 1, by host:1, "
+        "after 5s.",
+        "kept": "It stays for as long as its queue keeps what completed (keep_completed=).",
+    }
+    assert report.why(store, job).status is JobStatus.COMPLETED
+
+
 def test_failed(store, clock):
     job = a_failed_job(store)
     clock.advance(HOUR)
     assert said(store, job) == {
         "failed": f"Job {job} 'task' failed for good at {NOW}, 1h ago, at attempt 1: ValueError: bad",
-        "kept": f"It stays until somebody restores it (`workqueue restore {job}`) or deletes it (`workqueue clean`).",
+        "kept": f"It stays until somebody restores it (`workqueue restore {job}`) or deletes it (`workqueue clean`), "
+        "or its queue has kept it for long enough (keep_failed=).",
     }
 
 
@@ -465,7 +472,7 @@ def test_cancelled(store):
     store.cancel(job)
     found = said(store, job)
     assert found["cancelled"] == f"Job {job} 'task' was cancelled at {NOW}, just now."
-    assert "kept" in found
+    assert found["kept"].endswith("or deletes it (`workqueue clean`).")
 
 
 # and beside all that

@@ -92,7 +92,7 @@ def test_an_empty_file_is_no_queue(path):
         ["status"],
         ["jobs", "f", "--limit", "0"],
         ["jobs", "f", "--after", "-1"],
-        ["jobs", "f", "--status", "completed"],
+        ["jobs", "f", "--status", "done"],
         ["show", "f", "x"],
         ["show", "f", str(2**63)],
         ["cancel", "f"],

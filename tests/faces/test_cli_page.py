@@ -16,11 +16,12 @@ from workqueue.cli.codes import MEANINGS, Code
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
 SOURCES = sorted((Path(workqueue.__file__).parent / "cli").glob("*.py"))
+CONTEXT = click.Context(group, info_name="workqueue", **group.context_settings)
 EXAMPLES = re.compile(r"^ *(?:\$ )?(workqueue \S.*)$", re.MULTILINE)
 
 
 def command_of(name: str) -> click.Command:
-    command = group.get_command(click.Context(group), name)
+    command = group.get_command(CONTEXT, name)
     assert command is not None
     return command
 
@@ -74,11 +75,10 @@ def test_an_example_is_taken_as_it_stands(line, tmp_path, monkeypatch):
     monkeypatch.setenv("WORKQUEUE_URL", "jobs.db")
     words = shlex.split(re.split(r" [|<>] ", line)[0], comments=True)[1:]
     command: click.Command = command_of(words.pop(0))
-    context = click.Context(group, info_name="workqueue")
     if isinstance(command, click.Group):
         name = words.pop(0) if words and words[0] in command.commands else "list"
         command = command.commands[name]
-    command.make_context(command.name, words, parent=context)
+    command.make_context(command.name, words, parent=CONTEXT)
 
 
 def test_the_page_explains_each_reason_that_why_gives():

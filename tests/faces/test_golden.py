@@ -26,7 +26,19 @@ from workqueue.store import copying
 from workqueue.store.contract import Store
 from workqueue.store.sqlite.engine import SqliteStore
 
-from support import again, apply, claim_all, claim_one, lost, new_job, push, raised, settled_at_once
+from support import (
+    again,
+    apply,
+    claim_all,
+    claim_one,
+    completed,
+    handed_back,
+    lost,
+    new_job,
+    push,
+    raised,
+    settled_at_once,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 LEASE = timedelta(minutes=1)
@@ -42,8 +54,8 @@ SCENES = {
         "jobs jobs.db --after 3 --before 6 --json",
         "jobs jobs.db --name nobody",
     ],
-    "show": [f"show jobs.db {job}" for job in (2, 3, 5, 9)] + ["show jobs.db 3 --json", "show jobs.db 99"],
-    "why": [f"why jobs.db {job}" for job in range(1, 12)] + ["why jobs.db 7 --json", "why jobs.db 99"],
+    "show": [f"show jobs.db {job}" for job in (2, 3, 5, 9, 12)] + ["show jobs.db 3 --json", "show jobs.db 99"],
+    "why": [f"why jobs.db {job}" for job in range(1, 13)] + ["why jobs.db 7 --json", "why jobs.db 99"],
     "check": ["check jobs.db", "check jobs.db --json"],
     "push": [
         'push new.db send {"to":"ada"} --after 10m',
@@ -65,6 +77,7 @@ SCENES = {
         "clean jobs.db --yes",
         "clean jobs.db 4 1 --yes",
         "clean jobs.db --status cancelled --text x",
+        "clean jobs.db --status completed --yes",
         "clean jobs.db --status pending",
     ],
     "pause": [
@@ -181,6 +194,13 @@ def fill(store: Store, clock: FakeClock) -> None:
     store.pause("mail", "held")
     store.push([new_job(queue="mail", name="held")])  # 10
     push(store, queue="other", name="alone")  # 11
+    done = push(store, queue="other", name="done")  # 12
+    store.resume("other", None)
+    worker = store.enlist("other", "host:4")
+    claims = {claim.job.id: claim for claim in claim_all(store, worker, queue="other")}
+    apply(store, completed(claims[done], stays=True), handed_back(claims[11]))
+    store.retire(worker)
+    store.pause("other", None)
     slot = clock.now() + timedelta(minutes=90)
     store.schedules.put("mail", "report", Schedule(every="0 3 * * *", timezone="Europe/Berlin"), slot)
     store.schedules.put("visits", "tick", Schedule(every=timedelta(minutes=5)), clock.now() + timedelta(minutes=5))

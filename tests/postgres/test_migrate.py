@@ -5,7 +5,10 @@ from __future__ import annotations
 import secrets
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
 from urllib.parse import quote, urlsplit
@@ -18,7 +21,7 @@ from workqueue.cli import group
 from workqueue.store import open_store
 from workqueue.store.postgres import schema
 from workqueue.store.postgres.address import parse
-from workqueue.store.postgres.connection import connect
+from workqueue.store.postgres.connection import Connection, connect
 from workqueue.store.postgres.statements import VERSION, migrations
 
 
@@ -51,6 +54,38 @@ def old(url: str, version: int = 1) -> None:
         for script in migrations("workqueue", 0)[:version]:
             connection.execute(script)
         connection.ask("add_meta", {"version": version, "made_by": "an earlier one"})
+
+
+@pytest.mark.parametrize("isolation", ["read committed", "repeatable read"])
+def test_two_who_come_first_at_once_make_the_tables_once(postgres, monkeypatch, isolation):
+    """The second one had looked before, and what a session knows of names need not be fresh after it waited."""
+    name = urlsplit(postgres).path[1:]
+    with psycopg.connect(postgres, autocommit=True) as session:
+        session.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = '{isolation}'".encode())
+    address = parse(postgres)
+    made, goes_on = threading.Event(), threading.Event()
+    ask = Connection.ask
+
+    def ask_slowly(connection: Connection, statement: str, *row: object) -> object:
+        if statement == "commit" and connection is first:
+            made.set()
+            assert goes_on.wait(30)
+        return ask(connection, statement, *row)
+
+    monkeypatch.setattr(Connection, "ask", ask_slowly)
+    with closing(connect(address)) as first, closing(connect(address)) as second, ThreadPoolExecutor(2) as threads:
+        assert schema.version(second, "workqueue") == 0
+        making = threads.submit(schema.migrate, first, "workqueue", "here")
+        assert made.wait(30)
+        coming = threads.submit(schema.migrate, second, "workqueue", "here")
+        with psycopg.connect(postgres, autocommit=True) as session:
+            while not session.execute(_WAITING, [second.info.backend_pid]).rowcount and not coming.done():
+                time.sleep(0.01)
+        goes_on.set()
+        assert (making.result(30), coming.result(30)) == (0, VERSION)
+
+
+_WAITING = "SELECT FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
 
 
 def test_the_tables_are_made_and_made_once(postgres):

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from msgspec.structs import replace
 from prove.crash.handlers import Task
@@ -17,6 +18,7 @@ from prove.crash.witness import Witness
 from prove.journal import Pushed
 from workqueue import Context, Job, Queue, payload
 from workqueue.job import NewJob
+from workqueue.store.postgres.statements import statements
 from workqueue.store.sqlite.schema import SQL
 
 
@@ -104,6 +106,21 @@ def _of_its_own(job: NewJob, number: int) -> NewJob:
 
 def keeps_the_slots_of_who_was_killed(queue: Queue, witness: Witness) -> None:
     SQL["stop_terms"] += " AND FALSE"
+
+
+def claims_what_others_claim(queue: Queue, witness: Witness) -> None:
+    """On PostgreSQL: the front of the line is neither locked nor looked at again."""
+    texts = cast("dict[str, bytes]", statements("workqueue"))
+    for old, new in (
+        (b"SELECT ctid, special FROM", b"SELECT id, special FROM"),
+        (b" FOR NO KEY UPDATE SKIP LOCKED\n), looked", b"\n), looked"),
+        (
+            b"j.ctid = ANY (ARRAY(SELECT ctid FROM front)) AND j.status IN (0, 2)",
+            b"j.id = ANY (ARRAY(SELECT id FROM front))",
+        ),
+    ):
+        texts["turn"] = texts["turn"].replace(old, new)
+    _slowly(queue)
 
 
 TITLE = "a queue that forgets every tenth job"

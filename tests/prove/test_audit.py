@@ -154,6 +154,7 @@ BROKEN: dict[str, list[tuple[list[AnyEvent], Ending]]] = {
         ([], Ending(jobs=[], effects={1: 2})),
         ([], Ending(jobs=[], effects={})),
         ([], Ending(jobs=[left(1, JobStatus.FAILED)], effects={1: 1})),
+        ([Pushed(job=1, transactional=True)], Ending(jobs=[left(1, JobStatus.COMPLETED)], effects={})),
     ],
     "I7": [
         ([Started(job=2, attempt=3, by="a", at=300)], Ending(jobs=[])),

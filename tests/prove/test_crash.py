@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from prove.crash import injection, judge
+from prove.crash.ground import DatabaseGround, Ground
 from prove.crash.handlers import Task
 from prove.crash.injection import Sweep
 from prove.crash.loop import Told, Unit
@@ -15,6 +16,7 @@ from prove.crash.part import Part
 from prove.crash.peers.race import Race
 from prove.crash.stage import Actor
 from prove.journal import AnyEvent, Ended, Pushed, Started, Vanished
+from prove.postgres.server import PostgresServer
 from workqueue import Attempt, Job, JobStatus
 from workqueue.payload import encode
 
@@ -25,18 +27,26 @@ KILL = {"kill": 1.0}
 TURNS = 5  # whether a kill hits the bug is chance; that none of so many does is not to be expected
 
 
-def play(folder: Path, *cast: str, plant: str = "", rounds: int = 14, hurts: Mapping[str, float] = KILL) -> Told:
+def play(
+    folder: Path,
+    *cast: str,
+    plant: str = "",
+    rounds: int = 14,
+    hurts: Mapping[str, float] = KILL,
+    ground: Ground | None = None,
+) -> Told:
     return Unit(
         folder,
         1,
         0,
+        ground=ground,
         rounds=rounds,
         plant=f"crash_plants:{plant}" if plant else "",
         paths=[HERE],
         cast=cast or ("push-1", "work-1", "work-2"),
         hurts=hurts,
         calm=True,
-        pace=(0.02, 0.08),
+        pace=(0.02, 0.08) if ground is None else (0.1, 0.5),  # who begins there opens connections first
     ).play()
 
 
@@ -45,6 +55,25 @@ def test_a_small_loop_passes(tmp_path: Path) -> None:
     assert told.broken == []
     assert told.counts["processes killed"] >= 14
     assert told.counts["jobs acknowledged"] > 0
+
+
+def test_a_planted_bug_is_seen_on_postgres(
+    tmp_path: Path, postgres_server: PostgresServer, postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That without one the loop passes is shown by `python -m prove run quick`."""
+    monkeypatch.setattr("prove.crash.loop._QUIET", 10)
+    monkeypatch.setattr(DatabaseGround, "lease", 3.0)
+    database = DatabaseGround(postgres_server, postgres)
+    broken: list[str] = []
+    for turn in range(TURNS):
+        folder = tmp_path / str(turn)
+        folder.mkdir()
+        broken += play(
+            folder, "push-1", "work-1", "work-2", "work-3", plant="claims_what_others_claim", rounds=4, ground=database
+        ).broken
+        if any("lived with it" in text for text in broken):
+            return
+    raise AssertionError(f"expected jobs that two run within {TURNS} turns, got: {broken}")
 
 
 @pytest.mark.parametrize(

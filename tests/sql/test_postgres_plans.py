@@ -108,7 +108,6 @@ HOT = {
     "expiring": {"terms_expiring"},
     "outlook_jobs": {"jobs_pkey", "completed_pkey"},
     "pushed": {"pushes_pkey"},
-    "prevent": {"pushes_pkey"},
     "figures": {"figures_pkey"},
     "totals": {"figures_pkey"},
     "backlog_noted": {"figures_pkey"},

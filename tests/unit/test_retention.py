@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from itertools import accumulate
 
 import pytest
 from workqueue import InvalidOption, Keep, Queue
@@ -63,10 +62,13 @@ def test_failed_jobs_cannot_be_dropped_and_kept():
 
 
 class Surplus:
-    """Has what it is given to find and to prune, and tells what it was asked; each call takes `took` seconds."""
+    """Has what it is given to find, to prune and to give back, and tells what it was asked; each takes so long."""
 
-    def __init__(self, clock: list[float], marks: dict[str, Mark], counts: list[int], took: float) -> None:
-        self.clock, self.marks, self.counts, self.took = clock, marks, counts, took
+    def __init__(self, clock: list[float], took: float = 0.0) -> None:
+        self.clock, self.took = clock, took
+        self.marks: dict[str, Mark] = {}
+        self.counts: list[int] = []
+        self.room: list[int] = []
         self.asked: list[str] = []
 
     @property
@@ -84,6 +86,11 @@ class Surplus:
         assert limit == 500
         return self.counts.pop(0)
 
+    def shrink(self, limit: int) -> int:
+        self.clock[0] += self.took
+        self.asked.append("shrink")
+        return self.room.pop(0) if self.room else 0
+
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
@@ -95,40 +102,59 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 BOTH = Retention(completed=Keep(count=1), failed=Keep(age=HOUR), results=Keep(age=HOUR))
 
 
-def test_a_queue_without_rules_never_looks(clock):
-    surplus = Surplus(clock, {}, [], 0.1)
+def rests(pruner: Pruner, clock: list[float], steps: int, *, idle: bool = False) -> list[float]:
+    """Make so many steps, each when its time has come; give the rests after them."""
+    found: list[float] = []
+    for _ in range(steps):
+        pruner.step(idle=idle)
+        found.append(round(pruner.next_at - clock[0], 6))
+        clock[0] = pruner.next_at
+    return found
+
+
+def test_a_queue_without_rules_looks_for_nothing_but_room(clock):
+    surplus = Surplus(clock)
     pruner = Pruner(surplus, "q", Retention(results=Keep(age=HOUR)))
-    assert pruner.next_at == float("inf")
-    pruner.step()
+    assert rests(pruner, clock, 1) == [5.0]
     assert surplus.asked == []
+    assert rests(pruner, clock, 1, idle=True) == [5.0]
+    assert surplus.asked == ["shrink"]
 
 
-def test_it_looks_now_and_then_and_less_often_the_longer_that_takes(clock):
-    for took, rest in ((0.0, 5.0), (0.1, 0.2 * 99)):
-        surplus = Surplus(clock, {}, [], took)
-        pruner = Pruner(surplus, "q", BOTH)
-        pruner.step()
-        assert surplus.asked == ["find completed", "find failed"]
-        assert pruner.next_at - clock[0] == pytest.approx(rest)
-        pruner.step()
-        assert len(surplus.asked) == 2
+@pytest.mark.parametrize(("took", "rest"), [(0.0, 5.0), (0.1, 0.2 * 99)])
+def test_it_looks_now_and_then_and_less_often_the_longer_that_takes(clock, took, rest):
+    surplus = Surplus(clock, took)
+    pruner = Pruner(surplus, "q", BOTH)
+    pruner.step(idle=False)
+    assert surplus.asked == ["find completed", "find failed"]
+    assert pruner.next_at - clock[0] == pytest.approx(rest)
+    pruner.step(idle=False)
+    assert len(surplus.asked) == 2
 
 
 def test_it_prunes_all_that_it_has_found_in_steps_with_rests_between(clock):
-    surplus = Surplus(clock, {"completed": Mark(1, 1), "failed": Mark(1, 1)}, [500, 3, 0, 7, 0], 0.01)
-    pruner = Pruner(surplus, "q", BOTH)
-    rests: list[float] = []
-    while len(surplus.asked) < 9:
-        pruner.step()
-        rests.append(round(pruner.next_at - clock[0], 6))
-        clock[0] = pruner.next_at
+    surplus = Surplus(clock, 0.01)
+    surplus.marks |= {"completed": Mark(1, 1), "failed": Mark(1, 1)}
+    surplus.counts += [500, 3, 0, 7, 0]
+    assert rests(Pruner(surplus, "q", BOTH), clock, 7) == [0.08, 0.04, 0.04, 0.04, 0.04, 5.0, 5.0]
     assert surplus.asked == [
         *("find completed", "find failed"),
         *("prune completed", "prune completed", "prune completed", "prune failed", "prune failed"),
         *("find completed", "find failed"),
     ]
-    assert rests == [0.02 * 99, 0.04, 0.04, 0.04, 0.04, 5.0, 5.0]
-    assert list(accumulate(rests))
+
+
+def test_room_is_given_back_while_nothing_is_in_hand(clock):
+    surplus = Surplus(clock, 0.01)
+    surplus.room += [4096, 4096, 0, 4096]
+    pruner = Pruner(surplus, "q", Retention(completed=Keep(count=1)))
+    assert rests(pruner, clock, 3, idle=True) == [0.08, 0.04, 5.0]
+    assert surplus.asked == ["find completed", "shrink", "shrink", "shrink"]
+    pruner.step(idle=True)
+    clock[0] = pruner.next_at
+    surplus.asked.clear()
+    pruner.step(idle=False)
+    assert surplus.asked == ["find completed"]
 
 
 def test_it_rests_after_an_error(clock):
@@ -136,7 +162,7 @@ def test_it_rests_after_an_error(clock):
         def find(self, *arguments: object) -> None:
             raise OSError("away")
 
-    pruner = Pruner(Away(clock, {}, [], 0.0), "q", BOTH)
+    pruner = Pruner(Away(clock), "q", BOTH)
     with pytest.raises(OSError, match="away"):
-        pruner.step()
+        pruner.step(idle=True)
     assert pruner.next_at == clock[0] + 5

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from workqueue import JobStatus, Queue, RecoverableWorkerError, StoreUnavailable, UsageError
+from workqueue.runner import Runner
 
 
 class Handler:
@@ -412,3 +413,28 @@ def test_leases_are_renewed_until_the_last_job_has_ended(path):
     stopping.join(30)
     assert queue.size().waiting == 0
     queue.close()
+
+
+def test_a_runner_that_waits_for_its_last_job_does_not_spin(tmp_path, monkeypatch):
+    monkeypatch.setattr("workqueue.pruning._SECONDS", 0.001)  # there is always something to look for
+    rounds = 0
+    one_round = Runner._round
+
+    def counted(self):
+        nonlocal rounds
+        rounds += 1
+        one_round(self)
+
+    begun, over = threading.Event(), threading.Event()
+
+    def act(ctx, job):
+        begun.set()
+        over.wait(30)
+
+    with Queue(tmp_path / "jobs.db", Handler(act)) as queue:
+        queue.push("long")
+        assert begun.wait(30)
+        monkeypatch.setattr(Runner, "_round", counted)
+        queue.stop(grace=0.3)
+        assert rounds < 20
+        over.set()

@@ -13,7 +13,7 @@ from typing import Final
 from prove.crash import ground
 from prove.crash.harness import CrashLoop, together
 from prove.crash.loop import Told
-from prove.crash.tasks.unit import TaskUnit
+from prove.crash.tasks.unit import ROUNDS, TaskUnit
 from prove.postgres.server import why_not
 
 _TOLD: Final = (  # the rest is told of the loop without tasks, or is always 0 here
@@ -28,5 +28,5 @@ def _figures(told: Sequence[Told]) -> dict[str, int]:
     return {words: counts[words] for words in _TOLD if words not in ground.HARMS or counts[words]}
 
 
-FILE: Final = CrashLoop("tasks", TaskUnit, ground.files, _figures)
-POSTGRES: Final = CrashLoop("tasks_postgres", TaskUnit, ground.databases, _figures, why_not=why_not)
+FILE: Final = CrashLoop("tasks", TaskUnit, ground.files, _figures, rounds=ROUNDS)
+POSTGRES: Final = CrashLoop("tasks_postgres", TaskUnit, ground.databases, _figures, rounds=20, why_not=why_not)

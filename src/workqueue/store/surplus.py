@@ -19,7 +19,7 @@ class Mark(msgspec.Struct, frozen=True, order=True):
 
 
 class Surplus(Protocol):
-    """What is over and kept for too long, or too much of it: found in one look, and deleted in small steps.
+    """What is over and kept for too long, or too much of it: found in one look, and deleted in small steps; and room.
 
     Results have a time of their own, so of those only the count is judged, of those that were kept to be counted.
     """
@@ -32,5 +32,13 @@ class Surplus(Protocol):
         """Delete up to so many of the queue up to the mark, fewer where they are large, in one short transaction.
 
         Gives how many: 0 when there are no more. Safe to do twice, and by several at once.
+        """
+        ...
+
+    def shrink(self, limit: int, *, whole: bool = False) -> int:
+        """Give back about so many bytes of room that nothing uses any more, in one short transaction; say how many.
+
+        It leaves as much as is used, and some more; whole: nothing. 0 when there is no more to give back, or the engine
+        does not: what it deletes leaves room for what comes.
         """
         ...

@@ -45,6 +45,10 @@ class MemorySurplus:
                     self._rows.remove(self._rows.known(job))
             return len(old)
 
+    def shrink(self, limit: int, *, whole: bool = False) -> int:
+        del limit, whole
+        return 0
+
     def _kept(self, queue: str, what: Kept) -> list[Mark]:
         """Give the places of all that is kept, the oldest first."""
         if what == "results":

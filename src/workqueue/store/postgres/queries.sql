@@ -1143,8 +1143,13 @@ SELECT pg_backend_pid();
 -- name: setting
 SELECT current_setting(:name);
 
+-- name: begin_migration
+-- Whatever the database's default is: after `lock_schema`, each look is to see what the one before us has made.
+BEGIN ISOLATION LEVEL READ COMMITTED;
+
 -- name: has_place
-SELECT to_regnamespace(:place) IS NOT NULL;
+-- Looked for in the catalogs: to_regnamespace and to_regclass ask the session's cache, which may be older than the lock.
+SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = :schema);
 
 -- name: make_place
 CREATE SCHEMA workqueue;
@@ -1153,7 +1158,8 @@ CREATE SCHEMA workqueue;
 SELECT version FROM workqueue.meta;
 
 -- name: has_schema
-SELECT to_regclass(:meta) IS NOT NULL;
+SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+                WHERE n.nspname = :schema AND c.relname = 'meta');
 
 -- name: lock_schema
 SELECT pg_advisory_xact_lock(:space::int, 1);

@@ -70,7 +70,7 @@ def refuse_newer(connection: Connection, schema: str, shown: str) -> int:
 
 def version(connection: Connection, schema: str) -> int:
     """Give the version of the schema; 0 where there is none."""
-    row = connection.ask("has_schema", {"meta": f'"{schema}".meta'}).fetchone()
+    row = connection.ask("has_schema", {"schema": schema}).fetchone()
     if row is None or not row[0]:
         return 0
     found = connection.ask("schema_version").fetchone()
@@ -102,11 +102,11 @@ def migrate(connection: Connection, schema: str, shown: str) -> int:
 
 
 def _migrate(connection: Connection, schema: str) -> int:
-    connection.ask("begin")
+    connection.ask("begin_migration")
     connection.ask("lock_schema", {"space": connection.space})
     connection.ask("be_brief")
     found = version(connection, schema)
-    if found == 0 and not connection.one("has_place", {"place": f'"{schema}"'})[0]:
+    if found == 0 and not connection.one("has_place", {"schema": schema})[0]:
         connection.ask("make_place")
     for script in migrations(schema, found):
         connection.execute(script)

@@ -58,6 +58,10 @@ class StoredSurplus:
 
         return database.write(work, lambda _session, _count: False)
 
+    def shrink(self, limit: int, *, whole: bool = False) -> int:
+        del limit, whole
+        return 0
+
 
 class _Kind(NamedTuple):
     """The statements for one kind. nth: the first beyond a count; old: up to a mark. ages: whether it has an age."""

@@ -116,7 +116,7 @@ def _made_sound(store: Store, source: str) -> Backup:
             path=source,
         )
     queues = store.overview().queues
-    jobs = sum(one.pending + one.retrying + one.running + one.failed + one.cancelled for one in queues)
+    jobs = sum(one.pending + one.retrying + one.running + one.failed + one.cancelled + one.completed for one in queues)
     return Backup(path="", size=0, jobs=jobs, handed_back=handed_back)
 
 

@@ -102,6 +102,9 @@ def connect(path: str, durability: Durability) -> Connection:
     journal, synchronous = _JOURNAL[durability]
     connection = connect_bare(path)
     try:
+        if not patiently(lambda: connection.execute("PRAGMA page_count").fetchone()[0]):
+            # Of a new file its pages may move; see `room`. On another one this would be a write.
+            patiently(lambda: connection.execute("PRAGMA auto_vacuum = incremental"))
         found = patiently(lambda: connection.execute(f"PRAGMA journal_mode = {journal}").fetchone()[0])
         if found != journal:
             raise UnsuitableFile(

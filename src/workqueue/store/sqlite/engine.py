@@ -32,6 +32,7 @@ from workqueue.store.sqlite.claiming import claim
 from workqueue.store.sqlite.connection import Connection, disk_in_our_words
 from workqueue.store.sqlite.database import Database
 from workqueue.store.sqlite.line import Horizon, horizon
+from workqueue.store.sqlite.room import SqliteSurplus
 from workqueue.store.sqlite.schema import SQL
 from workqueue.store.sqlite.shared import give_up, open_database
 
@@ -57,6 +58,7 @@ class SqliteStore(Verbs):
     ) -> None:
         super().__init__()
         self._ledger = StoredLedger(self._db, refuse=lambda session: self._db().refuse_pushes_when_full(session))
+        self._surplus = SqliteSurplus(self._db)
         self.path = os.path.realpath(Path(path))
         self._clock = clock
         self._durability: Durability = durability
