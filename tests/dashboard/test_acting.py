@@ -295,3 +295,10 @@ def test_an_address_cannot_make_a_page_say_what_it_likes(visitor):
     for query in ("said=hello", "said=restored", "said=restored&n=<b>", "said=restored&n=" + "9" * 99, "said="):
         assert 'id="note"' not in visitor.get(f"/jobs?{query}").text
     assert "Restored 1,234 jobs" in visitor.get("/jobs?said=restored&n=1234").text
+
+
+def test_what_takes_less_than_a_second_takes_one_request(visitor, queue, monkeypatch):
+    monkeypatch.setattr(acting, "_STEP", 60.0)
+    monkeypatch.setattr(acting, "_AT_ONCE", 40)
+    queue.push_many("task", range(100))
+    assert "Cancelled 100 jobs" in text_of(visitor.fill("/act/all", deed="cancel", done="0", before="101").text)

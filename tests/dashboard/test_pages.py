@@ -252,3 +252,13 @@ def test_where_few_match_one_page_is_looked_for_on_and_on(visitor, queue, monkey
     monkeypatch.setattr(queue._store, "find", find)
     assert "needle" in text_of(visitor.get("/jobs?text=x").text)
     assert asked == [None, *range(900, -100, -100)]
+
+
+def test_what_would_hide_or_mislead_is_made_visible(visitor, queue):
+    name = "inv\u202egpj.exe\u200b\x1b[31m"
+    queue.push(name, {"key\u202e": "\u2066value"})
+    for path in ("/jobs", "/jobs/1", "/queue?id=default"):
+        page = visitor.get(path).text
+        assert not {"\u202e", "\u200b", "\x1b", "\u2066"} & set(page), path
+    assert "inv\\u202egpj.exe\\u200b\\x1b[31m" in visitor.get("/jobs").text
+    assert "key\\u202e" in visitor.get("/jobs/1").text

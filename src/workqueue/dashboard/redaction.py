@@ -12,7 +12,7 @@ import msgspec
 from workqueue import payload
 from workqueue.errors import InvalidPayload
 from workqueue.payload import Json
-from workqueue.words import pretty
+from workqueue.words import is_json, pretty
 
 SECRETS: Final = frozenset(
     {
@@ -59,11 +59,9 @@ class Redaction:
 
     def editable(self, data: bytes) -> str | None:
         """Give the data of a job as JSON to be edited, with numbered masks for what is hidden; None: it is no JSON."""
-        try:
-            masked, hidden = self._masked(data)
-            return msgspec.json.format(masked if hidden else data, indent=2).decode()
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        if not is_json(data):
             return None
+        return "\n".join(pretty(self._masked(data)[0]))
 
     def edited(self, text: str, before: bytes) -> bytes:
         """Give the data that `text` stands for, with each mask replaced by what it hid in `before`.
