@@ -147,6 +147,7 @@ def test_status_counts_by_queue_and_status(path):
         "pending": 2,
         "retrying": 1,
         "running": 0,
+        "completed": 0,
         "failed": 1,
         "cancelled": 1,
         "later": 2,
