@@ -8,6 +8,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
+import msgspec
+
 from workqueue.errors import WorkqueueError
 from workqueue.logs import Log
 from workqueue.store.contract import Beat, Store
@@ -16,6 +18,13 @@ log = Log("workqueue.liveness")
 
 _BEATS_PER_LEASE: Final = 4
 _RETRY_SECONDS: Final = 1.0
+
+
+class Pulse(msgspec.Struct, frozen=True):
+    """How the runner of a queue is, in this process. turned: how long ago its last round began. stopping: drains."""
+
+    turned: timedelta
+    stopping: bool
 
 
 class Heartbeat:

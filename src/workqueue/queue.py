@@ -18,6 +18,7 @@ from workqueue.duration import as_duration
 from workqueue.errors import InvalidOption, JobNotFound, QueueClosed, ScheduleNotFound, UsageError
 from workqueue.executor.children import in_child
 from workqueue.handle import Handle
+from workqueue.liveness import Pulse
 from workqueue.plan import Plan
 from workqueue.pusher import Pusher
 from workqueue.pushing import Pushing
@@ -225,6 +226,13 @@ class Queue(Pushing, Steering):
         if runner.is_inside():
             raise UsageError("expected wait_stopped() from outside its own jobs, for it waits for them")
         return runner.join(None if timeout is None else as_duration(timeout, "timeout").total_seconds())
+
+    def pulse(self) -> Pulse | None:
+        """Say how the runner of this process is; None where no jobs are run here. For who watches over the process."""
+        runner = self._runner
+        if runner is None or not self._runs():
+            return None
+        return Pulse(timedelta(seconds=time.monotonic() - runner.turned_at), runner.is_stopping())
 
     def close(self, grace: timedelta | float | None = None) -> None:
         """Stop, then close the file. Safe to call twice."""

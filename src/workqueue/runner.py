@@ -102,6 +102,7 @@ class Runner:
         self._next_sweep = 0.0
         self._told: dict[int, bytes] = {}  # the progress of jobs in hand, as the store has it
         self._failures = 0
+        self.turned_at = time.monotonic()  # when its last round began
         self._stopping = False
         self._give_up_at = _NEVER
         self._thread = threading.Thread(target=self._run, name=f"workqueue-{plan.queue}", daemon=True)
@@ -148,6 +149,7 @@ class Runner:
             self._leave()
 
     def _round(self) -> None:
+        self.turned_at = time.monotonic()
         try:
             self._keep_up()
             self._exchange()
@@ -183,7 +185,7 @@ class Runner:
         turn = self._store.turn(self._unsettled, want)
         self._is_unsure = False
         for claim in turn.refused:
-            log.warning("job %d, attempt %d: settled too late, its lease was lost", claim.job.id, claim.job.attempt)
+            log.about(claim.job, "settled too late, its lease was lost")
         if self._unsettled:
             self._unsettled = []
             self._books.ended(self._ended, turn.refused)
@@ -221,20 +223,13 @@ class Runner:
         del self._in_hand[job_id]
         if context.settled:
             if isinstance(outcome, Raised):
-                log.warning("job %d raised after its transaction had completed it: %s", job_id, outcome.error)
+                log.about(context.job, "raised after its transaction had completed it: %s", outcome.error)
             self._books.ended([(context, Settlement(claim=context.claim, to=JobStatus.COMPLETED))])
             self._settled()
             return
         settlement = self._verdict(context, outcome)
         if settlement.error:
-            log.warning(
-                "job %d %r, attempt %d: %s; it is %s",
-                job_id,
-                context.job.name,
-                context.job.attempt,
-                settlement.error,
-                settlement.to,
-            )
+            log.about(context.job, "%s; it is %s", settlement.error, settlement.to)
         self._unsettled.append(settlement)
         self._ended.append((context, settlement))
 
@@ -367,7 +362,7 @@ class Runner:
         if time.monotonic() >= self._give_up_at:
             self._collect()
             for context in list(self._in_hand.values()):
-                log.warning("job %d still runs after the grace: handed back", context.job.id)
+                log.about(context.job, "still runs after the grace: handed back")
                 self._executor.interrupt(context)
                 self._hand_back(context)
         return not self._in_hand

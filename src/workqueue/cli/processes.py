@@ -13,14 +13,16 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from typing import Final, TypeAlias
 
 from workqueue.backoff import Backoff
 from workqueue.cli.codes import Code
 from workqueue.cli.inbox import Inbox
+from workqueue.cli.listening import Ask, Listener
+from workqueue.cli.probing import Place, Several
 from workqueue.cli.run import DRAIN, NOW
 from workqueue.logs import Log
 
@@ -38,6 +40,7 @@ class _Child:
         self.number = number
         self.process: subprocess.Popen[bytes] | None = None
         self.leash = -1
+        self.place = Place(number)
         self.started = 0.0
         self.deaths = 0  # in a row
         self.restart_at = 0.0
@@ -52,11 +55,12 @@ _Event: TypeAlias = int | _Child
 
 
 class Processes:
-    """See the module. command: what follows `workqueue run` in a child."""
+    """See the module. command: what follows `workqueue run` in a child. listen: makes what answers probes."""
 
-    def __init__(self, command: Sequence[str], count: int) -> None:
+    def __init__(self, command: Sequence[str], count: int, *, listen: Callable[[Ask], Listener] | None = None) -> None:
         self._command = [sys.executable, "-m", "workqueue", "run", *command]
         self._children = [_Child(number) for number in range(1, count + 1)]
+        self._listener = None if listen is None else listen(Several([child.place for child in self._children]).ask)
         self._events: Inbox[_Event] = Inbox()
         self._died: deque[float] = deque()
         self._level = 0
@@ -65,6 +69,9 @@ class Processes:
     def run(self) -> int:
         """Keep the children alive until a signal; give the exit code."""
         self._events.listen(self._events.put)
+        if self._listener is not None:
+            self._listener.start()
+            self._listener.tell()
         log.info("process %d starts %d worker processes", os.getpid(), len(self._children))
         while not self._level or any(child.process for child in self._children):
             self._start_those_due()
@@ -73,6 +80,8 @@ class Processes:
                 self._bury(event)
             elif event is not None:
                 self._reach(event)
+        if self._listener is not None:
+            self._listener.close()
         return self._code
 
     def _reach(self, level: int) -> None:
@@ -103,16 +112,19 @@ class Processes:
     def _start(self, child: _Child) -> None:
         child.started = time.monotonic()
         held_by_child, child.leash = os.pipe()
-        try:
-            child.process = subprocess.Popen(  # noqa: S603 - our own command, no shell
-                [*self._command, "--leash", str(held_by_child)], stdin=subprocess.DEVNULL, pass_fds=[held_by_child]
-            )
-        except OSError as error:
-            os.close(child.leash)
-            self._note_death(child, f"could not be started: {error}")
-            return
-        finally:
-            os.close(held_by_child)
+        command, passed = [*self._command, "--leash", str(held_by_child)], [held_by_child]
+        with ExitStack() as ours:
+            ours.callback(os.close, held_by_child)
+            if self._listener is not None:
+                theirs = ours.enter_context(child.place.open())
+                command, passed = [*command, "--probes", str(theirs.fileno())], [*passed, theirs.fileno()]
+            try:
+                child.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=passed)  # noqa: S603 - no shell
+            except OSError as error:
+                os.close(child.leash)
+                child.place.close()
+                self._note_death(child, f"could not be started: {error}")
+                return
         watch = threading.Thread(target=self._watch, args=(child, child.process), daemon=True)
         watch.start()
 
@@ -123,6 +135,7 @@ class Processes:
     def _bury(self, child: _Child) -> None:
         process, child.process = child.process, None
         os.close(child.leash)
+        child.place.close()
         if process is None or (self._level and process.returncode == 0):
             return
         code = process.returncode

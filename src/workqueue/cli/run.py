@@ -13,10 +13,12 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from queue import SimpleQueue
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -24,13 +26,18 @@ from workqueue.cli.codes import Code
 from workqueue.cli.command import examples
 from workqueue.cli.inbox import Inbox
 from workqueue.cli.loading import App, app_named, load
+from workqueue.cli.logs import Format, format_option, level_option, log_to_stderr
 from workqueue.cli.options import duration_option
 from workqueue.cli.output import complain
+from workqueue.cli.probing import Itself
 from workqueue.cli.reload import Sources, start_anew, watch_imports, when_changed
 from workqueue.errors import UsageError, WorkqueueError
 from workqueue.logs import Log
+from workqueue.probes import QueueProbes
 from workqueue.queue import Queue
-from workqueue.words import printable
+
+if TYPE_CHECKING:
+    from workqueue.cli.listening import Ask, Listener
 
 log = Log("workqueue.cli")
 
@@ -47,6 +54,7 @@ OUR_SWITCH: Final = 0.0005  # seconds that the runner waits at each statement, b
     epilog=examples(
         "workqueue run app.tasks:queue",
         "workqueue run app.tasks:queue --processes 2 --grace 30s",
+        "workqueue run app.tasks:queue --metrics-port 9464 --log-format json",
         "workqueue run --watch                # the app of pyproject.toml, anew at each change of its code",
     ),
 )
@@ -54,10 +62,32 @@ OUR_SWITCH: Final = 0.0005  # seconds that the runner waits at each statement, b
 @click.option("--processes", type=click.IntRange(1, 1024), default=1, show_default=True, help="Worker processes.")
 @duration_option("--grace", "How long running jobs may take to end: 30s, 5m.  [default: the queue's]")
 @click.option("--watch", is_flag=True, help="For development: start anew when the code changes.")
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    help="Answer /metrics, /livez and /readyz there; one port for all --processes.",
+)
+@click.option(
+    "--metrics-host", default="127.0.0.1", show_default=True, help="Of --metrics-port; 0.0.0.0 lets others ask, too."
+)
+@format_option
+@level_option
+@click.option("--probes", type=int, hidden=True, help="A line from the parent: what it is asked.")
 @click.option("--leash", type=int, hidden=True, help="A pipe from the parent: levels to end at; its end is level 1.")
 @click.pass_context
 def run(
-    ctx: click.Context, target: str | None, *, processes: int, grace: timedelta | None, watch: bool, leash: int | None
+    ctx: click.Context,
+    target: str | None,
+    *,
+    processes: int,
+    grace: timedelta | None,
+    watch: bool,
+    metrics_port: int | None,
+    metrics_host: str,
+    log_format: Format | None,
+    log_level: str | None,
+    probes: int | None,
+    leash: int | None,
 ) -> None:
     """Run the jobs of a Queue object, such as app.tasks:queue, until a signal.
 
@@ -66,18 +96,45 @@ def run(
     [tool.workqueue] of pyproject.toml, and that one's folder is on the import path too.
     """
     app = app_named(target)
+    listen = None if metrics_port is None else partial(listen_at, metrics_host, metrics_port)
     if processes > 1:
         from workqueue.cli.processes import Processes
 
         if watch:
             raise UsageError("expected --watch or --processes, got both; --watch is for development, by one process")
-        _log_to_stderr()
-        options = [] if grace is None else ["--grace", f"{grace // timedelta(milliseconds=1)}ms"]
-        said = [] if target is None else [target]  # else the children find it where we did
-        ctx.exit(Processes([*said, *options], processes).run())
-    code = _Process(grace, leash, watch_imports() if watch else None).run(app)
+        log_to_stderr(log_format, log_level)
+        said = {
+            "--grace": None if grace is None else f"{grace // timedelta(milliseconds=1)}ms",
+            "--log-format": log_format,
+            "--log-level": log_level,
+        }
+        options = [word for name, value in said.items() if value is not None for word in (name, value)]
+        place = [] if target is None else [target]  # else the children find it where we did
+        ctx.exit(Processes([*place, *options], processes, listen=listen).run())
+    itself = Itself()
+    if probes is not None:
+        itself.answer_parent(probes)
+    listener = None if listen is None else listen(itself.ask)
+    if listener is not None:
+        listener.start()
+
+    def set_up_logging() -> None:
+        log_to_stderr(log_format, log_level)
+        if listener is not None:
+            listener.tell()
+
+    code = _Process(grace, leash, watch_imports() if watch else None, itself).run(app, set_up_logging)
+    if listener is not None:
+        listener.close()
     _leave_threads(code)
     ctx.exit(code)
+
+
+def listen_at(host: str, port: int, ask: Ask) -> Listener:
+    """Give what answers probes at this place."""
+    from workqueue.cli.listening import Listener
+
+    return Listener(host, port, ask)
 
 
 def _leave_threads(code: int) -> None:
@@ -95,9 +152,13 @@ def _leave_threads(code: int) -> None:
 
 
 class _Process:
-    """This process as a worker, from the import to the exit code. sources: what to watch for changes, if anything."""
+    """This process as a worker, from the import to the exit code.
 
-    def __init__(self, grace: timedelta | None, leash: int | None, sources: Sources | None) -> None:
+    sources: what to watch for changes, if anything. itself: is told when it works.
+    """
+
+    def __init__(self, grace: timedelta | None, leash: int | None, sources: Sources | None, itself: Itself) -> None:
+        self._itself = itself
         self._grace = grace
         self._sources = sources
         self._changed = ""  # the file for which to start anew
@@ -114,7 +175,7 @@ class _Process:
             os.set_inheritable(leash, False)
             threading.Thread(target=self._hold, args=(leash,), name="workqueue-leash", daemon=True).start()
 
-    def run(self, app: App) -> int:
+    def run(self, app: App, set_up_logging: Callable[[], None]) -> int:
         interval = sys.getswitchinterval()
         if self._sources is not None:
             self._sources.look_around(app.folder, app.module)
@@ -127,8 +188,9 @@ class _Process:
         self._events.listen(self._hear)  # again: the import may have set handlers of its own
         if sys.getswitchinterval() == interval:  # else the program has a mind of its own
             sys.setswitchinterval(OUR_SWITCH)
-        _log_to_stderr()
+        set_up_logging()  # now: the import may have done so itself
         queue.start()
+        self._itself.probes = QueueProbes(queue)
         log.info("process %d runs %r of %s", os.getpid(), queue.id, queue.path)
         self._watched.put(queue)
         if self._sources is not None:
@@ -207,21 +269,3 @@ def _with_work(queue: Queue, app: App) -> Queue:
             f"expected {app} to have tasks (@{app.attribute}.task), or a worker: Queue(path, worker); it can only push"
         )
     return queue
-
-
-class _OneLine(logging.Formatter):
-    """A line for each line, whatever the jobs' data hold."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return "\n".join(printable(line) for line in super().format(record).split("\n"))
-
-
-def _log_to_stderr() -> None:
-    """Log to stderr, unless the program has set its own logging up."""
-    root = logging.getLogger()
-    if root.handlers:
-        return
-    handler = logging.StreamHandler()
-    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root.addHandler(handler)
-    logging.getLogger("workqueue").setLevel(logging.INFO)

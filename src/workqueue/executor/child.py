@@ -30,6 +30,7 @@ from workqueue.executor.messages import Began, Ended, Line, Program, Progress, R
 from workqueue.executor.outcome import describe, of_exception, of_result
 from workqueue.job import Job
 from workqueue.lifecycle import Outcome, Returned
+from workqueue.logs import running
 
 _MAIN: Final = "__workqueue_main__"  # a script's name here, so that its `if __name__ == "__main__"` is not run
 _BETWEEN_PROGRESS: Final = 0.1  # seconds
@@ -149,6 +150,7 @@ class _Child:
 
     def _work(self, context: ChildContext) -> Outcome:
         outcome: Outcome = Returned()
+        running.set(context)
         try:
             do_work = self._find(context.run)
             self._line.send(Began())

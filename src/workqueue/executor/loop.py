@@ -19,7 +19,7 @@ from workqueue.executor import forked
 from workqueue.executor.outcome import describe, of_exception, of_result
 from workqueue.job import Job
 from workqueue.lifecycle import MAX_LOST, HandedBack, Outcome, Raised, Returned
-from workqueue.logs import Log
+from workqueue.logs import Log, running
 
 AsyncHandler: TypeAlias = Callable[[Context, Job], Awaitable[object]]
 log = Log("workqueue.executor")
@@ -138,6 +138,7 @@ class LoopExecutor:
             task.add_done_callback(partial(self._has_ended, context))
 
     async def _work(self, context: Context) -> None:
+        running.set(context)  # of this task alone, and of those that it begins
         context.started_at = time.monotonic()
         timer = None
         if context.timeout is not None:
@@ -175,7 +176,7 @@ class LoopExecutor:
         """Go on without a handler that swallowed the cancellation of its timeout."""
         task = self._tasks.get(context)
         if task is not None and context in self._late:
-            log.error("job %d %r runs on past its timeout: let go", context.job.id, context.job.name)
+            log.about(context.job, "runs on past its timeout: let go")
             self._adrift.add(task)
             task.add_done_callback(self._came_back)
             self._deliver(context, _timed_out(context, None))

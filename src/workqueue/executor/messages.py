@@ -107,7 +107,7 @@ class Line(Generic[M]):
         self.is_over = False  # nothing more will come
         self.is_broken = False  # something was not sent
 
-    def send(self, message: ToChild | ToParent) -> None:
+    def send(self, message: msgspec.Struct) -> None:
         """Send it, or as much of it as there is room for; the rest goes with `wait` or `flush`."""
         data = _encoder.encode(message)
         with self._sending:

@@ -16,7 +16,7 @@ from workqueue.executor.deadlines import Deadlines
 from workqueue.executor.outcome import of_exception, of_result
 from workqueue.job import Job
 from workqueue.lifecycle import Outcome, Returned
-from workqueue.logs import Log
+from workqueue.logs import Log, running
 
 Handler: TypeAlias = Callable[[Context, Job], object]
 log = Log("workqueue.executor")
@@ -163,6 +163,7 @@ class ThreadExecutor:
                 while (context := self._take()) is not None:
                     if self._run(context) and self._is_replaced():
                         return
+                running.set(None)
                 self._idle[me] = calls
                 # What came before that, and found nobody idle, would wait for the next job to be noticed.
                 if self._inbox and self._idle.pop(me, None) is not None:
@@ -190,6 +191,7 @@ class ThreadExecutor:
             self._unstarted.append(context)
             self._ready()
             return False
+        running.set(context)
         context.started_at = time.monotonic()
         if context.timeout is not None and self._keeps_time:
             self._watch(context, context.started_at + context.timeout)

@@ -25,7 +25,7 @@ from workqueue.executor.mixed import HandlingWorker
 from workqueue.executor.outcome import of_exception, of_result
 from workqueue.job import Claim, Job, JobStatus
 from workqueue.lifecycle import WAITING, Cancelled, HandedBack, Outcome, Postponed, Raised, settle
-from workqueue.logs import Log
+from workqueue.logs import Log, running
 from workqueue.queue import Queue
 from workqueue.store.contract import Want
 from workqueue.testing import inside
@@ -194,7 +194,7 @@ class Draining:
         if context.settled:
             self._counts["completed"] += 1
             if error is not None:
-                log.warning("job %d raised after its transaction had completed it: %r", claim.job.id, error)
+                log.about(claim.job, "raised after its transaction had completed it: %r", error)
             return
         if error is not None:
             context.cancel_requested = claim.job.id in self._store.held(self._runner).cancelled
@@ -204,6 +204,7 @@ class Draining:
         """Give what the handler gave, and what it raised. Raises what is no error of its own."""
         result: object = None
         error: BaseException | None = None
+        token = running.set(context)
         try:
             kind = self._prepare(context)
             context.started_at = time.monotonic()
@@ -214,6 +215,7 @@ class Draining:
             error = raised
         finally:
             left = context.end()
+            running.reset(token)
         seconds_left = context.time_left()
         if seconds_left is not None and seconds_left < 0:
             late = TimedOut(context.timeout or 0)
@@ -242,7 +244,7 @@ class Draining:
             error, outcome = worse, of_exception(context, worse)
             verdict = settle(context.claim, outcome, age=age, archive=archive, stays=stays)
         if self._store.turn([verdict], None).refused:
-            log.warning("job %d, attempt %d: settled too late, its lease was lost", job.id, job.attempt)
+            log.about(job, "settled too late, its lease was lost")
             return
         if context.cancel_requested and verdict.to in WAITING:
             outcome = Cancelled("", timedelta(0))
