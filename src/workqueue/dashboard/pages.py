@@ -126,23 +126,31 @@ class Looking:
         self, request: Request, job: Job, attempts: list[Attempt], outlook: Outlook, why: list[str], **changes: object
     ) -> Response:
         """Show a job; changes: what an edit that was refused adds to it."""
-        desk, redaction = self._desk, self._redaction
-        editable = job.status in _EDITABLE and len(job.data) <= LARGEST_EDIT
+        desk = self._desk
+        now = await desk.ask(desk.store.now)
         told: dict[str, object] = {
             "job": job,
-            "events": story.told(job, attempts, now := await desk.ask(desk.store.now)),
+            "events": story.told(job, attempts, now),
             "now": now,
             "why": why,
             "last_traceback": max((attempt.attempt for attempt in attempts if attempt.traceback), default=None),
+            "error": "",
+            "note": note(request.query_params),
+            **await desk.ask(self._without_secrets, job, outlook),
+        }
+        return self._pages.answer(request, "job.html", told | changes, 400 if changes.get("error") else 200)
+
+    def _without_secrets(self, job: Job, outlook: Outlook) -> dict[str, object]:
+        """Give what may be seen of a job's data; of large ones that takes a while."""
+        redaction = self._redaction
+        may_edit = job.status in _EDITABLE and len(job.data) <= LARGEST_EDIT
+        return {
             "data": _bounded(redaction.shown(job.data)),
             "result": None if outlook.result is None else _bounded(redaction.shown(outlook.result)),
             "progress": None if outlook.progress is None else _bounded(redaction.shown(outlook.progress)),
-            "editing": redaction.editable(job.data) if editable else None,
+            "editing": redaction.editable(job.data) if may_edit else None,
             "mark": redaction.mark(job.data),
-            "error": "",
-            "note": note(request.query_params),
         }
-        return self._pages.answer(request, "job.html", told | changes, 400 if changes.get("error") else 200)
 
     def read(self, job_id: int) -> tuple[Job, list[Attempt], Outlook, list[str]]:
         """Read all that is known of a job. Raises JobNotFound."""
