@@ -59,7 +59,7 @@ lock: ## make the locks anew from requirements/*.in
 	rm -rf .venv-lock
 
 clean: ## remove what the other targets made
-	rm -rf .venv .venv-lock $(MANIFEST) .pytest_cache .mypy_cache .ruff_cache bench/.ruff_cache prove/.ruff_cache tests/.ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-lock build $(MANIFEST) .pytest_cache .mypy_cache .ruff_cache bench/.ruff_cache prove/.ruff_cache tests/.ruff_cache .hypothesis .import_linter_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -13,7 +13,7 @@ import pytest
 from dashboard_support import HERE, Visitor, text_of, value_of
 from workqueue.dashboard import Password, Token, app, guard
 from workqueue.dashboard.access import SESSION, Door, Links, read_auth
-from workqueue.errors import InvalidOption, UsageError
+from workqueue.errors import InvalidOption, StoreUnavailable, UsageError
 
 ADA = Password("ada", "correct horse")
 LONG = Token("0123456789abcdef0123456789abcdef")
@@ -508,3 +508,29 @@ def test_where_one_came_from_is_kept_for_after_the_sign_in(visit):
     answer = visit(auth=LONG).get("/jobs?text=a%26b", follow_redirects=False)
     [back] = parse_qs(urlsplit(answer.headers["location"]).query)["back"]
     assert back == "/jobs?text=a%26b"
+
+
+# for those who watch over it
+
+
+def test_probes_are_answered_without_a_sign_in_and_metrics_with_one(visit, queue):
+    queue.push("marker-task")
+    guest = visit(auth=LONG)
+    for path in ("/livez", "/readyz"):
+        answer = guest.get(path)
+        assert (answer.status_code, answer.text) == (200, "ok\n")
+    assert guest.get("/metrics", headers={"accept": "*/*"}).status_code == 401
+    answer = guest.get("/metrics", headers={"authorization": f"Bearer {LONG.token}"})
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert "workqueue_" in answer.text
+
+
+def test_a_probe_says_when_the_store_is_away(visit, queue, monkeypatch):
+    guest = visit()
+
+    def away(queue):
+        raise StoreUnavailable("away", path="x")
+
+    monkeypatch.setattr(queue._store, "paused", away)
+    assert guest.get("/readyz").status_code == 503
+    assert guest.get("/livez").status_code == 200

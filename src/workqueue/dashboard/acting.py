@@ -19,7 +19,7 @@ from workqueue.dashboard.pages import LARGEST_EDIT, Looking
 from workqueue.dashboard.redaction import Redaction
 from workqueue.dashboard.rendering import Pages
 from workqueue.errors import InvalidOption, InvalidPayload, ScheduleNotFound
-from workqueue.job import JobStatus
+from workqueue.job import Job, JobStatus
 from workqueue.store.contract import Deed, Find, Page
 
 _STEP: Final = 1.0  # seconds that one request may spend on changing many jobs
@@ -147,24 +147,26 @@ class Acting:
         job_id, typed = filters.whole(told, "id"), told.get("data", "").replace("\r\n", "\n")
         found = await desk.ask(self._looking.read, job_id)
         job = found[0]
-        error = ""
-        if told.get("mark") != self._redaction.mark(job.data):
-            error = "Somebody else changed the data of the job meanwhile: reload the page, and edit what is there now."
-        else:
-            try:
-                data = self._redaction.edited(typed, job.data)
-                payload.check_size(data, limit=LARGEST_EDIT)
-            except InvalidPayload as raised:
-                error = str(raised)
-            else:
-                if not await desk.ask(desk.store.edit, job_id, data):
-                    error = "The job runs or has ended, so its data are as they are."
+        error = await desk.ask(self._edit, job, told.get("mark", ""), typed)
         if error:
             return await self._looking.shown(request, *found, error=error, typed=typed)
         if told.get("then") != "retry":
             return self._back(request, f"/jobs/{job_id}", "edited")
         retried = await desk.ask(desk.store.restore, job.queue, [job_id])
         return self._back(request, f"/jobs/{job_id}", "edited-retried" if retried else "edited")
+
+    def _edit(self, job: Job, mark: str, typed: str) -> str:
+        """Give a job the data that were typed; say what is wrong where that cannot be."""
+        if mark != self._redaction.mark(job.data):
+            return "Somebody else changed the data of the job meanwhile: reload the page, and edit what is there now."
+        try:
+            data = self._redaction.edited(typed, job.data)
+            payload.check_size(data, limit=LARGEST_EDIT)
+        except InvalidPayload as error:
+            return str(error)
+        if not self._desk.store.edit(job.id, data):
+            return "The job runs or has ended, so its data are as they are."
+        return ""
 
     async def pause(self, request: Request) -> Response:
         """Pause or resume a queue, or one task of it."""

@@ -25,12 +25,14 @@ from workqueue.dashboard.redaction import SECRETS, Redaction
 from workqueue.dashboard.rendering import SEEN, STATIC, Pages
 from workqueue.errors import InvalidOption, StoreError, UsageError
 from workqueue.logs import Log
+from workqueue.probes import StoreProbes, answer
 from workqueue.store.clock import system_clock
 
 log = Log("workqueue.dashboard")
 
 Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
-_OPEN: Final = ("/sign-in", "/static/", "/livez", "/readyz")
+_PROBES: Final = ("/livez", "/readyz", "/metrics")
+_OPEN: Final = ("/sign-in", "/static/", "/livez", "/readyz")  # metrics name tasks and queues
 _FREE: Final = ("/sign-in", "/sign-out", "/theme")
 _WRONG_LINK: Final = "That link was used before, or is none of ours. The terminal shows the one that works."
 _WRONG: Final = "That is not right."
@@ -38,7 +40,14 @@ _LOCAL: Final = ("localhost", "127.0.0.1", "::1", "[::1]")
 
 
 class Dashboard:
-    """An ASGI application that shows the jobs of one store, and changes them where it may. Mount it anywhere."""
+    """An ASGI application that shows the jobs of one store, and changes them where it may. Mount it anywhere.
+
+    place: a queue (schedules of its tasks can be run at once from here), a store, or its path or URL; all queues of it
+    are shown. read_only: False lets people act. auth: who may ask; None: who is on this machine. hosts: names by
+    which browsers ask for it, beside those of this machine; any_address: bare IP addresses too. redact: names of members
+    whose values are hidden. links: that sign in who opens them first. period: seconds from one look at the figures to
+    the next. Raises UnsuitableFile, and InvalidOption for hosts of others without auth.
+    """
 
     def __init__(
         self,
@@ -69,6 +78,7 @@ class Dashboard:
             None if secret is None else Door(secret, place=suffix, now=lambda: system_clock() / 1_000_000, links=links)
         )
         self.live = Live(self._desk)
+        self._probes = StoreProbes(self._desk.store)
         redaction = Redaction(redact)
         self._pages = Pages(
             label=path,
@@ -127,6 +137,7 @@ class Dashboard:
                 Route("/sign-in", self._sign_in, methods=["GET", "POST"]),
                 Route("/sign-out", self._sign_out, methods=["POST"]),
                 Route("/live", self.live.stream),
+                *(Route(path, self._probe) for path in _PROBES),
                 Mount("/static", _Static(directory=STATIC)),
             ],
             exception_handlers={
@@ -138,15 +149,22 @@ class Dashboard:
             },
         )
 
-    def _fresh(self, answer: Answer) -> Answer:
+    def _fresh(self, page: Answer) -> Answer:
         """Let a page say which figures it is at least as new as, so that the stream tells it of all later ones."""
 
-        async def answer_marked(request: Request) -> Response:
+        async def marked(request: Request) -> Response:
             request.scope[SIGHT] = sight = await self._desk.sight()
             request.scope[SEEN] = mark(sight)
-            return await answer(request)
+            return await page(request)
 
-        return answer_marked
+        return marked
+
+    async def _probe(self, request: Request) -> Response:
+        """Answer those who watch over the process, and Prometheus."""
+        found = await self._desk.ask(answer, self._probes, guard.path_of(request))
+        if found is None:
+            raise HTTPException(404)
+        return Response(found.text, found.status, media_type=found.kind)
 
     async def _theme(self, request: Request) -> Response:
         told = dict(guard.entrance(request).form)
