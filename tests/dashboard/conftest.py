@@ -9,7 +9,7 @@ import pytest
 from browsing import Browser, found
 from dashboard_support import Visitor
 from workqueue import Queue
-from workqueue.dashboard import app, guard
+from workqueue.dashboard import access, app, guard
 
 from postgres_fixtures import missing
 
@@ -25,6 +25,7 @@ def queue(tmp_path: Path) -> Iterator[Queue]:
 def visit(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Visitor]]:
     """Make a dashboard of the queue, with these options, and a visitor of it."""
     monkeypatch.setattr(guard, "WRONG_GUESS", 0.0)
+    monkeypatch.setattr(access, "_COST", 2)
     dashboards: list[app] = []
 
     def make(**options: object) -> Visitor:

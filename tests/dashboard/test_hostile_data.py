@@ -82,7 +82,6 @@ def test_what_is_typed_into_an_address_is_text(tmp_path, chromium: Browser):
                 other, third = texts[at - 1], texts[at - 2]
                 paths = [
                     f"/jobs?{urlencode({'queue': text, 'name': other, 'text': third, 'said': text, 'n': text})}",
-                    f"/queue?{urlencode({'id': text})}",
                 ]
                 if at % 10 == 0:
                     paths += [f"/{urlencode({'a': text})}", f"/sign-in?{urlencode({'back': text, 'key': text})}"]

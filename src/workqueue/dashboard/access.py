@@ -24,6 +24,7 @@ from workqueue.errors import InvalidOption, UsageError
 SESSION: Final = 12 * 3600  # seconds
 _SHORTEST_PASSWORD: Final = 8
 _SHORTEST_TOKEN: Final = 16
+_COST = 2**14  # of making a key of a secret: a twentieth of a second
 _MOST_LINKS: Final = 16
 
 
@@ -129,7 +130,7 @@ class Door:
         self._now = now
         text = secret.token if isinstance(secret, Token) else f"{secret.user}:{secret.password}"
         # Costly to guess from, for whoever gets hold of a cookie: a password may be short.
-        self._key = hashlib.scrypt(text.encode(), salt=f"workqueue {place}".encode(), n=2**14, r=8, p=1)
+        self._key = hashlib.scrypt(text.encode(), salt=f"workqueue {place}".encode(), n=_COST, r=8, p=1)
 
     def knows(self, user: str, password: str) -> bool:
         """Say whether these are the ones; of a token, the user's name does not matter."""

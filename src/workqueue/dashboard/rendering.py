@@ -33,28 +33,13 @@ class Pages:
     def __init__(
         self, *, label: str, read_only: bool, cookie: str, may_sign_out: bool, clean: Callable[[str], str]
     ) -> None:
-        self._usual: dict[str, object] = {"label": label, "read_only": read_only, "may_sign_out": may_sign_out}
+        self._usual: dict[str, object] = {
+            "label": label,
+            "read_only": read_only,
+            "may_sign_out": may_sign_out,
+            "clean": clean,
+        }
         self._theme = f"{cookie}-theme"
-        self._templates = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(os.path.join(os.path.dirname(__file__), "templates")),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        cast("dict[str, object]", self._templates.filters).update(
-            moment=moment,
-            span=span,
-            printable=printable,
-            short=shortened,
-            count=count,
-            seconds=seconds,
-            ago=ago,
-            clean=clean,
-            lines=str.splitlines,
-        )
-        names: Any = self._templates.globals  # jinja2 types it by what is in it at first
-        names.update(address=address, stretches=filters.STRETCHES)
 
     def page(
         self,
@@ -94,7 +79,7 @@ class Pages:
             "static": static,
             **told,
         }
-        return HTMLResponse(self._templates.get_template(template).render(context), status, dict(headers or {}))
+        return HTMLResponse(_templates().get_template(template).render(context), status, dict(headers or {}))
 
     def keep_theme(self, request: Request, response: Response, theme: str) -> None:
         """Let the browser remember the theme."""
@@ -102,6 +87,38 @@ class Pages:
         response.headers.append(
             "set-cookie", guard.cookie(request, self._theme, theme if theme in THEMES else "auto", max_age=year)
         )
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    """Give the templates, compiled once for all dashboards of the process."""
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(os.path.join(os.path.dirname(__file__), "templates")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    cast("dict[str, object]", templates.filters).update(
+        moment=moment,
+        span=span,
+        printable=printable,
+        short=shortened,
+        count=count,
+        seconds=seconds,
+        ago=ago,
+        clean=_cleaned,
+        lines=str.splitlines,
+    )
+    names: Any = templates.globals  # jinja2 types it by what is in it at first
+    names.update(address=address, stretches=filters.STRETCHES)
+    return templates
+
+
+@jinja2.pass_context
+def _cleaned(context: jinja2.runtime.Context, text: str) -> str:
+    clean: Callable[[str], str] = context["clean"]
+    return clean(text)
 
 
 def _here(request: Request) -> str:

@@ -43,10 +43,10 @@ class Dashboard:
     """An ASGI application that shows the jobs of one store, and changes them where it may. Mount it anywhere.
 
     place: a queue (schedules of its tasks can be run at once from here), a store, or its path or URL; all queues of it
-    are shown. read_only: False lets people act. auth: who may ask; None: who is on this machine. hosts: names by
-    which browsers ask for it, beside those of this machine; any_address: bare IP addresses too. redact: names of members
-    whose values are hidden. links: that sign in who opens them first. period: seconds from one look at the figures to
-    the next. Raises UnsuitableFile, and InvalidOption for hosts of others without auth.
+    are shown. read_only: False lets people act. auth: who may ask; None: who is on this machine. hosts: names by which
+    browsers ask for it, beside those of this machine; any_address: bare IP addresses too. redact: members whose values
+    are hidden, by name. links: that sign in who opens them first. period: seconds from one look at the figures to the
+    next. Raises UnsuitableFile, and InvalidOption for hosts of others without auth.
     """
 
     def __init__(
