@@ -39,6 +39,16 @@ def need_pgbouncer() -> None:
         missing("PgBouncer: apt-get install pgbouncer, or `make programs` as root")
 
 
+def rows(url: str, statement: str) -> list[tuple[object, ...]]:
+    """Give what one statement gives, whatever a test has set for the database."""
+    import psycopg
+    from prove.postgres.databases import AS_IF_NOTHING_WERE_SET
+
+    with psycopg.connect(url, autocommit=True, options=AS_IF_NOTHING_WERE_SET) as session:
+        cursor = session.execute(statement.encode())
+        return cursor.fetchall() if cursor.description else []
+
+
 class Servers:
     """The servers of a pytest process by version, and the databases of each."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -18,13 +19,21 @@ from workqueue.lifecycle import (
     Settlement,
     settle,
 )
-from workqueue.store.contract import Find, Store, Turn, Want
-from workqueue.store.paging import walk
+from workqueue.store.contract import Store, Turn, Want
+from workqueue.store.paging import Find, walk
 
 QUEUE = "default"
 LEASE = timedelta(seconds=60)
 SECOND = timedelta(seconds=1)
 TICK = timedelta(microseconds=1)
+
+
+def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait for what threads, processes and servers do, where nobody tells of it."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def open_engine(name: str, clock: FakeClock, folder: Path) -> Store:

@@ -15,7 +15,8 @@ from workqueue.errors import StoreUnavailable
 from workqueue.job import Claim, JobStatus, Lane, NewJob, Terms
 from workqueue.lifecycle import HandedBack, Raised, Returned, Settlement, settle
 from workqueue.schedule import Schedule
-from workqueue.store.contract import Find, Store, Want
+from workqueue.store.contract import Store, Want
+from workqueue.store.paging import Find
 
 from prove.journal import AnyEvent, Claimed, Ended, Forgiven, Pushed, Pushing, Refused, Settled, Started
 

@@ -16,8 +16,7 @@ from workqueue.context import Context
 from workqueue.control import RecoverableWorkerError
 from workqueue.errors import StoreUnavailable
 from workqueue.job import Job
-from workqueue.store.contract import Find
-from workqueue.store.paging import walk
+from workqueue.store.paging import Find, walk
 from workqueue.store.postgres.engine import PostgresStore
 
 from prove.audit import Ending, audit

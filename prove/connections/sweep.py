@@ -10,8 +10,7 @@ from typing import Final, Self
 
 import msgspec
 from workqueue.errors import WorkqueueError
-from workqueue.store.contract import Find
-from workqueue.store.paging import walk
+from workqueue.store.paging import Find, walk
 from workqueue.store.postgres.engine import PostgresStore
 
 from prove.audit import Ending, audit

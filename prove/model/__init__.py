@@ -74,7 +74,7 @@ class Model:
     ) -> list[str]:
         """Play the histories of one seed, add to the counts, and give what differs; with its history when shrunk."""
 
-        class Counted(machine):  # type: ignore[misc, valid-type]
+        class Counted(machine):  # type: ignore[misc, valid-type] # a class that is chosen at run time
             def teardown(self) -> None:
                 counts["histories"] += 1
                 counts["jobs pushed"] += len(self.memory.ids) if hasattr(self, "memory") else 0

@@ -20,9 +20,9 @@ from workqueue.errors import BatchNotFound, DuplicateJob, JobNotFound, LeaseLost
 from workqueue.job import Claim, Job, JobStatus, Lane, NewJob, Terms
 from workqueue.lifecycle import Cancelled, HandedBack, Lost, Outcome, Postponed, Raised, Returned, Settlement, settle
 from workqueue.retention import Keep
-from workqueue.store.contract import Beat, Deed, Durability, Find, Standing, Store, Turn, Want
+from workqueue.store.contract import Beat, Durability, Standing, Store, Turn, Want
 from workqueue.store.memory.engine import MemoryStore
-from workqueue.store.paging import walk
+from workqueue.store.paging import Deed, Find, walk
 from workqueue.store.surplus import Kept
 
 from prove.clock import FakeClock
@@ -111,7 +111,7 @@ def batches(draw: st.DrawFn) -> list[dict[str, object]]:
 
 def jobs_of(queue: Standing) -> int:
     # A queue without jobs is listed for its runners' sake, and a file remembers dead runners for a while.
-    return queue.pending + queue.retrying + queue.running + queue.failed + queue.cancelled + queue.completed
+    return queue.jobs
 
 
 def _batch(engine: Engine, batch: int) -> object:

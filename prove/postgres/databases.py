@@ -13,6 +13,8 @@ import psycopg
 from psycopg import sql
 from workqueue.store import open_store
 
+# Whatever a test told the server or the database.
+AS_IF_NOTHING_WERE_SET: Final = "-c default_transaction_read_only=off -c statement_timeout=0 -c lock_timeout=0"
 _PATIENCE = 5.0  # seconds, for sessions whose client has just gone
 
 
@@ -93,9 +95,7 @@ class Databases:
 
     def _session(self, database: str | None = None) -> psycopg.Connection:
         url = self._maintenance if database is None else _in(self._maintenance, database)
-        # Whatever a test told the server or the database.
-        options = "-c default_transaction_read_only=off -c statement_timeout=0 -c lock_timeout=0"
-        return psycopg.connect(url, autocommit=True, options=options)
+        return psycopg.connect(url, autocommit=True, options=AS_IF_NOTHING_WERE_SET)
 
 
 _TABLES: Final = "SELECT relname FROM pg_class WHERE relnamespace = 'workqueue'::regnamespace AND relkind = 'r'"

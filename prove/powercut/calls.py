@@ -11,7 +11,8 @@ from workqueue.backoff import Backoff
 from workqueue.errors import JobNotFound, LeaseLost
 from workqueue.job import Claim, JobStatus, NewJob
 from workqueue.lifecycle import Cancelled, HandedBack, Lost, Outcome, Raised, Returned, Settlement, settle
-from workqueue.store.contract import Find, Store, Turn, Want
+from workqueue.store.contract import Store, Turn, Want
+from workqueue.store.paging import Find
 from workqueue.store.sqlite.engine import SqliteStore
 
 QUEUE: Final = "orders"

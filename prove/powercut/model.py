@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from workqueue.store.contract import Find, Store
+from workqueue.store.contract import Store
 from workqueue.store.memory.engine import MemoryStore
-from workqueue.store.paging import walk
+from workqueue.store.paging import Find, walk
 
 from prove.powercut.calls import Answer, Call, perform
 from prove.powercut.states import Clock

@@ -13,6 +13,7 @@ import msgspec
 from workqueue.job import Claim, NewJob
 from workqueue.lifecycle import FINAL
 from workqueue.store.contract import Durability, Turn
+from workqueue.store.paging import Find
 from workqueue.store.sqlite import checkpoints
 from workqueue.store.sqlite.engine import SqliteStore
 
@@ -108,7 +109,8 @@ class _Life:
     def _do(self, call: Call) -> Answer:
         events: list[AnyEvent] = [Pushing(jobs=len(_pushed_by(call)))]
         if call.verb == "change":  # by a person
-            events += [Forgiven(job=job.id) for job in self._store.find(call.arguments[0]).jobs]  # type: ignore[arg-type]
+            which = cast("Find", call.arguments[0])
+            events += [Forgiven(job=job.id) for job in self._store.find(which).jobs]
         answer = perform(self._store, call)
         self._driver.learn(call, answer)
         recording = self._recording

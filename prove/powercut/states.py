@@ -15,8 +15,8 @@ import msgspec
 from workqueue.errors import WorkqueueError
 from workqueue.job import Job, NewJob
 from workqueue.store.clock import micros
-from workqueue.store.contract import Durability, Find
-from workqueue.store.paging import walk
+from workqueue.store.contract import Durability
+from workqueue.store.paging import Find, walk
 from workqueue.store.sqlite.engine import SqliteStore
 
 from prove.powercut.calls import QUEUE

@@ -11,8 +11,7 @@ from random import Random
 
 import msgspec
 from workqueue.job import JobStatus
-from workqueue.store.contract import Find
-from workqueue.store.paging import walk
+from workqueue.store.paging import Find, walk
 from workqueue.store.relational import finding
 from workqueue.store.sqlite import inspection
 from workqueue.store.sqlite.connection import connect_bare

@@ -15,7 +15,8 @@ from workqueue import upkeep
 from workqueue.job import Claim, JobStatus, NewJob
 from workqueue.lifecycle import HandedBack, Raised, Returned, settle
 from workqueue.store.clock import EPOCH, instant, micros
-from workqueue.store.contract import Find, Want
+from workqueue.store.contract import Want
+from workqueue.store.paging import Find
 from workqueue.store.sqlite.engine import SqliteStore
 
 _QUEUE: Final = "default"

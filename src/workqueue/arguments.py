@@ -13,7 +13,7 @@ from workqueue.job import JobStatus
 T = TypeVar("T")
 _NAME_LIMIT: Final = 255
 _TEXT_LIMIT: Final = 1000
-_NO_ID: Final = 2**63
+LARGEST_ID: Final = 2**63 - 1
 
 
 def as_status(value: JobStatus | str) -> JobStatus:
@@ -126,7 +126,7 @@ def may_be_job_id(value: int) -> bool:
     """Say whether a job could have this id. Raises InvalidOption when it is no whole number."""
     if not _is_whole(value):
         raise InvalidOption(f"expected a job's id to be a whole number, got: {value!r}", name="job_id", value=value)
-    return 0 < value < _NO_ID
+    return 0 < value <= LARGEST_ID
 
 
 def _is_whole(value: object) -> bool:

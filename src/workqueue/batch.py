@@ -123,7 +123,7 @@ class Chain(Generic[R]):
 
         When one fails for good or is cancelled, those after it are cancelled. within: as of `Queue.push`.
         """
-        return self.push_all(within=within)[-1]  # type: ignore[return-value]
+        return self.push_all(within=within)[-1]  # type: ignore[return-value] # R is what the last call gives
 
     def push_all(self, *, within: object | None = None) -> list[Handle[object]]:
         """Do as `push` does, and give the handles of all."""

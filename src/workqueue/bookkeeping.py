@@ -27,6 +27,7 @@ OTHERS: Final = "(others)"
 _MOST_NAMES: Final = 500  # that one runner tells apart; a name is a kind of job, and not meant to be data
 _BETWEEN: Final = 5.0  # seconds, between two writes of what was counted
 _BETWEEN_LOOKS: Final = 30.0  # seconds, at the backlog, so that each minute has one of some runner's
+_FIRST_BOUND: Final = BOUNDS[0]
 _LOOK_SHARE: Final = 0.01  # of the time, at most, that a runner looks at a backlog which takes long to count
 
 
@@ -58,9 +59,6 @@ class Tally:
         )
 
 
-_FIRST_BOUND: Final = BOUNDS[0]
-
-
 class Bookkeeping:
     """One runner's share. It belongs to the runner's thread. An error of the store's is logged, and never raised.
 
@@ -83,7 +81,11 @@ class Bookkeeping:
             return
         if refused:
             done = [(context, settlement) for context, settlement in done if context.claim not in refused]
-        for name, alike in groupby(done, _name) if _differ(done) else [(_name(done[0]), done)] if done else []:
+        names = {context.claim.job.name for context, _ in done}
+        if len(names) == 1:  # nearly always
+            self._count(self._tally(names.pop()), done)
+            return
+        for name, alike in groupby(done, _name):
             self._count(self._tally(name), list(alike))
 
     def _count(self, tally: Tally, done: Sequence[tuple[Context, Settlement]]) -> None:
@@ -192,10 +194,6 @@ class Bookkeeping:
 
 def _name(done: tuple[Context, Settlement]) -> str:
     return done[0].claim.job.name
-
-
-def _differ(done: Sequence[tuple[Context, Settlement]]) -> bool:
-    return len({context.claim.job.name for context, _ in done}) > 1
 
 
 def _count_other(tally: Tally, context: Context, settlement: Settlement) -> bool:

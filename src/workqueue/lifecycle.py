@@ -168,6 +168,11 @@ def completion(claim: Claim, returned: Returned, *, stays: bool = False) -> Sett
     )
 
 
+def handing_back(job: Job, runner: int = 0) -> Settlement:
+    """Say that a job which runs waits again, by whom nobody has it in hand. runner: whose it is in the store."""
+    return settle(Claim(job, runner, timedelta(0), 0), HandedBack(), age=timedelta(0))
+
+
 def _waiting(job: Job) -> JobStatus:
     return JobStatus.RETRYING if job.retry_count or job.lost else JobStatus.PENDING
 

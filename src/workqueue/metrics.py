@@ -153,7 +153,7 @@ def _version() -> str:
 
 def _statuses(one: Standing) -> dict[str, int]:
     return {
-        "due": one.pending + one.retrying - one.later,
+        "due": one.due,
         "later": one.later,
         "running": one.running,
         "failed": one.failed,

@@ -6,7 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -112,42 +112,36 @@ def tasks(store: Store, queue: str | None, since: datetime, until: datetime) -> 
     for one in store.ledger.figures(queue, since, until, span=_span(since, until, _HOUR)):
         if one.name:
             found[one.queue, one.name].append(one)
-    return [_task(queue, name, total(counted)) for (queue, name), counted in sorted(found.items())]
+    return [
+        TaskFigures(queue=queue, name=name, **_told(total(counted))) for (queue, name), counted in sorted(found.items())
+    ]
 
 
 def _span(since: datetime, until: datetime, step: timedelta) -> Span:
     return "hour" if step % _HOUR == timedelta(0) and until - since > MINUTES_STAY else "minute"
 
 
-def _task(queue: str, name: str, counted: Counted) -> TaskFigures:
-    return TaskFigures(
-        queue=queue,
-        name=name,
-        completed=counted.completed,
-        failed=counted.failed,
-        retried=counted.retried,
-        cancelled=counted.cancelled,
-        lost=counted.lost,
-        wait=_times(counted.wait_buckets, counted.wait_max),
-        run=_times(counted.run_buckets, counted.run_max),
-    )
-
-
 def _point(at: datetime, figures: list[Figures]) -> Point:
     backlogs = {one.queue: one for one in figures if one.waiting is not None}  # the latest of each queue
-    counted = total(one for one in figures if one.name)
     return Point(
         at=at,
-        completed=counted.completed,
-        failed=counted.failed,
-        retried=counted.retried,
-        cancelled=counted.cancelled,
-        lost=counted.lost,
-        wait=_times(counted.wait_buckets, counted.wait_max),
-        run=_times(counted.run_buckets, counted.run_max),
         waiting=sum(one.waiting or 0 for one in backlogs.values()) if backlogs else None,
         oldest=_seconds(max((one.oldest for one in backlogs.values() if one.oldest is not None), default=None)),
+        **_told(total(one for one in figures if one.name)),
     )
+
+
+def _told(counted: Counted) -> dict[str, Any]:
+    """Give what a `Told` says."""
+    return {
+        "completed": counted.completed,
+        "failed": counted.failed,
+        "retried": counted.retried,
+        "cancelled": counted.cancelled,
+        "lost": counted.lost,
+        "wait": _times(counted.wait_buckets, counted.wait_max),
+        "run": _times(counted.run_buckets, counted.run_max),
+    }
 
 
 def _times(buckets: Buckets, longest: timedelta) -> Times:

@@ -30,8 +30,8 @@ from workqueue.executor.loop import AsyncHandler
 from workqueue.executor.mixed import Children, executor_for
 from workqueue.executor.outcome import of_exception
 from workqueue.executor.threads import Handler
-from workqueue.job import Claim, JobStatus
-from workqueue.lifecycle import HandedBack, Outcome, Raised, Settlement, settle
+from workqueue.job import JobStatus
+from workqueue.lifecycle import HandedBack, Outcome, Raised, Settlement, handing_back, settle
 from workqueue.liveness import Heartbeat
 from workqueue.logs import Log
 from workqueue.pace import Pace
@@ -203,8 +203,7 @@ class Runner:
                 continue
             job = self._store.get(job_id)
             if job.status is JobStatus.RUNNING and job.attempt == attempt:
-                claim = Claim(job, self._id, timedelta(0), 0)
-                self._unsettled.append(settle(claim, HandedBack(), age=timedelta(0)))
+                self._unsettled.append(handing_back(job, self._id))
 
     def _collect(self) -> None:
         done = self._executor.collect()

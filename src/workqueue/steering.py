@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
 from typing import Final
 
 from workqueue import arguments
-from workqueue.arguments import as_status, between, checked_name, checked_text
+from workqueue.arguments import LARGEST_ID, as_status, between, checked_name, checked_text
 from workqueue.errors import InvalidOption
 from workqueue.job import Attempt, Job, JobStatus, Size
-from workqueue.store.contract import Deed, Find, Store
-from workqueue.store.paging import walk
+from workqueue.store.contract import Store
+from workqueue.store.paging import DONE_TO, Deed, Find, changes, walk
 
 _AT_ONCE: Final = 500  # jobs in one transaction
-_LAST: Final = 2**63 - 1
-_OPEN: Final = frozenset({JobStatus.PENDING, JobStatus.RETRYING, JobStatus.RUNNING})
-_RESTORABLE: Final = frozenset({JobStatus.FAILED, JobStatus.CANCELLED})
-_RETRYABLE: Final = _RESTORABLE | {JobStatus.PENDING, JobStatus.RETRYING}
-_SETTLED: Final = frozenset({JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.COMPLETED})
 _DONE: Final = {"cancel": "cancelled", "retry": "let run again", "restore": "restored", "delete": "deleted"}
 
 
@@ -66,8 +60,8 @@ class Steering(ABC):
             status=None if status is None else as_status(status),
             name=None if name is None else checked_name(name, "name"),
             text=None if text is None else checked_text(text, "text"),
-            after=between(after, 0, _LAST, "after"),
-            before=None if before is None else between(before, 0, _LAST, "before"),
+            after=between(after, 0, LARGEST_ID, "after"),
+            before=None if before is None else between(before, 0, LARGEST_ID, "before"),
             newest_first=newest_first,
             limit=between(limit, 1, 1_000_000, "limit"),
         )
@@ -96,8 +90,7 @@ class Steering(ABC):
         """Run these jobs again now: those that wait for their time are due, the others are restored; gives how many."""
         store = self._open_store()
         known = [job_id for job_id in dict.fromkeys(job_ids) if arguments.may_be_job_id(job_id)]
-        found = (Find(queue=self.id, after=job_id - 1, limit=1, before=min(job_id + 1, _LAST)) for job_id in known)
-        return sum(store.change(which, "retry").count for which in found)
+        return sum(store.change(Find.only(job_id, queue=self.id), "retry").count for job_id in known)
 
     def edit(self, job_id: int, obj: object) -> bool:
         """Give a job that waits, failed or was cancelled other data; False for another one. Raises JobNotFound."""
@@ -113,14 +106,14 @@ class Steering(ABC):
         status: pending, retrying or running; any of them, if not said. name, text: as for `jobs`. When it raises, the
         steps before are done, and the error's `__notes__` say how many jobs those were.
         """
-        return self._change("cancel", status, _OPEN, name, text)
+        return self._change("cancel", status, name, text)
 
     def retry_jobs(self, *, status: JobStatus | str | None, name: str | None = None, text: str | None = None) -> int:
         """Run the jobs that match again now, as `retry` does, in steps as `cancel_jobs`; gives how many.
 
         status: retrying, pending, failed or cancelled; None for all of these.
         """
-        return self._change("retry", status, _RETRYABLE, name, text)
+        return self._change("retry", status, name, text)
 
     def restore_jobs(
         self, *, status: JobStatus | str | None = JobStatus.FAILED, name: str | None = None, text: str | None = None
@@ -129,14 +122,14 @@ class Steering(ABC):
 
         status: failed or cancelled; None for both. A completed job is not restored: push it again.
         """
-        return self._change("restore", status, _RESTORABLE, name, text)
+        return self._change("restore", status, name, text)
 
     def clean_jobs(self, *, status: JobStatus | str | None, name: str | None = None, text: str | None = None) -> int:
         """Delete the jobs that match, in steps as `cancel_jobs`; gives how many.
 
         status: failed, cancelled or completed; None for all of these.
         """
-        return self._change("delete", status, _SETTLED, name, text)
+        return self._change("delete", status, name, text)
 
     def restore_failed_jobs(self) -> int:
         """Make all failed jobs wait again, with fresh counters; gives how many."""
@@ -150,17 +143,10 @@ class Steering(ABC):
         """Delete all cancelled jobs; gives how many."""
         return self._open_store().clean(self.id, JobStatus.CANCELLED)
 
-    def _change(
-        self,
-        deed: Deed,
-        status: JobStatus | str | None,
-        statuses: Collection[JobStatus],
-        name: str | None,
-        text: str | None,
-    ) -> int:
+    def _change(self, deed: Deed, status: JobStatus | str | None, name: str | None, text: str | None) -> int:
         meant = None if status is None else as_status(status)
-        if meant is not None and meant not in statuses:
-            words = ", ".join(map(str, sorted(statuses)))
+        if meant is not None and meant not in DONE_TO[deed]:
+            words = ", ".join(map(str, sorted(DONE_TO[deed])))
             raise InvalidOption(
                 f"expected status to be one of {words}, whose jobs can be {_DONE[deed]}, got: {meant}",
                 name="status",
@@ -177,15 +163,12 @@ class Steering(ABC):
         store = self._open_store()
         count = 0
         try:
-            while True:
-                changed = store.change(which, deed)
+            for changed in changes(store.change, which, deed):
                 count += changed.count
-                if changed.next is None:
-                    return count
-                which = which.beyond(changed.next)
         except BaseException as error:
             error.add_note(f"{count:,} jobs had been {_DONE[deed]} before this")
             raise
+        return count
 
     # all of them
 

@@ -17,6 +17,7 @@ from workqueue.job import Job, JobStatus
 from workqueue.lifecycle import MAX_LOST, SECOND_LOSS_PAUSE, WAITING
 from workqueue.store.contract import Outlook
 from workqueue.store.situation import LONGEST_LINE, Enlisted, Room, Situation
+from workqueue.words import moment
 
 
 class Said(NamedTuple):
@@ -57,7 +58,7 @@ def explain(found: Situation) -> Why:
     else:
         said = list(_settled(found))
     if found.schedule is not None and found.schedule.last_at is not None:
-        slot = _when(found.schedule.last_at)
+        slot = moment(found.schedule.last_at)
         said.append(Said("schedule", f"It is the job of schedule {found.schedule.name!r} for {slot}."))
     return Why(
         job=job.id,
@@ -91,7 +92,7 @@ def _running(found: Situation) -> Iterator[Said]:
     yield Said(
         "running",
         f"Job {job.id} {job.name!r} runs, as attempt {job.attempt}, leased by runner {held.runner}{label} until "
-        f"{_when(held.until)}{seen}.",
+        f"{moment(held.until)}{seen}.",
     )
     if job.cancel_requested:
         yield Said(
@@ -142,7 +143,7 @@ def _waiting(found: Situation) -> Iterator[Said]:
     expires_at = None if found.job.terms is None else found.job.terms.expires_at
     if expires_at is not None:
         if expires_at <= found.now:
-            yield Said("expired", f"Its time was over at {_when(expires_at)}: who comes to it next cancels it.")
+            yield Said("expired", f"Its time was over at {moment(expires_at)}: who comes to it next cancels it.")
         else:
             yield Said("expires", f"It is cancelled if it has not started by {_at(found, expires_at)}.")
 
@@ -348,14 +349,10 @@ def _s(count: int) -> str:
     return "" if count == 1 else "s"
 
 
-def _when(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%SZ}"
-
-
 def _at(found: Situation, at: datetime) -> str:
     """Give an instant, and how far it is from now."""
     if at == found.now:
-        return f"{_when(at)}, just now"
+        return f"{moment(at)}, just now"
     if at > found.now:
-        return f"{_when(at)}, in {span(at - found.now)}"
-    return f"{_when(at)}, {span(found.now - at)} ago"
+        return f"{moment(at)}, in {span(at - found.now)}"
+    return f"{moment(at)}, {span(found.now - at)} ago"

@@ -35,6 +35,24 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> object:
     return tmp_path / "jobs.db" if request.param == "file" else ":memory:"
 
 
+def when_pruned(queue: Queue, monkeypatch: pytest.MonkeyPatch, count: int) -> threading.Event:
+    """Give what is set once the runner has deleted so many."""
+    pruned = threading.Event()
+    prune = queue._store.surplus.prune
+    gone = 0
+
+    def watched(*arguments: object) -> int:
+        nonlocal gone
+        deleted = prune(*arguments)
+        gone += deleted
+        if gone == count:
+            pruned.set()
+        return deleted
+
+    monkeypatch.setattr(queue._store.surplus, "prune", watched)
+    return pruned
+
+
 def transacting(ctx: Context) -> None:
     with ctx.transaction():
         pass
@@ -98,19 +116,7 @@ def test_failed_jobs_are_pruned_too(tmp_path, monkeypatch):
         raise ValueError(ctx.job.id)
 
     with Queue(tmp_path / "jobs.db", Handler(fail), keep_failed=Keep(age=HOUR, count=2)) as queue:
-        pruned = threading.Event()
-        prune = queue._store.surplus.prune
-        gone = 0
-
-        def watched(*arguments: object) -> int:
-            nonlocal gone
-            count = prune(*arguments)
-            gone += count
-            if gone == 3:
-                pruned.set()
-            return count
-
-        monkeypatch.setattr(queue._store.surplus, "prune", watched)
+        pruned = when_pruned(queue, monkeypatch, 3)
         ids = queue.push_many("n", range(5))
         assert pruned.wait(30)
         assert [job.id for job in queue.jobs(status="failed")] == ids[3:]
@@ -158,19 +164,7 @@ def test_of_results_that_are_counted_the_newest_stay(tmp_path, monkeypatch):
         def give(n: int) -> int:
             return n
 
-        pruned = threading.Event()
-        prune = queue._store.surplus.prune
-        gone = 0
-
-        def watched(*arguments: object) -> int:
-            nonlocal gone
-            count = prune(*arguments)
-            gone += count
-            if gone == 5:
-                pruned.set()
-            return count
-
-        monkeypatch.setattr(queue._store.surplus, "prune", watched)
+        pruned = when_pruned(queue, monkeypatch, 5)
         ids = give.push_many([(n,) for n in range(8)])
         queue.start()
         assert pruned.wait(30)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from workqueue import InvalidOption, JobStatus, Queue, StoreUnavailable
-from workqueue.store.contract import Changed
+from workqueue.store.paging import Changed
 
 
 @pytest.fixture

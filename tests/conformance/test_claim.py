@@ -7,7 +7,8 @@ from datetime import timedelta
 import msgspec
 import pytest
 from workqueue.job import JobStatus
-from workqueue.store.contract import Find, Want
+from workqueue.store.contract import Want
+from workqueue.store.paging import Find
 
 from support import (
     LEASE,

@@ -8,7 +8,8 @@ import pytest
 from workqueue.errors import QueueClosed, UsageError
 from workqueue.job import JobStatus
 from workqueue.schedule import Schedule
-from workqueue.store.contract import Find, Want
+from workqueue.store.contract import Want
+from workqueue.store.paging import Find
 
 from support import LEASE, QUEUE, claim_one, completed, new_job, open_engine
 

@@ -9,7 +9,8 @@ from datetime import timedelta
 import pytest
 from workqueue.job import Job, JobStatus, Lane, Terms
 from workqueue.lifecycle import WAITING
-from workqueue.store.contract import Changed, Deed, Find, Store
+from workqueue.store.contract import Store
+from workqueue.store.paging import Changed, Deed, Find
 from workqueue.store.relational import finding
 
 from support import (
@@ -338,3 +339,9 @@ def test_a_job_that_came_to_be_otherwise_since_it_was_found_is_left_alone(
     assert store.change(which, deed) == Changed(0, None)
     assert database.write == write
     assert not store.get(job).cancel_requested
+
+
+def test_the_largest_id_there_can_be_is_nobodys(store):
+    job = push(store)
+    assert store.change(Find.only(2**63 - 1), "cancel").count == 0
+    assert store.change(Find.only(job), "cancel").count == 1

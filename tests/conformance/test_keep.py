@@ -9,7 +9,8 @@ from workqueue.errors import JobNotFound, LeaseLost
 from workqueue.job import Claim, Job, JobStatus, Lane, Size, Terms
 from workqueue.lifecycle import Returned
 from workqueue.retention import Keep
-from workqueue.store.contract import Changed, Find, Outlook, Standing, Store
+from workqueue.store.contract import Outlook, Standing, Store
+from workqueue.store.paging import Changed, Find
 
 from support import (
     QUEUE,

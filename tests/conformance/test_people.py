@@ -8,7 +8,7 @@ import pytest
 from workqueue.errors import JobNotFound
 from workqueue.job import JobStatus, Size
 from workqueue.lifecycle import SECOND_LOSS_PAUSE
-from workqueue.store.contract import Find
+from workqueue.store.paging import Find
 
 from support import (
     LEASE,

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 import pytest
 from workqueue.backoff import Backoff
 from workqueue.job import JobStatus, Size
-from workqueue.store.contract import Find, Want
+from workqueue.store.contract import Want
+from workqueue.store.paging import Find
 
 from support import LEASE, QUEUE, SECOND, apply, claim_all, claim_one, completed, ids, new_job, push
 

@@ -8,7 +8,8 @@ from datetime import timedelta
 
 import pytest
 from workqueue.job import JobStatus
-from workqueue.store.contract import Beat, Find
+from workqueue.store.contract import Beat
+from workqueue.store.paging import Find
 
 from support import (
     LEASE,

@@ -14,7 +14,7 @@ from threading import Barrier
 import pytest
 from workqueue.errors import InvalidOption, ScheduleNotFound
 from workqueue.schedule import Schedule
-from workqueue.store.contract import Find
+from workqueue.store.paging import Find
 from workqueue.store.timetable import Due, ScheduleStanding
 
 from support import QUEUE, TICK, claim_one, new_job

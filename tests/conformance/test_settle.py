@@ -10,7 +10,7 @@ from workqueue.backoff import Backoff
 from workqueue.errors import JobNotFound
 from workqueue.job import JobStatus, Size
 from workqueue.lifecycle import MAX_LOST, SECOND_LOSS_PAUSE, Settlement
-from workqueue.store.contract import Find
+from workqueue.store.paging import Find
 
 from support import (
     LEASE,

@@ -9,7 +9,7 @@ import pytest
 from workqueue.errors import QueueFull, StoreUnavailable
 from workqueue.job import NewJob
 from workqueue.schedule import Schedule
-from workqueue.store.contract import Find
+from workqueue.store.paging import Find
 from workqueue.timekeeper import Timekeeper
 
 from support import QUEUE, SECOND, new_job

@@ -15,7 +15,7 @@ import pytest
 from workqueue.errors import JobNotFound, LeaseLost, UsageError
 from workqueue.job import JobStatus, Lane, Size, Terms
 from workqueue.schedule import Schedule
-from workqueue.store.contract import Find
+from workqueue.store.paging import Find
 
 from support import (
     LEASE,

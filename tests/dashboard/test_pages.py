@@ -72,7 +72,7 @@ def test_jobs_come_a_page_at_a_time(visitor, queue):
 
 
 def test_a_page_that_found_nothing_yet_says_how_far_it_looked(visitor, queue, monkeypatch):
-    from workqueue.store.contract import Page
+    from workqueue.store.paging import Page
 
     monkeypatch.setattr(queue._store, "find", lambda which: Page([], 4711))
     said = text_of(visitor.get("/jobs?text=needle").text)
@@ -238,7 +238,7 @@ def test_when_counting_takes_long_a_page_comes_without_the_count(queue, monkeypa
 
 
 def test_where_few_match_one_page_is_looked_for_on_and_on(visitor, queue, monkeypatch):
-    from workqueue.store.contract import Page
+    from workqueue.store.paging import Page
 
     queue.push("needle")
     [needle] = queue.jobs()

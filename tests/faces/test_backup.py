@@ -17,8 +17,8 @@ from click.testing import CliRunner
 from workqueue import JobStatus, Queue, UsageError
 from workqueue.cli import group
 from workqueue.store import back_up, copying, open_existing, open_store
-from workqueue.store.contract import Find, Want
-from workqueue.store.paging import walk
+from workqueue.store.contract import Want
+from workqueue.store.paging import Find, walk
 from workqueue.store.sqlite import backup
 
 from lines import Lines

@@ -12,7 +12,7 @@ from workqueue import JobStatus, Queue
 from workqueue.cli import change, group
 from workqueue.job import NewJob
 from workqueue.schedule import Schedule
-from workqueue.store.contract import Changed, Deed, Find
+from workqueue.store.paging import Changed, Deed, Find
 from workqueue.store.sqlite.engine import SqliteStore
 
 HOUR = 3600

@@ -20,7 +20,8 @@ from workqueue.figures import Counted, total
 from workqueue.job import Terms
 from workqueue.lifecycle import Returned
 from workqueue.store import copying, open_store
-from workqueue.store.contract import Find, Store, Want
+from workqueue.store.contract import Store, Want
+from workqueue.store.paging import Find
 from workqueue.store.relational.whole import Whole
 
 from postgres_fixtures import VERSIONS, Servers

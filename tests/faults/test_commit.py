@@ -15,7 +15,8 @@ from prove.clock import START, FakeClock
 from workqueue import Context, Job, JobStatus, Queue, RecoverableWorkerError, StoreUnavailable
 from workqueue.job import NewJob, Terms
 from workqueue.schedule import Schedule
-from workqueue.store.contract import Find, Want
+from workqueue.store.contract import Want
+from workqueue.store.paging import Find
 from workqueue.store.sqlite import checkpoints, connection, database
 from workqueue.store.sqlite.connection import LOG_LIMIT
 from workqueue.store.sqlite.engine import SqliteStore

@@ -14,6 +14,7 @@ from workqueue.store.postgres import database
 from workqueue.store.postgres.connection import Connection
 from workqueue.store.postgres.engine import PostgresStore
 
+from postgres_fixtures import rows
 from support import QUEUE, claim_one, new_job, push
 
 
@@ -30,12 +31,6 @@ def store(proxy: Proxy) -> Iterator[PostgresStore]:
     yield store
     assert store.check() == []
     store.close()
-
-
-def rows(url: str, statement: str) -> list[tuple[object, ...]]:
-    with psycopg.connect(url, autocommit=True) as connection:
-        cursor = connection.execute(statement.encode())
-        return cursor.fetchall() if cursor.description else []
 
 
 def test_a_commit_whose_answer_is_lost_is_done_once(store, proxy, postgres):

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import timedelta
 
-import psycopg
 import pytest
 from prove.postgres.harm import end_sessions
 from prove.postgres.proxy import Deed, Proxy
@@ -23,26 +22,12 @@ from workqueue.job import JobStatus
 from workqueue.store.postgres import database, runners
 from workqueue.store.postgres.engine import PostgresStore
 
-from postgres_fixtures import missing
-from support import QUEUE, again, apply, claim_all, claim_one, completed, new_job, push
+from postgres_fixtures import missing, rows
+from support import QUEUE, again, apply, claim_all, claim_one, completed, new_job, push, until
 
 OFTEN = timedelta(seconds=0.2)
 PATIENCE = 60
 WAITS_FOR_STANDBY = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND pid <> pg_backend_pid()"
-
-
-def ask(url: str, statement: str) -> list[tuple[object, ...]]:
-    with psycopg.connect(url, autocommit=True) as session:
-        cursor = session.execute(statement.encode())
-        return cursor.fetchall() if cursor.description else []
-
-
-def until(condition) -> None:
-    """Wait for what servers do."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 class Pair:
@@ -52,13 +37,13 @@ class Pair:
         self.primary = primary
         if not primary.running:  # the test before ended it
             primary.start()
-        ask(primary.dsn(), "ALTER SYSTEM RESET ALL")
-        ask(primary.dsn(), "SELECT pg_reload_conf()")
-        until(lambda: ask(primary.dsn(), "SHOW synchronous_standby_names") == [("",)])
+        rows(primary.dsn(), "ALTER SYSTEM RESET ALL")
+        rows(primary.dsn(), "SELECT pg_reload_conf()")
+        until(lambda: rows(primary.dsn(), "SHOW synchronous_standby_names") == [("",)])
         database = f"pair_{secrets.token_hex(4)}"
-        ask(primary.dsn(), f"CREATE DATABASE {database}")
+        rows(primary.dsn(), f"CREATE DATABASE {database}")
         self.at_primary = primary.dsn(database)
-        ask(self.at_primary, "CREATE TABLE effects (job bigint)")
+        rows(self.at_primary, "CREATE TABLE effects (job bigint)")
         self.line = held.enter_context(Proxy(primary.dsn()))
         self.standby = held.enter_context(Standby(primary, self.line.url))
         self.at_standby = self.standby.dsn(database)
@@ -66,10 +51,10 @@ class Pair:
 
     def be_synchronous(self) -> None:
         """From now on, a commit is answered when the standby has it."""
-        ask(self.primary.dsn(), "ALTER SYSTEM SET synchronous_standby_names = '*'")
-        ask(self.primary.dsn(), "ALTER SYSTEM SET synchronous_commit = 'remote_apply'")
-        ask(self.primary.dsn(), "SELECT pg_reload_conf()")
-        until(lambda: ask(self.primary.dsn(), "SELECT sync_state FROM pg_stat_replication") == [("sync",)])
+        rows(self.primary.dsn(), "ALTER SYSTEM SET synchronous_standby_names = '*'")
+        rows(self.primary.dsn(), "ALTER SYSTEM SET synchronous_commit = 'remote_apply'")
+        rows(self.primary.dsn(), "SELECT pg_reload_conf()")
+        until(lambda: rows(self.primary.dsn(), "SELECT sync_state FROM pg_stat_replication") == [("sync",)])
 
     def part(self) -> None:
         """From now on, the standby gets nothing."""
@@ -116,7 +101,7 @@ class Writes:
 
 
 def effects(url: str) -> Counter[object]:
-    return Counter(job for (job,) in ask(url, "SELECT job FROM effects"))
+    return Counter(job for (job,) in rows(url, "SELECT job FROM effects"))
 
 
 def test_workers_go_on_at_the_standby_and_what_it_had_not_got_is_as_if_it_had_never_been(pair):
@@ -181,9 +166,9 @@ def test_who_lost_an_answer_is_told_no_sooner_than_the_standby_has_it(pair):
         pushes = [
             threads.submit(store.push, jobs) for jobs in ([new_job()], [new_job(priority=1), new_job(priority=2)])
         ]
-        until(lambda: ask(pair.at_primary, WAITS_FOR_STANDBY) == [(2,)])
+        until(lambda: rows(pair.at_primary, WAITS_FOR_STANDBY) == [(2,)])
         end_sessions(pair.at_primary)
-        until(lambda: ask(pair.at_primary, WAITS_FOR_STANDBY) == [(2,)] or any(push.done() for push in pushes))
+        until(lambda: rows(pair.at_primary, WAITS_FOR_STANDBY) == [(2,)] or any(push.done() for push in pushes))
         assert not any(push.done() for push in pushes)
         pair.line.heal()
         jobs = [job for push in pushes for job in push.result(PATIENCE)]

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 from urllib.parse import urlsplit
 
-import psycopg
 import pytest
 from prove.postgres.harm import end_sessions, restart
 from prove.postgres.proxy import Proxy
@@ -24,7 +23,8 @@ from workqueue.errors import StoreUnavailable
 from workqueue.store.postgres import database
 from workqueue.store.postgres.engine import PostgresStore
 
-from support import QUEUE, claim_all, completed, new_job, turn
+from postgres_fixtures import rows
+from support import QUEUE, claim_all, completed, new_job, turn, until
 
 OFTEN = timedelta(seconds=0.2)
 PATIENCE = 60
@@ -32,7 +32,6 @@ _SOME_SESSION = (
     "SELECT min(pid) FROM pg_stat_activity"
     " WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
 )
-_AS_IF_NOTHING_WERE_SET = "-c default_transaction_read_only=off -c statement_timeout=0 -c lock_timeout=0"
 _WORKER = """
 import os, sys, time
 from datetime import timedelta
@@ -47,12 +46,6 @@ class Worker:
 Queue(sys.argv[1], Worker(), lease=timedelta(seconds=float(sys.argv[2])), poll_rate=timedelta(seconds=0.2))
 time.sleep(3600)
 """
-
-
-def ask(url: str, statement: str) -> list[tuple[object, ...]]:
-    with psycopg.connect(url, autocommit=True, options=_AS_IF_NOTHING_WERE_SET) as session:
-        cursor = session.execute(statement.encode())
-        return cursor.fetchall() if cursor.description else []
 
 
 class Runs:
@@ -78,16 +71,8 @@ class Runs:
             assert self._changed.wait_for(lambda: len(self.counts) >= count, PATIENCE)
 
 
-def until(condition, seconds: float = PATIENCE) -> None:
-    """Wait for what a server or another process does."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def empty(url: str) -> bool:
-    return ask(url, "SELECT count(*) FROM workqueue.jobs") == [(0,)]
+    return rows(url, "SELECT count(*) FROM workqueue.jobs") == [(0,)]
 
 
 def named(url: str, name: str) -> str:
@@ -151,7 +136,7 @@ def test_a_crash_in_the_server_makes_nobody_look_dead(postgres_server, postgres)
         long.wait_for(1)
         with Queue(named(postgres, "quick"), others, poll_rate=OFTEN):
             proxy.refuse()
-            [[victim]] = ask(postgres, _SOME_SESSION)
+            [[victim]] = rows(postgres, _SOME_SESSION)
             os.kill(victim, signal.SIGKILL)
             looks_until = time.monotonic() + 4
             until(lambda: time.monotonic() > looks_until)
@@ -176,7 +161,7 @@ def test_workers_go_on_after_settings_that_let_little_through(postgres, setting,
     with two_workers(postgres, runs) as queue:
         queue.push("before", None)
         runs.wait_for(1)
-        ask(postgres, f"ALTER DATABASE {name} SET {setting}")
+        rows(postgres, f"ALTER DATABASE {name} SET {setting}")
         end_sessions(postgres)
         pushed = 0
         for n in range(5):
@@ -185,7 +170,7 @@ def test_workers_go_on_after_settings_that_let_little_through(postgres, setting,
                 pushed += 1
             except StoreUnavailable:
                 break
-        ask(postgres, f"ALTER DATABASE {name} RESET ALL")
+        rows(postgres, f"ALTER DATABASE {name} RESET ALL")
         end_sessions(postgres)
         queue.push("after", None)
         runs.wait_for(pushed + 2)
@@ -196,27 +181,27 @@ def test_a_role_may_lose_its_rights_and_get_them_back(postgres):
     role = "worker_of_" + urlsplit(postgres).path[1:]  # roles belong to the whole server
     runs = Runs()
     with Queue(postgres) as near:
-        ask(postgres, f"CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA workqueue TO {role};"
+        rows(postgres, f"CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA workqueue TO {role};"
             f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA workqueue TO {role}")  # fmt: skip
         try:
             with Queue(postgres.replace("postgres@", f"{role}@"), runs, poll_rate=OFTEN) as weak:
                 weak.push("before", None)
                 runs.wait_for(1)
-                ask(postgres, f"REVOKE INSERT, UPDATE ON workqueue.jobs FROM {role}")
+                rows(postgres, f"REVOKE INSERT, UPDATE ON workqueue.jobs FROM {role}")
                 with pytest.raises(StoreUnavailable, match="rights"):
                     weak.push("refused", None)
                 near.push("meanwhile", None)
-                ask(postgres, f"GRANT INSERT, UPDATE ON workqueue.jobs TO {role}")
+                rows(postgres, f"GRANT INSERT, UPDATE ON workqueue.jobs TO {role}")
                 runs.wait_for(2)
                 until(lambda: empty(postgres))
         finally:
-            ask(postgres, f"DROP OWNED BY {role}; DROP ROLE {role}")
+            rows(postgres, f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 def test_ids_may_be_larger_than_an_int(postgres):
     runs = Runs()
     with Queue(postgres, runs, poll_rate=OFTEN) as queue:
-        ask(postgres, "ALTER TABLE workqueue.jobs ALTER id RESTART 2147483646;"
+        rows(postgres, "ALTER TABLE workqueue.jobs ALTER id RESTART 2147483646;"
             "ALTER TABLE workqueue.runners ALTER id RESTART 9007199254740993")  # fmt: skip
         with two_workers(postgres, runs):
             jobs = [queue.push("job", n) for n in range(20)]
@@ -229,7 +214,7 @@ def test_ids_may_be_larger_than_an_int(postgres):
 def test_those_who_meet_over_the_same_jobs_do_each_once(postgres, isolation):
     name = urlsplit(postgres).path[1:]
     PostgresStore(postgres).close()
-    ask(postgres, f"ALTER DATABASE {name} SET default_transaction_isolation = '{isolation}'")
+    rows(postgres, f"ALTER DATABASE {name} SET default_transaction_isolation = '{isolation}'")
     stores = [PostgresStore(named(postgres, f"s{n}")) for n in range(4)]
     stores[0].push([new_job() for _ in range(300)])
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from workqueue import Queue, pruning
 from workqueue.job import JobStatus
-from workqueue.store.contract import Find
+from workqueue.store.paging import Find
 from workqueue.store.sqlite import connection as connections
 from workqueue.store.sqlite import room
 from workqueue.store.sqlite.engine import SqliteStore

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-import psycopg
 import pytest
 from prove.postgres.harm import end_sessions
 from workqueue.store.postgres import engine, runners
 from workqueue.store.postgres.engine import PostgresStore
 
-from support import QUEUE, apply, claim_one, completed, push
+from postgres_fixtures import rows
+from support import QUEUE, apply, claim_one, completed, push, until
 
 PATIENCE = 30
 GRACE = 0.2
@@ -29,20 +29,6 @@ def store(postgres: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresSt
     yield store
     assert store.check() == []
     store.close()
-
-
-def rows(url: str, statement: str) -> list[tuple[object, ...]]:
-    with psycopg.connect(url, autocommit=True) as connection:
-        cursor = connection.execute(statement.encode())
-        return cursor.fetchall() if cursor.description else []
-
-
-def until(condition) -> None:
-    """Wait for what threads and the server do."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def listed(url: str) -> list[object]:

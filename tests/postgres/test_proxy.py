@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import socket
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -13,6 +12,8 @@ import psycopg
 import pytest
 from prove.postgres.protocol import Message, Side
 from prove.postgres.proxy import Deed, Fault, Proxy
+
+from support import until
 
 FRONTEND, BACKEND = Side.FRONTEND, Side.BACKEND
 BREAKS = [Deed.CLOSE, Deed.RESET]
@@ -63,14 +64,6 @@ def by_statement(heard: list[Message], side: Side) -> list[tuple[str, str]]:
     told = [message for message in heard if message.side is side and message.statement]
     groups = itertools.groupby(told, lambda message: message.statement)
     return [(statement, " ".join(message.kind for message in said)) for statement, said in groups]
-
-
-def until(condition, seconds: float = 30) -> None:
-    """Wait for what another process does."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def test_all_of_the_protocol_passes(proxy):

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
-import psycopg
 import pytest
 from prove.clock import FakeClock
 from workqueue.errors import UnsuitableFile, UsageError
@@ -17,6 +16,7 @@ from workqueue.store.postgres.address import parse
 from workqueue.store.postgres.engine import PostgresStore
 from workqueue.store.postgres.listener import Session
 
+from postgres_fixtures import rows
 from support import QUEUE, claim_all, new_job, push
 
 
@@ -31,11 +31,6 @@ def store(postgres: str, clock: FakeClock) -> Iterator[PostgresStore]:
     yield store
     assert store.check() == []
     store.close()
-
-
-def rows(url: str, statement: str) -> list[tuple[object, ...]]:
-    with psycopg.connect(url) as connection:
-        return connection.execute(statement.encode()).fetchall()
 
 
 def test_what_was_pushed_is_remembered_for_a_while_and_not_for_ever(store, postgres, clock):

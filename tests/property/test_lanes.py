@@ -25,7 +25,8 @@ from workqueue.errors import DuplicateJob, LeaseLost
 from workqueue.job import Claim, JobStatus, Lane, NewJob, Terms
 from workqueue.lifecycle import Cancelled, HandedBack, Lost, Postponed, Raised, Returned, settle
 from workqueue.retention import Keep
-from workqueue.store.contract import Find, Store, Turn, Want
+from workqueue.store.contract import Store, Turn, Want
+from workqueue.store.paging import Find
 
 from support import LEASE, QUEUE, SECOND, open_engine
 

@@ -32,7 +32,8 @@ from workqueue.errors import JobNotFound, UsageError
 from workqueue.job import Job, JobStatus
 from workqueue.lifecycle import WAITING
 from workqueue.queue import Queue
-from workqueue.store.contract import Deed, Find, Page, Store
+from workqueue.store.contract import Store
+from workqueue.store.paging import Deed, Find, Page, changes
 
 _AT_ONCE: Final = 500  # jobs in one transaction
 _OPEN: Final = (JobStatus.PENDING, JobStatus.RETRYING, JobStatus.RUNNING)
@@ -166,7 +167,7 @@ def retry(ctx: click.Context, file: str, job_ids: tuple[int, ...], *, filters: F
 
 
 def _retried(store: Store, job: Job) -> bool:
-    if store.change(_only(job.id), "retry").count:
+    if store.change(Find.only(job.id), "retry").count:
         say(f"{job.id}: {'due now' if job.status in WAITING else 'waits again, due now'}")
         return True
     if job.status in _RESTORABLE:
@@ -248,16 +249,12 @@ def clean(ctx: click.Context, file: str, job_ids: tuple[int, ...], *, filters: F
 
 
 def _deleted(store: Store, job: Job) -> bool:
-    done = store.change(_only(job.id), "delete").count
+    done = store.change(Find.only(job.id), "delete").count
     say(f"{job.id}: {'deleted' if done else f'is {job.status}, and was not deleted; cancel it first'}")
     return bool(done)
 
 
 # one by one
-
-
-def _only(job_id: int) -> Find:
-    return Find(after=job_id - 1, limit=1, newest_first=False, before=job_id + 1)
 
 
 def _each(store: Store, job_ids: tuple[int, ...]) -> Iterator[Job]:
@@ -289,14 +286,11 @@ def _change_all(store: Store, which: list[Find], deed: Deed) -> int:
         for meant in which:
             following = msgspec.structs.replace(meant, limit=_AT_ONCE, newest_first=True)
             first = 0  # how far it is is told by the ids, which come downwards from here
-            while True:
-                changed = store.change(following, deed)
+            for changed in changes(store.change, following, deed):
                 done += changed.count
-                if changed.next is None:
-                    break
-                first = first or changed.next
-                tell(_DOING[deed], first - changed.next, first)
-                following = following.beyond(changed.next)
+                if changed.next is not None:
+                    first = first or changed.next
+                    tell(_DOING[deed], first - changed.next, first)
     return done
 
 

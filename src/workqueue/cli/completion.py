@@ -14,7 +14,7 @@ from workqueue.cli.command import Command, examples
 from workqueue.errors import UsageError, WorkqueueError
 from workqueue.job import Job
 from workqueue.store import open_existing
-from workqueue.store.contract import Find
+from workqueue.store.paging import Find
 
 _LOOKED_AT: Final = 200  # jobs
 _VARIABLE: Final = "_WORKQUEUE_COMPLETE"  # as click calls it

@@ -13,8 +13,8 @@ from workqueue.arguments import checked_text
 from workqueue.cli.options import name_option, queue_option
 from workqueue.duration import times
 from workqueue.job import JobStatus
-from workqueue.store.contract import Find, Store
-from workqueue.store.paging import walk
+from workqueue.store.contract import Store
+from workqueue.store.paging import Find, walk
 
 _COUNTED: Final = 1000  # jobs, before somebody is asked about them
 

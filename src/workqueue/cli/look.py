@@ -14,6 +14,7 @@ from workqueue.cli.command import Command, examples
 from workqueue.cli.filters import Filters, filter_options
 from workqueue.cli.options import ID, existing, file_argument, id_option, json_option, queue_option
 from workqueue.cli.output import complain, facts, job_record, say, say_json, table
+from workqueue.cli.pausing import pause_said
 from workqueue.duration import span, times
 from workqueue.job import Attempt, Job, JobStatus, Terms
 from workqueue.store import is_url
@@ -67,10 +68,7 @@ def status(file: str, *, queue: str | None, as_json: bool) -> None:
         paint={"FAILED": "red", "RETRYING": "yellow", "RUNNING": "cyan"},
     )
     for pause in pauses:
-        what = (
-            f"queue {pause.queue!r}" if pause.name is None else f"jobs called {pause.name!r} of queue {pause.queue!r}"
-        )
-        say(f"paused: {what}")
+        say(f"paused: {pause_said(pause.queue, pause.name)}")
     say()
     if found.runners:
         table(

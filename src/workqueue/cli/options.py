@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 import click
 
+from workqueue.arguments import LARGEST_ID
 from workqueue.cli import configuration
 from workqueue.cli.command import StoreArgument
 from workqueue.cli.completion import complete_names, complete_paths, complete_queues
@@ -19,7 +20,6 @@ from workqueue.store import is_url, open_existing
 from workqueue.store.contract import Store
 from workqueue.words import printable
 
-LARGEST_ID: Final = 2**63 - 1
 _F = TypeVar("_F", bound=Callable[..., object])
 
 

@@ -34,7 +34,7 @@ def pause(file: str, *, queue: str, names: tuple[str, ...]) -> None:
     with existing(file) as store:
         for where, name in _meant(store, queue, names):
             store.pause(where, name)
-            say(f"paused: {_said(where, name)}")
+            say(f"paused: {pause_said(where, name)}")
 
 
 @click.command(
@@ -52,14 +52,14 @@ def resume(ctx: click.Context, file: str, *, queue: str, names: tuple[str, ...])
     with existing(file) as store:
         for where, name in _meant(store, queue, names):
             if name not in store.paused(where):
-                complain(f"{_said(where, name)} was not paused")
+                complain(f"{pause_said(where, name)} was not paused")
                 continue
             store.resume(where, name)
             undone += 1
-            say(f"resumed: {_said(where, name)}")
+            say(f"resumed: {pause_said(where, name)}")
         left = store.paused(queue)
     for name in left:
-        complain(f"still paused: {_said(queue, name)}")
+        complain(f"still paused: {pause_said(queue, name)}")
     if not undone:
         ctx.exit(Code.NO)
 
@@ -75,5 +75,6 @@ def _meant(store: Store, queue: str, names: tuple[str, ...]) -> list[tuple[str, 
     return [(queue, checked_name(name, "name")) for name in names] or [(queue, None)]
 
 
-def _said(queue: str, name: str | None) -> str:
+def pause_said(queue: str, name: str | None) -> str:
+    """Give a pause in words: of a queue, or of the jobs of one name in it."""
     return f"queue {queue!r}" if name is None else f"jobs called {name!r} of queue {queue!r}"

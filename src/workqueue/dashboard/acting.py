@@ -20,7 +20,7 @@ from workqueue.dashboard.redaction import Redaction
 from workqueue.dashboard.rendering import Pages
 from workqueue.errors import InvalidOption, InvalidPayload, ScheduleNotFound
 from workqueue.job import Job, JobStatus
-from workqueue.store.contract import Deed, Find, Page
+from workqueue.store.paging import Deed, Find, Page, changes
 
 _STEP: Final = 1.0  # seconds that one request may spend on changing many jobs
 _AT_ONCE: Final = 1000  # jobs changed in one transaction
@@ -59,8 +59,7 @@ class Acting:
         return self._back(request, back, _DONE[deed] if done else "nothing", done)
 
     def _change_each(self, ids: list[int], deed: Deed) -> int:
-        each = (Find(after=job_id - 1, before=job_id + 1, limit=1) for job_id in dict.fromkeys(ids))
-        return sum(self._desk.store.change(which, deed).count for which in each)
+        return sum(self._desk.store.change(Find.only(job_id), deed).count for job_id in dict.fromkeys(ids))
 
     def _ask_about(self, request: Request, ids: list[int], back: str) -> Response:
         if not ids:
@@ -133,13 +132,12 @@ class Acting:
 
     def _change_some(self, chosen: Filter, deed: Deed) -> tuple[int, int | None]:
         until = time.monotonic() + _STEP
-        which, done = chosen.find(_AT_ONCE), 0
-        while True:
-            changed = self._desk.store.change(which, deed)
-            done += changed.count
-            if changed.next is None or time.monotonic() >= until:
-                return done, changed.next
-            which = which.beyond(changed.next)
+        done, following = 0, None
+        for changed in changes(self._desk.store.change, chosen.find(_AT_ONCE), deed):
+            done, following = done + changed.count, changed.next
+            if time.monotonic() >= until:
+                break
+        return done, following
 
     async def edit(self, request: Request) -> Response:
         """Give a job other data, and try it again if that is wanted; what is wrong with them is said beside them."""
@@ -199,7 +197,7 @@ class Acting:
     async def _confirm_batch(self, request: Request, batch: int) -> Response:
         desk = self._desk
         standing = await desk.ask(desk.store.batches.get, batch)
-        left = standing.total - standing.completed - standing.failed - standing.cancelled
+        left = standing.total - standing.ended
         return self._pages.page(
             request,
             "confirm.html",

@@ -22,7 +22,8 @@ from workqueue.errors import InvalidOption
 from workqueue.job import Job
 from workqueue.queue import Queue
 from workqueue.store import open_existing
-from workqueue.store.contract import Find, Overview, Page, Standing, Store
+from workqueue.store.contract import Overview, Standing, Store
+from workqueue.store.paging import Find, Page
 from workqueue.store.timetable import ScheduleStanding
 
 Place: TypeAlias = Queue | Store | str | os.PathLike[str]
@@ -35,6 +36,7 @@ _PATIENCE: Final = 0.4  # seconds that a page waits for new figures, before it s
 _LOOKING_ON: Final = 0.5  # seconds that one page is looked for
 _MOST_QUEUES: Final = 500  # whose pauses are asked for
 _MOST_SCHEDULES: Final = 1000
+_COUNTS: Final = ("pending", "retrying", "running", "failed", "cancelled", "completed", "later")
 _CHART_PERIODS: Final = 5  # runners tell what they did every few seconds
 
 
@@ -49,16 +51,8 @@ class Sight(msgspec.Struct, frozen=True):
         """All queues as one."""
         standings = self.overview.queues
         due = [standing.oldest_due for standing in standings if standing.oldest_due is not None]
-        return Standing(
-            queue="",
-            pending=sum(standing.pending for standing in standings),
-            retrying=sum(standing.retrying for standing in standings),
-            running=sum(standing.running for standing in standings),
-            failed=sum(standing.failed for standing in standings),
-            cancelled=sum(standing.cancelled for standing in standings),
-            later=sum(standing.later for standing in standings),
-            oldest_due=min(due, default=None),
-        )
+        counts = {word: sum(getattr(standing, word) for standing in standings) for word in _COUNTS}
+        return Standing(queue="", oldest_due=min(due, default=None), **counts)
 
     def standing(self, queue: str) -> Standing:
         """Give the figures of one queue; zeros if nothing of it is there."""

@@ -10,14 +10,13 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from workqueue.arguments import as_status, checked_name
+from workqueue.arguments import LARGEST_ID, as_status, checked_name
 from workqueue.errors import InvalidOption
 from workqueue.job import JobStatus
-from workqueue.store.contract import Find
+from workqueue.store.paging import Find
 
 PER_PAGE: Final = 50
 LONGEST_TEXT: Final = 200
-_LARGEST_ID: Final = 2**63 - 1
 _MINUTE: Final = timedelta(minutes=1)
 _BACK: Final = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f]*")
 
@@ -117,7 +116,7 @@ def stretch(told: Mapping[str, str]) -> Stretch:
 def whole(told: Mapping[str, str], name: str) -> int:
     """Give the id that stands there. Raises InvalidOption."""
     text = told.get(name, "")
-    if not (text.isascii() and text.isdecimal() and len(text) <= 19 and 0 < int(text) <= _LARGEST_ID):
+    if not (text.isascii() and text.isdecimal() and len(text) <= 19 and 0 < int(text) <= LARGEST_ID):
         raise InvalidOption(f"expected {name} to be the id of a job or batch, got: {text!r:.40}", name=name, value=text)
     return int(text)
 

@@ -18,7 +18,8 @@ from workqueue.dashboard.redaction import Redaction
 from workqueue.dashboard.rendering import Pages
 from workqueue.errors import BatchNotFound, JobNotFound
 from workqueue.job import Attempt, Job, JobStatus
-from workqueue.store.contract import Find, Outlook
+from workqueue.store.contract import Outlook
+from workqueue.store.paging import Find
 
 SIGHT: Final = "workqueue.sight"  # in the scope
 LARGEST_EDIT: Final = 128 * 1024  # bytes of data that a form takes; more than that belongs into a program

@@ -22,8 +22,12 @@ class BatchStanding(msgspec.Struct, frozen=True, kw_only=True):
     cancelled: int = 0
 
     @property
+    def ended(self) -> int:
+        return self.completed + self.failed + self.cancelled
+
+    @property
     def is_done(self) -> bool:
-        return self.sealed and self.completed + self.failed + self.cancelled == self.total
+        return self.sealed and self.ended == self.total
 
 
 class Batches(Protocol):

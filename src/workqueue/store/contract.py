@@ -19,6 +19,7 @@ from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Size
 from workqueue.lifecycle import Returned, Settlement
 from workqueue.store.batching import Batches
 from workqueue.store.ledger import Ledger
+from workqueue.store.paging import Changed, Deed, Find, Page
 from workqueue.store.situation import Enlisted, Situation
 from workqueue.store.surplus import Surplus
 from workqueue.store.timetable import Schedules
@@ -97,49 +98,6 @@ class Beat(msgspec.Struct, frozen=True):
     cancelled: frozenset[int]
 
 
-class Find(msgspec.Struct, frozen=True, kw_only=True):
-    """Which jobs are meant, in the order of their ids: upwards, or `newest_first`. None means any.
-
-    text: stands so, upper and lower case told apart, in the job's message, or as UTF-8 in its data. after, before: only
-    ids above, or below. limit: jobs in one page.
-    """
-
-    queue: str | None = None
-    status: JobStatus | None = None
-    name: str | None = None
-    text: str | None = None
-    after: int = 0
-    before: int | None = None
-    newest_first: bool = False
-    limit: int = 100
-
-    def beyond(self, last: int) -> Find:
-        """Give what is left to be found after a page that ended at this id (`Page.next`)."""
-        if self.newest_first:
-            return msgspec.structs.replace(self, before=last)
-        return msgspec.structs.replace(self, after=last)
-
-
-class Page(msgspec.Struct, frozen=True):
-    """Some of the jobs that were meant. next: what to go on from, by `Find.beyond`; None at the end, and only there."""
-
-    jobs: list[Job]
-    next: int | None
-
-
-Deed: TypeAlias = Literal["cancel", "retry", "restore", "delete"]
-"""cancel: as `Store.cancel`. restore: as `Store.restore`, failed and cancelled ones. delete: what is settled.
-
-retry: as restore; and what waits for its time is due now, with its counters as they are."""
-
-
-class Changed(msgspec.Struct, frozen=True):
-    """What came of a page. count: jobs of it that were changed. next: as of a Page."""
-
-    count: int
-    next: int | None
-
-
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """One queue in figures: its jobs by status.
 
@@ -156,6 +114,16 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     completed: int = 0
     later: int = 0
     oldest_due: datetime | None = None
+
+    @property
+    def due(self) -> int:
+        """Jobs that wait, and could start."""
+        return self.pending + self.retrying - self.later
+
+    @property
+    def jobs(self) -> int:
+        """All of them."""
+        return self.pending + self.retrying + self.running + self.failed + self.cancelled + self.completed
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):

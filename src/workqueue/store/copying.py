@@ -16,15 +16,15 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Final, NamedTuple
 
 import msgspec
 
 from workqueue.errors import UsageError
-from workqueue.job import Claim, JobStatus
-from workqueue.lifecycle import HandedBack, settle
-from workqueue.store.contract import Find, Store
+from workqueue.job import JobStatus
+from workqueue.lifecycle import handing_back
+from workqueue.store.contract import Store
+from workqueue.store.paging import Find
 from workqueue.store.relational.rows import BY_NAME, JOBS, TABLES, Reader
 from workqueue.store.relational.verbs import Verbs
 from workqueue.store.relational.whole import Copy, Move, Whole
@@ -265,7 +265,6 @@ class _Copying:
             page = self._target.store.find(Find(status=JobStatus.RUNNING, after=following, limit=_AT_ONCE))
             following = page.next
             ours = [job for job in page.jobs if job.id <= now.last_job]
-            claims = [Claim(job, 0, timedelta(0), 0) for job in ours]
-            self._target.store.turn([settle(claim, HandedBack(), age=timedelta(0)) for claim in claims], None)
+            self._target.store.turn([handing_back(job) for job in ours], None)
             count += len(ours)
         return count

@@ -1,13 +1,72 @@
-"""Going through pages: all that is meant, one after another."""
+"""Going through pages: which jobs are meant, and all of them one after another, to look at them or to change them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from workqueue.job import Job
-from workqueue.store.contract import Find, Page
+from workqueue.arguments import LARGEST_ID
+from workqueue.job import Job, JobStatus
+from workqueue.lifecycle import FINAL, WAITING
+
+
+class Find(msgspec.Struct, frozen=True, kw_only=True):
+    """Which jobs are meant, in the order of their ids: upwards, or `newest_first`. None means any.
+
+    text: stands so, upper and lower case told apart, in the job's message, or as UTF-8 in its data. after, before: only
+    ids above, or below. limit: jobs in one page.
+    """
+
+    queue: str | None = None
+    status: JobStatus | None = None
+    name: str | None = None
+    text: str | None = None
+    after: int = 0
+    before: int | None = None
+    newest_first: bool = False
+    limit: int = 100
+
+    @classmethod
+    def only(cls, job: int, *, queue: str | None = None) -> Find:
+        """Mean one job."""
+        return cls(queue=queue, after=job - 1, before=min(job + 1, LARGEST_ID), limit=1)
+
+    def beyond(self, last: int) -> Find:
+        """Give what is left to be found after a page that ended at this id (`Page.next`)."""
+        if self.newest_first:
+            return msgspec.structs.replace(self, before=last)
+        return msgspec.structs.replace(self, after=last)
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some of the jobs that were meant. next: what to go on from, by `Find.beyond`; None at the end, and only there."""
+
+    jobs: list[Job]
+    next: int | None
+
+
+Deed: TypeAlias = Literal["cancel", "retry", "restore", "delete"]
+"""cancel: as `Store.cancel`. restore: as `Store.restore`, failed and cancelled ones. delete: what is settled.
+
+retry: as restore; and what waits for its time is due now, with its counters as they are."""
+
+_RESTORABLE: Final = frozenset({JobStatus.FAILED, JobStatus.CANCELLED})
+DONE_TO: Final[Mapping[Deed, frozenset[JobStatus]]] = {
+    "cancel": WAITING | {JobStatus.RUNNING},
+    "retry": WAITING | _RESTORABLE,
+    "restore": _RESTORABLE,
+    "delete": FINAL,
+}
+"""To jobs of which status each can be done."""
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """What came of a page. count: jobs of it that were changed. next: as of a Page."""
+
+    count: int
+    next: int | None
 
 
 def walk(find: Callable[[Find], Page], which: Find, *, at_once: int = 1000) -> Iterator[Job]:
@@ -20,3 +79,13 @@ def walk(find: Callable[[Find], Page], which: Find, *, at_once: int = 1000) -> I
         if page.next is None:
             return
         which = which.beyond(page.next)
+
+
+def changes(change: Callable[[Find, Deed], Changed], which: Find, deed: Deed) -> Iterator[Changed]:
+    """Do it to all that are meant, `which.limit` in a page, and give what came of each page. change: the store's."""
+    while True:
+        changed = change(which, deed)
+        yield changed
+        if changed.next is None:
+            return
+        which = which.beyond(changed.next)

@@ -15,8 +15,8 @@ from workqueue.duration import as_duration
 from workqueue.errors import InvalidPayload
 from workqueue.job import Job, JobStatus
 from workqueue.queue import Queue
-from workqueue.store.contract import Find, Store
-from workqueue.store.paging import walk
+from workqueue.store.contract import Store
+from workqueue.store.paging import Find, walk
 from workqueue.task import BaseTask, Call
 from workqueue.testing import inside
 

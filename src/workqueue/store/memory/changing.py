@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Iterable
 
 import msgspec
 
-from workqueue.job import JobStatus
-from workqueue.lifecycle import FINAL, WAITING
 from workqueue.store.clock import instant, micros
-from workqueue.store.contract import Changed, Deed, Find
 from workqueue.store.memory.inspection import meant
 from workqueue.store.memory.keeping import Keeping
 from workqueue.store.memory.rows import Row, Rows
-
-_RESTORABLE: Final = frozenset({JobStatus.FAILED, JobStatus.CANCELLED})
-_OF: Final[Mapping[Deed, frozenset[JobStatus]]] = {  # what can be done to whom
-    "cancel": WAITING | {JobStatus.RUNNING},
-    "retry": WAITING | _RESTORABLE,
-    "restore": _RESTORABLE,
-    "delete": FINAL,
-}
+from workqueue.store.paging import DONE_TO, Changed, Deed, Find
 
 
 class Changing:
@@ -33,7 +22,7 @@ class Changing:
 
     def change(self, which: Find, deed: Deed, now: int) -> tuple[Changed, set[str]]:
         """Do it to a page of the jobs that are meant; say what came of it, and in which queues."""
-        found, following = meant(self._rows, which, _OF[deed])
+        found, following = meant(self._rows, which, DONE_TO[deed])
         if deed == "cancel":  # the newest first: what follows others has not been cancelled with them then
             newest_first = sorted(found, key=lambda row: row.job.id, reverse=True)
             waiting = [row for row in newest_first if row.waits()]
@@ -67,7 +56,7 @@ class Changing:
         """Let those that failed, or were cancelled, wait again; those stay whose key another job has by now."""
         restored = 0
         for row in sorted(found, key=lambda row: row.job.id):
-            if row.job.status in _RESTORABLE and self._keeping.may_reopen(row):
+            if row.job.status in DONE_TO["restore"] and self._keeping.may_reopen(row):
                 self._keeping.reopen(row)
                 self._rows.change(row).restore(now)
                 restored += 1

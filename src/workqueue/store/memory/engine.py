@@ -20,7 +20,7 @@ from workqueue.errors import LeaseLost, QueueClosed, StoreUnavailable, UsageErro
 from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Size
 from workqueue.lifecycle import FINAL, Returned, Settlement, completion
 from workqueue.store.clock import Clock, instant, later, micros, system_clock
-from workqueue.store.contract import Beat, Bell, Changed, Deed, Find, Outlook, Overview, Page, Transaction, Turn, Want
+from workqueue.store.contract import Beat, Bell, Outlook, Overview, Transaction, Turn, Want
 from workqueue.store.guest import GuestTransaction
 from workqueue.store.joining import Opened, opened_by_us
 from workqueue.store.lender import refuse_in_memory
@@ -36,6 +36,7 @@ from workqueue.store.memory.schedules import MemorySchedules
 from workqueue.store.memory.settling import settle
 from workqueue.store.memory.situation import Situations
 from workqueue.store.memory.surplus import MemorySurplus
+from workqueue.store.paging import Changed, Deed, Find, Page
 
 _PATIENCE: Final = 30.0  # seconds that a verb waits for another thread's transaction
 

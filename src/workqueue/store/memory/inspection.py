@@ -9,10 +9,11 @@ from typing import Final
 from workqueue.job import Job, JobStatus
 from workqueue.lifecycle import FINAL
 from workqueue.store.clock import instant
-from workqueue.store.contract import Engine, Find, Outlook, Overview, Page, Standing
+from workqueue.store.contract import Engine, Outlook, Overview, Standing
 from workqueue.store.memory.keeping import Keeping
 from workqueue.store.memory.rows import Row
 from workqueue.store.memory.runners import Runner, enlisted
+from workqueue.store.paging import Find, Page
 
 _RULES: Final[dict[str, Callable[[Row], bool]]] = {
     "does not fit its claimed_at": lambda row: (row.job.claimed_at is None) is (row.job.status is JobStatus.COMPLETED),

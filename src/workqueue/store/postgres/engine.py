@@ -18,7 +18,8 @@ from workqueue.errors import LeaseLost, QueueClosed, StoreUnavailable, UsageErro
 from workqueue.job import Claim, NewJob
 from workqueue.lifecycle import WAITING, Returned, Settlement, completion
 from workqueue.store.clock import Clock, instant, micros, system_clock
-from workqueue.store.contract import Beat, Bell, Changed, Deed, Find, Overview, Page, Transaction, Turn, Want
+from workqueue.store.contract import Beat, Bell, Overview, Transaction, Turn, Want
+from workqueue.store.paging import Changed, Deed, Find, Page
 from workqueue.store.postgres import address, inspection
 from workqueue.store.postgres.claiming import Claims, Row, claim_gated, horizon, place, read_turn
 from workqueue.store.postgres.connection import Connection, not_the_statements_fault

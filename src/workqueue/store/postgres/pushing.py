@@ -29,11 +29,10 @@ class Pushes:
     def push(self, jobs: Sequence[NewJob], *, within: object | None) -> list[int]:
         """See `store.contract.Store`."""
         database = self._database()
-        _refuse_nul(jobs)
-        batches = list(alike(jobs))
-        joined = database.is_joined()
-        if len(batches) == 1 and not is_special(jobs[0]) and not joined:
-            row = self._row(database, batches[0])
+        batch = next(alike(jobs), jobs)
+        if jobs and len(batch) == len(jobs) and not is_special(jobs[0]) and not database.is_joined():
+            _refuse_nul(batch)
+            row = self._row(database, batch)
             if within is not None:
                 return sorted(job for (job,) in database.loans.ask(within, "push_within", row, jobs[0].queue))
             return self._push_at_once(database, row, jobs[0].queue)

@@ -6,27 +6,21 @@ Each verb is a write of its own; `landed` says after a commit of unknown fate wh
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
 
 from workqueue.errors import JobNotFound
 from workqueue.job import JobStatus
-from workqueue.lifecycle import FINAL, WAITING
-from workqueue.store.contract import Changed, Deed, Find
+from workqueue.store.paging import DONE_TO, Changed, Deed, Find, changes
 from workqueue.store.relational import finding, terms
 from workqueue.store.relational.finding import Match
 from workqueue.store.relational.session import Database, Session
 
 _STEP: Final = 5000  # jobs in one transaction
 _CANCELLED: Final = "cancelled"
-_OF: Final[Mapping[Deed, frozenset[JobStatus]]] = {  # what can be done to whom
-    "cancel": WAITING | {JobStatus.RUNNING},
-    "retry": WAITING | {JobStatus.FAILED, JobStatus.CANCELLED},
-    "restore": frozenset({JobStatus.FAILED, JobStatus.CANCELLED}),
-    "delete": FINAL,
-}
 _encode = msgspec.json.encode
 _ids = msgspec.json.Decoder(list[int])
 
@@ -116,18 +110,12 @@ def clean(database: Database, queue: str, status: JobStatus) -> int:
 
 def _clean_completed(database: Database, queue: str) -> int:
     which = Find(queue=queue, status=JobStatus.COMPLETED, limit=_STEP)
-    total = 0
-    while True:
-        changed = change(database, which, "delete")
-        total += changed.count
-        if changed.next is None:
-            return total
-        which = which.beyond(changed.next)
+    return sum(changed.count for changed in changes(partial(change, database), which, "delete"))
 
 
 def change(database: Database, which: Find, deed: Deed) -> Changed:
     """Do it to a page of the jobs that are meant. They are looked for before anything is locked."""
-    statuses = _OF[deed]
+    statuses = DONE_TO[deed]
     found = database.read(lambda session: finding.look(session, which, statuses))
     if not found.jobs:
         return Changed(0, found.next)

@@ -13,7 +13,7 @@ import msgspec
 
 from workqueue.job import JobStatus
 from workqueue.lifecycle import WAITING
-from workqueue.store.contract import Find, Page
+from workqueue.store.paging import Find, Page
 from workqueue.store.relational import records
 from workqueue.store.relational.session import Session
 

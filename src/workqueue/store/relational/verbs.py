@@ -11,7 +11,8 @@ import msgspec
 from workqueue.errors import JobNotFound
 from workqueue.job import Attempt, Job, JobStatus, NewJob, Size
 from workqueue.store.clock import micros
-from workqueue.store.contract import Changed, Deed, Find, Outlook, Page
+from workqueue.store.contract import Outlook
+from workqueue.store.paging import Changed, Deed, Find, Page
 from workqueue.store.relational import changing, finding, outlook, records, situation
 from workqueue.store.relational.batches import StoredBatches
 from workqueue.store.relational.ledger import StoredLedger

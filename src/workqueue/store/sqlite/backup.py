@@ -12,15 +12,15 @@ import stat
 import tempfile
 from collections.abc import Callable
 from contextlib import closing
-from datetime import timedelta
 from typing import Final
 
 import msgspec
 
 from workqueue.errors import StoreUnavailable, UnsuitableFile, UsageError
-from workqueue.job import Claim, JobStatus
-from workqueue.lifecycle import HandedBack, settle
-from workqueue.store.contract import Find, Store
+from workqueue.job import JobStatus
+from workqueue.lifecycle import handing_back
+from workqueue.store.contract import Store
+from workqueue.store.paging import Find
 from workqueue.store.sqlite.connection import connect_bare, patiently, translated
 from workqueue.store.sqlite.database import Database
 
@@ -105,8 +105,7 @@ def _made_sound(store: Store, source: str) -> Backup:
     handed_back = 0
     if not store.overview().moves:  # else it takes no change
         while running := store.find(Find(status=JobStatus.RUNNING, limit=_AT_ONCE)).jobs:
-            claims = [Claim(job, 0, timedelta(0), 0) for job in running]
-            store.turn([settle(claim, HandedBack(), age=timedelta(0)) for claim in claims], None)
+            store.turn([handing_back(job) for job in running], None)
             handed_back += len(running)
     problems = store.check()
     if problems:
@@ -115,8 +114,7 @@ def _made_sound(store: Store, source: str) -> Backup:
             f"`workqueue check {source}` says more",
             path=source,
         )
-    queues = store.overview().queues
-    jobs = sum(one.pending + one.retrying + one.running + one.failed + one.cancelled + one.completed for one in queues)
+    jobs = sum(standing.jobs for standing in store.overview().queues)
     return Backup(path="", size=0, jobs=jobs, handed_back=handed_back)
 
 
