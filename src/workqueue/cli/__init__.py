@@ -26,6 +26,7 @@ _SECTIONS: Final = {
         "why": "look",
         "schedules": "schedules",
         "serve": "serve",
+        "top": "top",
     },
     "Change": {
         "push": "change",

@@ -7,8 +7,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from workqueue.dashboard import looks
-from workqueue.dashboard.looks import Look, Looks
+from workqueue import looks
+from workqueue.looks import Look, Looks
 
 
 class Slow:

@@ -1,0 +1,340 @@
+"""What the monitor shows, as rows: of queues and their tasks, of who runs what, of failures, of jobs. Pure.
+
+A row says what it is of, so that a key pressed on it knows whom it means. How it is drawn is for others to know.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from workqueue.duration import span
+from workqueue.job import Job, JobStatus
+from workqueue.monitor.desk import Failure, Frame, Running
+from workqueue.report import Sight, TaskFigures
+from workqueue.store.contract import Standing
+from workqueue.store.situation import Enlisted
+from workqueue.words import ago, count, printable, seconds
+
+Tone: TypeAlias = Literal["plain", "strong", "faint", "good", "bad", "busy", "wait"]
+
+NOTHING: Final = "·"  # a zero, so that the eye finds what is none
+STATUS_TONES: Final[Mapping[JobStatus, Tone]] = {
+    JobStatus.PENDING: "plain",
+    JobStatus.RETRYING: "wait",
+    JobStatus.RUNNING: "busy",
+    JobStatus.FAILED: "bad",
+    JobStatus.CANCELLED: "faint",
+    JobStatus.COMPLETED: "good",
+}
+
+
+class Subject(msgspec.Struct, frozen=True):
+    """What a row is of: a queue, its jobs of one name, or one job."""
+
+    queue: str
+    name: str | None = None
+    job: int | None = None
+
+    def __str__(self) -> str:
+        if self.job is not None:
+            return f"job {self.job} {self.name!r} of queue {self.queue!r}"
+        return f"queue {self.queue!r}" if self.name is None else f"jobs called {self.name!r} of queue {self.queue!r}"
+
+
+class Cell(msgspec.Struct, frozen=True):
+    """What stands in a column of a row."""
+
+    text: str
+    tone: Tone = "plain"
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A column. width: of its cells; None: what is left. least: columns of a terminal below which it is not shown."""
+
+    title: str
+    width: int | None = None
+    right: bool = False
+    least: int = 0
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A line of a panel. key: the same from frame to frame."""
+
+    key: str
+    subject: Subject | None
+    cells: list[Cell]
+
+
+WORK: Final = [
+    Column("QUEUES AND TASKS"),
+    Column("WAITING", 9, right=True),
+    Column("NOT DUE", 9, right=True, least=100),
+    Column("RUNNING", 7, right=True),
+    Column("FAILED", 8, right=True),
+    Column("OLDEST", 8, right=True),
+    Column("DONE 1H", 9, right=True),
+    Column("RETRIED", 7, right=True, least=100),
+    Column("P50", 6, right=True, least=110),
+    Column("P95", 6, right=True, least=100),
+]
+RUNNERS: Final = [
+    Column("RUNNERS", 22),
+    Column("QUEUE", 14, least=100),
+    Column("JOB", 9, right=True),
+    Column("TASK", 24),
+    Column("FOR", 8, right=True),
+    Column("TRY", 3, right=True, least=70),
+    Column("PROGRESS"),
+]
+FAILURES: Final = [
+    Column("FAILURES", 9),
+    Column("JOB", 9, right=True),
+    Column("QUEUE", 14, least=100),
+    Column("TASK", 20),
+    Column("TRY", 3, right=True, least=70),
+    Column("THEN", 9),
+    Column("MESSAGE"),
+]
+JOBS: Final = [
+    Column("JOB", 9, right=True),
+    Column("STATUS", 9),
+    Column("QUEUE", 14, least=100),
+    Column("TASK", 24),
+    Column("TRY", 3, right=True, least=70),
+    Column("PUSHED", 9, least=90),
+    Column("RUN AT", 9),
+    Column("MESSAGE"),
+]
+
+
+def work(frame: Frame, wanted: str = "") -> list[Row]:
+    """Give a row for each queue, and below it one for each of its tasks. wanted: stands in the name of either."""
+    sight = frame.sight
+    if sight is None:
+        return []
+    tasks: defaultdict[str, list[TaskFigures]] = defaultdict(list)
+    for task in frame.tasks:
+        tasks[task.queue].append(task)
+    running: defaultdict[tuple[str, str], int] = defaultdict(int)
+    for one in frame.running:
+        running[one.job.queue, one.job.name] += 1
+    standings = {standing.queue: standing for standing in sight.overview.queues}
+    rows: list[Row] = []
+    for queue in sorted(standings.keys() | tasks.keys() | sight.paused.keys()):
+        paused = sight.paused.get(queue, [])
+        names = {task.name: task for task in tasks[queue]}
+        names |= {
+            name: TaskFigures(queue=queue, name=name) for name in paused if name is not None and name not in names
+        }
+        shown = [
+            _task_row(task, running[queue, name], paused=name in paused)
+            for name, task in sorted(names.items())
+            if wanted in queue or wanted in name
+        ]
+        if shown or wanted in queue:
+            standing = standings.get(queue, Standing(queue=queue))
+            rows.append(_queue_row(standing, tasks[queue], frame.now, sight, paused=None in paused))
+            rows += shown
+    return rows
+
+
+def _queue_row(standing: Standing, tasks: Sequence[TaskFigures], now: datetime, sight: Sight, *, paused: bool) -> Row:
+    alone = standing.due > 0 and not sight.runners(standing.queue)
+    note = "  paused" if paused else "  no runner" if alone else ""
+    done = sum(task.completed for task in tasks)
+    return Row(
+        f"queue {standing.queue}",
+        Subject(standing.queue),
+        [
+            Cell(f"{printable(standing.queue)}{note}", "wait" if note else "strong"),
+            _number(standing.due, "plain"),
+            _number(standing.later, "faint"),
+            _number(standing.running, "busy"),
+            _number(standing.failed, "bad"),
+            _oldest(standing.oldest_due, now),
+            _number(done, "good"),
+            _number(sum(task.retried for task in tasks), "wait"),
+            Cell(""),
+            Cell(""),
+        ],
+    )
+
+
+def _task_row(task: TaskFigures, running: int, *, paused: bool) -> Row:
+    note = "  paused" if paused else ""
+    return Row(
+        f"task {task.queue} {task.name}",
+        Subject(task.queue, task.name),
+        [
+            Cell(f"  {printable(task.name)}{note}", "wait" if paused else "plain"),
+            Cell(""),
+            Cell(""),
+            _number(running, "busy"),
+            Cell(""),
+            Cell(""),
+            _number(task.completed, "good"),
+            _number(task.retried, "wait"),
+            Cell(seconds(task.run.p50), "faint"),
+            Cell(seconds(task.run.p95), "faint"),
+        ],
+    )
+
+
+def runners(frame: Frame, wanted: str = "") -> list[Row]:
+    """Give a row for each job that runs, by runner, and for each runner that has none."""
+    listed = [] if frame.sight is None else frame.sight.overview.runners
+    jobs: defaultdict[tuple[str, str], list[Running]] = defaultdict(list)
+    for one in frame.running:
+        if wanted in one.job.queue or wanted in one.job.name:
+            jobs[one.job.queue, one.job.runner].append(one)
+    rows: list[Row] = []
+    for runner in listed:
+        its = jobs.pop((runner.queue, runner.label), [])
+        rows += [_running_row(one, runner if place == 0 else None) for place, one in enumerate(its)]
+        if not its and not (wanted and wanted not in runner.queue):
+            rows.append(_idle_row(runner))
+    for left in jobs.values():  # their runners are not on the list any more
+        rows += [_running_row(one, None, gone=True) for one in left]
+    return rows
+
+
+def _running_row(one: Running, runner: Enlisted | None, *, gone: bool = False) -> Row:
+    job = one.job
+    who = _runner_cell(runner) if runner is not None else Cell(printable(job.runner) if gone else "", "bad")
+    said = "asked to stop" if job.cancel_requested else _progress(one.progress)
+    return Row(
+        f"job {job.id}",
+        Subject(job.queue, job.name, job.id),
+        [
+            who,
+            Cell(printable(job.queue), "faint"),
+            Cell(str(job.id), "faint"),
+            Cell(printable(job.name), "busy"),
+            Cell(span(one.lasts).split(" ")[0] + ("" if one.is_whole else "+")),
+            Cell(str(job.attempt), "faint" if job.attempt == 1 else "wait"),
+            Cell(said, "wait" if job.cancel_requested else "faint"),
+        ],
+    )
+
+
+def _idle_row(runner: Enlisted) -> Row:
+    doing = "ended; its jobs are taken back" if not runner.alive else "idle" if not runner.running else "starting"
+    return Row(
+        f"runner {runner.id}",
+        Subject(runner.queue),
+        [
+            _runner_cell(runner),
+            Cell(printable(runner.queue), "faint"),
+            Cell(""),
+            Cell(doing, "faint" if runner.alive else "bad"),
+            Cell(""),
+            Cell(""),
+            Cell(""),
+        ],
+    )
+
+
+def _runner_cell(runner: Enlisted) -> Cell:
+    return Cell(f"{runner.id} {printable(runner.label)}", "plain" if runner.alive else "bad")
+
+
+def _progress(said: object) -> str:
+    return "" if said is None else printable(said if isinstance(said, str) else msgspec.json.encode(said).decode())
+
+
+def failures(frame: Frame, wanted: str = "") -> list[Row]:
+    """Give a row for each attempt that failed, the newest first."""
+    return [
+        _failure_row(one, frame.now)
+        for one in frame.failures
+        if wanted in one.job.queue or wanted in one.job.name or wanted in one.job.message
+    ]
+
+
+def _failure_row(one: Failure, now: datetime) -> Row:
+    job = one.job
+    if job.status is JobStatus.FAILED:
+        then, tone = Cell("for good", "bad"), "bad"
+    else:
+        due = job.run_at - now
+        then, tone = Cell(f"in {span(due).split(' ')[0]}" if due > timedelta(0) else "retry due", "wait"), "wait"
+    return Row(
+        f"failure {job.id}",
+        Subject(job.queue, job.name, job.id),
+        [
+            Cell(ago(one.at, now) or "?", "faint"),
+            Cell(str(job.id), "faint"),
+            Cell(printable(job.queue), "faint"),
+            Cell(printable(job.name)),
+            Cell(str(job.attempt), "faint"),
+            then,
+            Cell(printable(job.message), "bad" if tone == "bad" else "plain"),
+        ],
+    )
+
+
+def jobs(found: Iterable[Job], now: datetime) -> list[Row]:
+    """Give a row for each of these jobs."""
+    return [
+        Row(
+            f"job {job.id}",
+            Subject(job.queue, job.name, job.id),
+            [
+                Cell(str(job.id)),
+                Cell(str(job.status), STATUS_TONES[job.status]),
+                Cell(printable(job.queue), "faint"),
+                Cell(printable(job.name)),
+                Cell(str(job.attempt) if job.attempt else "", "faint"),
+                Cell(ago(job.pushed_at, now), "faint"),
+                Cell(ago(job.run_at, now) if job.status in (JobStatus.PENDING, JobStatus.RETRYING) else "", "faint"),
+                Cell(printable(job.message), "faint"),
+            ],
+        )
+        for job in found
+    ]
+
+
+def figures(frame: Frame) -> list[tuple[str, Cell]]:
+    """Give the figures of the whole store, each with its word."""
+    sight = frame.sight
+    if sight is None:
+        return [("counting …", Cell(""))]
+    total = sight.total
+    alive = sum(runner.alive for runner in sight.overview.runners)
+    return [
+        ("waiting", _figure(total.due, "plain")),
+        ("running", _figure(total.running, "busy")),
+        ("failed", _figure(total.failed, "bad")),
+        ("oldest waits", Cell(_oldest(total.oldest_due, frame.now).text or "–")),
+        ("retrying", _figure(total.retrying, "wait")),
+        ("not due", _figure(total.later, "plain")),
+        ("runners" if alive != 1 else "runner", Cell(count(alive), "strong" if alive else "bad")),
+    ]
+
+
+def notes(frame: Frame) -> list[str]:
+    """Give what is to be known of the whole store, as sentences."""
+    sight = frame.sight
+    return [] if sight is None else [printable(f"{move}") for move in sight.overview.moves]
+
+
+def _figure(value: int, tone: Tone) -> Cell:
+    return Cell(count(value), tone if value and tone != "plain" else "strong" if value else "plain")
+
+
+def _number(value: int, tone: Tone) -> Cell:
+    return Cell(count(value), tone) if value else Cell(NOTHING, "faint")
+
+
+def _oldest(at: datetime | None, now: datetime) -> Cell:
+    if at is None:
+        return Cell("")
+    waits = max(timedelta(0), now - at)
+    return Cell(
+        span(waits) if waits >= timedelta(seconds=1) else "now", "plain" if waits < timedelta(minutes=1) else "wait"
+    )
