@@ -23,6 +23,7 @@ STYLES: Final[dict[Tone, str]] = {
     "wait": "yellow",
 }
 _GAP: Final = 2
+_NARROW: Final = 100  # columns below which there is little room
 _LEAST: Final = 8  # columns that are cut for want of room keep so much
 _BARS: Final = " ▁▂▃▄▅▆▇█"
 
@@ -30,12 +31,13 @@ _BARS: Final = " ▁▂▃▄▅▆▇█"
 def widths(columns: Sequence[Column], room: int) -> list[tuple[int, Column, int]]:
     """Say which columns are shown in so much room: their places, and how wide each is."""
     shown = [(place, column) for place, column in enumerate(columns) if room >= column.least]
-    fixed = sum(column.width or 0 for _, column in shown) + _GAP * (len(shown) - 1)
+    asked = {place: _asked(column, room) for place, column in shown}
+    fixed = sum(width or 0 for width in asked.values()) + _GAP * (len(shown) - 1)
     left = max(_LEAST, room - fixed)
     excess = fixed + left - room
     found: list[tuple[int, Column, int]] = []
     for place, column in shown:
-        width = column.width
+        width = asked[place]
         if width is None:
             found.append((place, column, left))
             continue
@@ -43,6 +45,10 @@ def widths(columns: Sequence[Column], room: int) -> list[tuple[int, Column, int]
         excess -= given
         found.append((place, column, width - given))
     return found
+
+
+def _asked(column: Column, room: int) -> int | None:
+    return column.narrow if column.narrow is not None and room < _NARROW else column.width
 
 
 def header(columns: Sequence[Column], room: int, title: str = "bold") -> Text:

@@ -50,7 +50,7 @@ class Jobs(View):
         yield Table(panels.JOBS, empty="looking …", id="jobs")
         yield Input(id="filter", placeholder="what stands in the message or the data of a job, just so; Esc ends it")
         more = [("s", "status"), ("/", "text"), ("n", "older"), ("b", "newest"), ("esc", "back")]
-        yield Keys([("⏎", "look into"), *ACTS, *more])
+        yield Keys([("⏎", "open"), *ACTS, *more])
 
     def on_mount(self) -> None:
         """Look at once."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from rich.text import Text
@@ -18,7 +17,7 @@ from workqueue.duration import span
 from workqueue.monitor import drawing, panels
 from workqueue.monitor.desk import Frame
 from workqueue.monitor.jobs import Jobs
-from workqueue.monitor.panels import Row, Subject
+from workqueue.monitor.panels import Row, Subject, Tone
 from workqueue.monitor.story import StoryView
 from workqueue.monitor.table import Table
 from workqueue.monitor.views import ACTS, Bar, Keys, View
@@ -27,7 +26,6 @@ from workqueue.words import count, moment, printable
 _WIDE: Final = 160  # columns from which two panels stand side by side
 _TALL: Final = 30  # lines from which there is room for higher bars, and for air
 _LABEL: Final = 16
-_MINUTE: Final = 60.0
 
 
 class Figures(Widget):
@@ -63,24 +61,26 @@ class Figures(Widget):
         tall = max(1, self.size.height - 2 - (1 if self.size.height > 3 else 0))
         rate = None if frame.rates is None else frame.rates.completed
         air = [Text(end="")] if self.size.height > 3 else []
-        done = self._bars([point.completed for point in frame.points], tall, "done", rate, "good")
-        failures = [point.failed + point.retried + point.lost for point in frame.points]
-        return [first, *air, *done, *self._bars(failures, 1, "failures", None, "bad")]
+        done, failures = panels.minutes(frame)
+        peaks = [f"  peak {count(round(max(values, default=0)))}/min" for values in (done, failures)]
+        width = max(10, min(max(10, len(done)), self.size.width - _LABEL - max(map(len, peaks))))
+        drawn = [
+            *self._bars(drawing.spark(done, width, tall, "good"), "done", rate, "good", peaks[0]),
+            *self._bars(drawing.spark(failures, width, 1, "bad"), "failures", None, "bad", peaks[1]),
+        ]
+        return [first, *air, *drawn]
 
-    def _bars(self, values: Sequence[int], height: int, word: str, rate: float | None, tone: panels.Tone) -> list[Text]:
-        """Draw what happened in each minute, with the word for it before, and the most of a minute after."""
-        most = f"  peak {count(max(values, default=0))}/min"
-        width = max(10, min(len(values) or 10, self.size.width - _LABEL - len(most)))
-        lines = drawing.spark(values, width, height, tone)
+    def _bars(self, bars: list[Text], word: str, rate: float | None, tone: Tone, most: str) -> list[Text]:
+        """Put the word for them before bars, and the most of a minute after."""
         found: list[Text] = []
-        for place, bars in enumerate(lines):
-            is_last = place == height - 1
-            line = Text(no_wrap=True, end="")
+        for place, bar in enumerate(bars):
+            is_last = place == len(bars) - 1
             said = "" if rate is None or not is_last else f"{_rate(rate)}/s "
-            line.append(said, drawing.STYLES[tone] + " bold" if said else "")
+            line = Text(no_wrap=True, end="")
+            line.append(said, drawing.STYLES[tone] + " bold")
             line.append((word if is_last else "").ljust(_LABEL - len(said)), "dim")
-            line.append_text(bars)
-            line.append(most if is_last and any(values) else "", "dim")
+            line.append_text(bar)
+            line.append(most if is_last else "", "dim")
             found.append(line)
         return found
 
@@ -116,7 +116,7 @@ class Overview(View):
         yield Input(
             id="filter", placeholder="filter: part of the name of a queue or task, or of a message; Esc ends it"
         )
-        yield Keys([("⏎", "look into"), *ACTS, ("l", "jobs"), ("/", "filter"), ("⇥", "next panel"), ("q", "quit")])
+        yield Keys([("⏎", "open"), *ACTS, ("l", "jobs"), ("/", "filter"), ("⇥", "panel"), ("q", "quit")])
 
     def on_mount(self) -> None:
         """Let the keys be the first panel's."""

@@ -22,6 +22,8 @@ from workqueue.words import ago, count, printable, seconds
 
 Tone: TypeAlias = Literal["plain", "strong", "faint", "good", "bad", "busy", "wait"]
 
+_MINUTE: Final = timedelta(minutes=1)
+_SOONEST: Final = timedelta(seconds=15)
 NOTHING: Final = "·"  # a zero, so that the eye finds what is none
 STATUS_TONES: Final[Mapping[JobStatus, Tone]] = {
     JobStatus.PENDING: "plain",
@@ -54,12 +56,16 @@ class Cell(msgspec.Struct, frozen=True):
 
 
 class Column(msgspec.Struct, frozen=True):
-    """A column. width: of its cells; None: what is left. least: columns of a terminal below which it is not shown."""
+    """A column. width: of its cells, None: what is left; narrow: where there is little room.
+
+    least: columns of a terminal below which it is not shown.
+    """
 
     title: str
     width: int | None = None
     right: bool = False
     least: int = 0
+    narrow: int | None = None
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -83,29 +89,29 @@ WORK: Final = [
     Column("P95", 6, right=True, least=100),
 ]
 RUNNERS: Final = [
-    Column("RUNNERS", 22),
+    Column("RUNNERS", 22, narrow=18),
     Column("QUEUE", 14, least=100),
-    Column("JOB", 9, right=True),
-    Column("TASK", 24),
-    Column("FOR", 8, right=True),
-    Column("TRY", 3, right=True, least=70),
+    Column("JOB", 9, right=True, narrow=7),
+    Column("TASK", 24, narrow=18),
+    Column("FOR", 7, right=True),
+    Column("TRY", 3, right=True, least=90),
     Column("PROGRESS"),
 ]
 FAILURES: Final = [
     Column("FAILURES", 9),
-    Column("JOB", 9, right=True),
-    Column("QUEUE", 14, least=100),
-    Column("TASK", 20),
-    Column("TRY", 3, right=True, least=70),
-    Column("THEN", 9),
+    Column("JOB", 9, right=True, narrow=7),
+    Column("QUEUE", 14, least=130),
+    Column("TASK", 20, narrow=15),
+    Column("TRY", 3, right=True, least=90),
+    Column("THEN", 9, narrow=8),
     Column("MESSAGE"),
 ]
 JOBS: Final = [
     Column("JOB", 9, right=True),
     Column("STATUS", 9),
     Column("QUEUE", 14, least=100),
-    Column("TASK", 24),
-    Column("TRY", 3, right=True, least=70),
+    Column("TASK", 24, narrow=18),
+    Column("TRY", 3, right=True),
     Column("PUSHED", 9, least=90),
     Column("RUN AT", 9),
     Column("MESSAGE"),
@@ -215,11 +221,17 @@ def _running_row(one: Running, runner: Enlisted | None, *, gone: bool = False) -
             Cell(printable(job.queue), "faint"),
             Cell(str(job.id), "faint"),
             Cell(printable(job.name), "busy"),
-            Cell(span(one.lasts).split(" ")[0] + ("" if one.is_whole else "+")),
+            Cell(_lasts(one)),
             Cell(str(job.attempt), "faint" if job.attempt == 1 else "wait"),
             Cell(said, "wait" if job.cancel_requested else "faint"),
         ],
     )
+
+
+def _lasts(one: Running) -> str:
+    """Say for how long it runs, to the second; `+`: or longer, for it ran before anybody looked."""
+    whole = timedelta(seconds=int(one.lasts.total_seconds()))
+    return (span(whole) if whole else "0s") + ("" if one.is_whole else "+")
 
 
 def _idle_row(runner: Enlisted) -> Row:
@@ -315,6 +327,21 @@ def figures(frame: Frame) -> list[tuple[str, Cell]]:
         ("not due", _figure(total.later, "plain")),
         ("runners" if alive != 1 else "runner", Cell(count(alive), "strong" if alive else "bad")),
     ]
+
+
+def minutes(frame: Frame) -> tuple[list[float], list[float]]:
+    """Give how many jobs completed, and how many attempts failed, in each minute; the one that is not over, as if."""
+    points = frame.points
+    if not points:
+        return [], []
+    gone = max(timedelta(0), frame.now - points[-1].at)
+    if gone < _SOONEST:  # too little of it to tell
+        points, gone = points[:-1], _MINUTE
+    scale = [1.0] * (len(points) - 1) + [max(1.0, _MINUTE / gone)]
+    return (
+        [point.completed * by for point, by in zip(points, scale, strict=True)],
+        [(point.failed + point.retried + point.lost) * by for point, by in zip(points, scale, strict=True)],
+    )
 
 
 def notes(frame: Frame) -> list[str]:

@@ -122,7 +122,7 @@ class Table(Widget, can_focus=True):
         """Draw one line: titles, then rows."""
         width = self.size.width
         if y == 0:
-            line = drawing.header(self._columns, width, "bold reverse" if self.has_focus else "bold")
+            line = drawing.header(self._columns, width, "bold underline" if self.has_focus else "bold")
             hidden = len(self._rows) - max(0, self.size.height - 1)
             if hidden > 0:
                 self._note(line, f" {self._cursor + 1}/{len(self._rows)} ", width)
@@ -132,7 +132,7 @@ class Table(Widget, can_focus=True):
             place = self._top + y - 1
             line = drawing.row(self._rows[place].cells, self._columns, width)
             if place == self._cursor and self.has_focus:
-                line.stylize("reverse")
+                line = Text(line.plain, style="reverse", no_wrap=True, end="")  # a bar without holes of other colours
         else:
             line = Text(end="")
         segments = list(line.render(self.app.console))

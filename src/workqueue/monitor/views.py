@@ -23,7 +23,7 @@ from workqueue.words import printable
 if TYPE_CHECKING:
     from workqueue.monitor.app import Monitor
 
-ACTS: Final = [("r", "retry"), ("u", "restore"), ("c", "cancel"), ("p", "pause/resume")]
+ACTS: Final = [("r", "retry"), ("u", "restore"), ("c", "cancel"), ("p", "pause")]
 _SAID: Final = 8.0  # seconds that it stands there
 
 
