@@ -177,6 +177,7 @@ LOOKS: Final[dict[str, dict[str, object]]] = {
     "walk": {"up": True, "after": 0, "before": FAR, "most": FEW},
     "settled_ids": {"queue": "default", "status": 3, "up": False, "after": 0, "before": FAR, "most": FEW},
     "settled_queues": {"most": FEW},
+    "task_standings": {"now": 5, "most": FEW},
     "walk_completed": {"up": False, "after": 0, "before": 2**62, "most": FEW},
     "completed_ids": {"queue": "default", "up": True, "after": 0, "before": 2**62, "most": FEW},
     "nth_completed": {"queue": "default", "count": FEW},
