@@ -106,9 +106,9 @@ class Monitor(App[None]):
 
     async def _watch(self) -> None:
         while True:
-            view = self.screen_stack[-1] if self.screen_stack else None
-            if isinstance(view, View):
-                await self._look(view)
+            views = [screen for screen in self.screen_stack if isinstance(screen, View)]  # a question may be before it
+            if views:
+                await self._look(views[-1])
             try:
                 await asyncio.wait_for(self._wake.wait(), self.interval.total_seconds())
             except TimeoutError:

@@ -83,8 +83,8 @@ def _asks(verb: str, whole: str, what: str) -> Callable[[Subject], str]:
     return question
 
 
-RETRY: Final = Deed(_asks("Retry", "Retry all failed and retrying jobs", ""), _retry)
-RESTORE: Final = Deed(_asks("Restore", "Restore all failed jobs", " Their counters start anew."), _restore)
-CANCEL: Final = Deed(_asks("Cancel", "Cancel ALL jobs that wait or run", ""), _cancel)
+RETRY: Final = Deed(_asks("Retry", "Retry all that failed or is retrying", ""), _retry)
+RESTORE: Final = Deed(_asks("Restore", "Restore all that failed", " Their counters start anew."), _restore)
+CANCEL: Final = Deed(_asks("Cancel", "Cancel ALL that waits or runs", ""), _cancel)
 PAUSE: Final = Deed(lambda subject: f"Pause {_paused(subject)}? What runs goes on.", _pause)
 RESUME: Final = Deed(lambda subject: f"Resume {_paused(subject)}?", _resume)

@@ -23,10 +23,11 @@ from workqueue.payload import Json
 from workqueue.report import Point, Sight, TaskFigures
 from workqueue.steering import Steering
 from workqueue.store import open_existing
-from workqueue.store.contract import Outlook, Store
+from workqueue.store.contract import Outlook, Store, TaskStanding
 from workqueue.store.paging import Find, Page
 
 HISTORY: Final = timedelta(hours=4)
+COUNTED: Final = 100_000
 LAST: Final = timedelta(hours=1)  # over which tasks are counted
 _MINUTE: Final = timedelta(minutes=1)
 _PATIENCE: Final = 0.4  # seconds that a frame waits for new figures, before it has the last ones
@@ -65,7 +66,8 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
 class Frame(msgspec.Struct, frozen=True, kw_only=True):
     """What there is to see at once. sight: None when counting takes long, and nobody has counted yet.
 
-    points: what happened in each minute. tasks: what each did in the last hour. rates: None before there are two looks.
+    points: what happened in each minute. tasks: what each did in the last hour. standings: how many jobs each has, of
+    the newest COUNTED. rates: None for the first seconds.
     """
 
     path: str
@@ -73,9 +75,15 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     sight: Sight | None
     points: list[Point]
     tasks: list[TaskFigures]
+    standings: list[TaskStanding]
     running: list[Running]
     failures: list[Failure]
     rates: Rates | None
+
+    @property
+    def counted_all(self) -> bool:
+        """Whether the standings are of all jobs there are."""
+        return sum(standing.jobs for standing in self.standings) < COUNTED
 
 
 class Story(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,6 +126,7 @@ class Desk:
         self._sight = Look(lambda: report.sight(self._at_hand()), period=period)
         self._points = Look(self._see_points, period=max(period, _SLOW))
         self._tasks = Look(self._see_tasks, period=max(period, _SLOW))
+        self._standings = Look(lambda: self._at_hand().task_standings(COUNTED), period=period)
         self._failures = Look(self._see_failures, period=period)
         self._totals: deque[tuple[float, int, int]] = deque()
         self._began: dict[tuple[int, int], tuple[float, bool]] = {}
@@ -172,7 +181,7 @@ class Desk:
 
     def outdate(self) -> None:
         """Something was changed: let the next frame show it."""
-        for look in (self._sight, self._failures):
+        for look in (self._sight, self._standings, self._failures):
             look.outdate()
 
     def close(self) -> None:
@@ -201,6 +210,7 @@ class Desk:
             sight=self._sight.latest(patience),
             points=self._points.latest(patience) or [],
             tasks=self._tasks.latest(patience) or [],
+            standings=self._standings.latest(patience) or [],
             running=self._timed(store, running),
             failures=self._failures.latest(patience) or [],
             rates=self._rates(store),
@@ -235,7 +245,7 @@ class Desk:
         while len(self._totals) > 2 and self._totals[1][0] <= now - _RATE_OVER:
             self._totals.popleft()
         (began, completed, failed), (ended, completed_now, failed_now) = self._totals[0], self._totals[-1]
-        if ended <= began:
+        if ended - began < _SLOW:  # runners tell as seldom: a shorter while says nothing
             return None
         return Rates(
             completed=max(0, completed_now - completed) / (ended - began),

@@ -14,7 +14,7 @@ from workqueue.monitor import panels
 from workqueue.monitor.panels import Subject
 from workqueue.monitor.story import StoryView
 from workqueue.monitor.table import Table
-from workqueue.monitor.views import ACTS, Bar, Keys, View
+from workqueue.monitor.views import ACTS, Bar, Filter, Keys, View
 from workqueue.store.paging import Find
 from workqueue.words import printable
 
@@ -48,7 +48,7 @@ class Jobs(View):
         """Put it together."""
         yield Bar()
         yield Table(panels.JOBS, empty="looking …", id="jobs")
-        yield Input(id="filter", placeholder="what stands in the message or the data of a job, just so; Esc ends it")
+        yield Filter(id="filter", placeholder="what stands in the message or the data of a job, just so; Esc ends it")
         more = [("s", "status"), ("/", "text"), ("n", "older"), ("b", "newest"), ("esc", "back")]
         yield Keys([("⏎", "open"), *ACTS, *more])
 
@@ -91,13 +91,13 @@ class Jobs(View):
 
     def action_filter(self) -> None:
         """Ask for a text."""
-        field = self.query_one("#filter", Input)
+        field = self.query_one("#filter", Filter)
         field.add_class("shown")
         field.focus()
 
     def action_back(self) -> None:
         """Leave the filter, and then this view."""
-        field = self.query_one("#filter", Input)
+        field = self.query_one("#filter", Filter)
         if field.has_class("shown"):
             field.value = ""
             field.remove_class("shown")
@@ -125,7 +125,7 @@ class Jobs(View):
 
     def _title(self) -> None:
         bar, which = self.query_one(Bar), self._which
-        bar.left = printable("all jobs" if self._of is None else f"jobs of {self._of}".replace("jobs of jobs", "jobs"))
+        bar.left = printable("all jobs" if self._of is None else f"jobs of {self._of}")
         status = "any status" if which.status is None else str(which.status)
         text = "" if which.text is None else f"  with {which.text!r}"
         older = "" if which.before is None else f"  below {which.before}"

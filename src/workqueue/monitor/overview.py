@@ -20,7 +20,7 @@ from workqueue.monitor.jobs import Jobs
 from workqueue.monitor.panels import Row, Subject, Tone
 from workqueue.monitor.story import StoryView
 from workqueue.monitor.table import Table
-from workqueue.monitor.views import ACTS, Bar, Keys, View
+from workqueue.monitor.views import ACTS, Bar, Filter, Keys, View
 from workqueue.words import count, moment, printable
 
 _WIDE: Final = 160  # columns from which two panels stand side by side
@@ -113,7 +113,7 @@ class Overview(View):
                 panels.RUNNERS, empty="nobody runs jobs: `workqueue run module:queue` starts somebody", id="runners"
             )
             yield Table(panels.FAILURES, empty="nothing failed", id="failures")
-        yield Input(
+        yield Filter(
             id="filter", placeholder="filter: part of the name of a queue or task, or of a message; Esc ends it"
         )
         yield Keys([("⏎", "open"), *ACTS, ("l", "jobs"), ("/", "filter"), ("⇥", "panel"), ("q", "quit")])
@@ -138,13 +138,13 @@ class Overview(View):
 
     def action_filter(self) -> None:
         """Ask what to show."""
-        field = self.query_one("#filter", Input)
+        field = self.query_one("#filter", Filter)
         field.add_class("shown")
         field.focus()
 
     def action_unfilter(self) -> None:
         """Show all again."""
-        field = self.query_one("#filter", Input)
+        field = self.query_one("#filter", Filter)
         field.value = ""
         field.remove_class("shown")
         self.query_one("#work", Table).focus()

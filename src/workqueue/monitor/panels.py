@@ -5,7 +5,7 @@ A row says what it is of, so that a key pressed on it knows whom it means. How i
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Literal, TypeAlias
@@ -16,12 +16,13 @@ from workqueue.duration import span
 from workqueue.job import Job, JobStatus
 from workqueue.monitor.desk import Failure, Frame, Running
 from workqueue.report import Sight, TaskFigures
-from workqueue.store.contract import Standing
+from workqueue.store.contract import Standing, TaskStanding
 from workqueue.store.situation import Enlisted
 from workqueue.words import ago, count, printable, seconds
 
 Tone: TypeAlias = Literal["plain", "strong", "faint", "good", "bad", "busy", "wait"]
 
+_MOST_ROWS: Final = 1000
 _MINUTE: Final = timedelta(minutes=1)
 _SOONEST: Final = timedelta(seconds=15)
 NOTHING: Final = "·"  # a zero, so that the eye finds what is none
@@ -45,7 +46,7 @@ class Subject(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         if self.job is not None:
             return f"job {self.job} {self.name!r} of queue {self.queue!r}"
-        return f"queue {self.queue!r}" if self.name is None else f"jobs called {self.name!r} of queue {self.queue!r}"
+        return f"queue {self.queue!r}" if self.name is None else f"task {self.name!r} of queue {self.queue!r}"
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -109,7 +110,7 @@ FAILURES: Final = [
 JOBS: Final = [
     Column("JOB", 9, right=True),
     Column("STATUS", 9),
-    Column("QUEUE", 14, least=100),
+    Column("QUEUE", 14, least=130),
     Column("TASK", 24, narrow=18),
     Column("TRY", 3, right=True),
     Column("PUSHED", 9, least=90),
@@ -123,36 +124,55 @@ def work(frame: Frame, wanted: str = "") -> list[Row]:
     sight = frame.sight
     if sight is None:
         return []
-    tasks: defaultdict[str, list[TaskFigures]] = defaultdict(list)
-    for task in frame.tasks:
-        tasks[task.queue].append(task)
-    running: defaultdict[tuple[str, str], int] = defaultdict(int)
-    for one in frame.running:
-        running[one.job.queue, one.job.name] += 1
     standings = {standing.queue: standing for standing in sight.overview.queues}
+    tasks = _tasks(frame, sight)
     rows: list[Row] = []
     for queue in sorted(standings.keys() | tasks.keys() | sight.paused.keys()):
-        paused = sight.paused.get(queue, [])
-        names = {task.name: task for task in tasks[queue]}
-        names |= {
-            name: TaskFigures(queue=queue, name=name) for name in paused if name is not None and name not in names
-        }
-        shown = [
-            _task_row(task, running[queue, name], paused=name in paused)
-            for name, task in sorted(names.items())
-            if wanted in queue or wanted in name
-        ]
+        shown = [task for task in tasks[queue] if wanted in queue or wanted in task.name]
         if shown or wanted in queue:
             standing = standings.get(queue, Standing(queue=queue))
-            rows.append(_queue_row(standing, tasks[queue], frame.now, sight, paused=None in paused))
-            rows += shown
-    return rows
+            rows.append(_queue_row(standing, tasks[queue], frame.now, sight))
+            rows += [_task_row(task) for task in shown]
+    return rows[:_MOST_ROWS]
 
 
-def _queue_row(standing: Standing, tasks: Sequence[TaskFigures], now: datetime, sight: Sight, *, paused: bool) -> Row:
+class _Task(msgspec.Struct, frozen=True):
+    """A task of a queue, with all that is known of it. more: there may be more jobs than the standing says."""
+
+    name: str
+    done: TaskFigures
+    standing: TaskStanding
+    running: int
+    paused: bool
+    more: bool
+
+
+def _tasks(frame: Frame, sight: Sight) -> defaultdict[str, list[_Task]]:
+    """Give the tasks of each queue: those that did something, have jobs, or are paused."""
+    done = {(task.queue, task.name): task for task in frame.tasks}
+    standings = {(standing.queue, standing.name): standing for standing in frame.standings}
+    running = Counter((one.job.queue, one.job.name) for one in frame.running)
+    paused = {(queue, name) for queue, names in sight.paused.items() for name in names if name is not None}
+    found: defaultdict[str, list[_Task]] = defaultdict(list)
+    for queue, name in sorted(done.keys() | standings.keys() | running.keys() | paused):
+        key = queue, name
+        found[queue].append(
+            _Task(
+                name,
+                done.get(key, TaskFigures(queue=queue, name=name)),
+                standings.get(key, TaskStanding(queue=queue, name=name)),
+                running[key],
+                key in paused,
+                not frame.counted_all,
+            )
+        )
+    return found
+
+
+def _queue_row(standing: Standing, tasks: Sequence[_Task], now: datetime, sight: Sight) -> Row:
+    paused = None in sight.paused.get(standing.queue, [])
     alone = standing.due > 0 and not sight.runners(standing.queue)
     note = "  paused" if paused else "  no runner" if alone else ""
-    done = sum(task.completed for task in tasks)
     return Row(
         f"queue {standing.queue}",
         Subject(standing.queue),
@@ -163,30 +183,30 @@ def _queue_row(standing: Standing, tasks: Sequence[TaskFigures], now: datetime, 
             _number(standing.running, "busy"),
             _number(standing.failed, "bad"),
             _oldest(standing.oldest_due, now),
-            _number(done, "good"),
-            _number(sum(task.retried for task in tasks), "wait"),
+            _number(sum(task.done.completed for task in tasks), "good"),
+            _number(sum(task.done.retried for task in tasks), "wait"),
             Cell(""),
             Cell(""),
         ],
     )
 
 
-def _task_row(task: TaskFigures, running: int, *, paused: bool) -> Row:
-    note = "  paused" if paused else ""
+def _task_row(task: _Task) -> Row:
+    standing, done = task.standing, task.done
     return Row(
-        f"task {task.queue} {task.name}",
-        Subject(task.queue, task.name),
+        f"task {standing.queue} {task.name}",
+        Subject(standing.queue, task.name),
         [
-            Cell(f"  {printable(task.name)}{note}", "wait" if paused else "plain"),
+            Cell(f"  {printable(task.name)}{'  paused' if task.paused else ''}", "wait" if task.paused else "plain"),
+            _number(standing.due, "plain", more=task.more),
+            _number(standing.later, "faint", more=task.more),
+            _number(max(task.running, standing.running), "busy"),
+            _number(standing.failed, "bad", more=task.more),
             Cell(""),
-            Cell(""),
-            _number(running, "busy"),
-            Cell(""),
-            Cell(""),
-            _number(task.completed, "good"),
-            _number(task.retried, "wait"),
-            Cell(seconds(task.run.p50), "faint"),
-            Cell(seconds(task.run.p95), "faint"),
+            _number(done.completed, "good"),
+            _number(done.retried, "wait"),
+            Cell(seconds(done.run.p50), "faint"),
+            Cell(seconds(done.run.p95), "faint"),
         ],
     )
 
@@ -273,8 +293,8 @@ def _failure_row(one: Failure, now: datetime) -> Row:
     if job.status is JobStatus.FAILED:
         then, tone = Cell("for good", "bad"), "bad"
     else:
-        due = job.run_at - now
-        then, tone = Cell(f"in {span(due).split(' ')[0]}" if due > timedelta(0) else "retry due", "wait"), "wait"
+        soon = job.run_at - now < timedelta(seconds=1)
+        then, tone = Cell("again" if soon else ago(job.run_at, now), "wait"), "wait"
     return Row(
         f"failure {job.id}",
         Subject(job.queue, job.name, job.id),
@@ -322,10 +342,10 @@ def figures(frame: Frame) -> list[tuple[str, Cell]]:
         ("waiting", _figure(total.due, "plain")),
         ("running", _figure(total.running, "busy")),
         ("failed", _figure(total.failed, "bad")),
-        ("oldest waits", Cell(_oldest(total.oldest_due, frame.now).text or "–")),
+        ("oldest", Cell(_oldest(total.oldest_due, frame.now).text or "–")),
+        ("runners" if alive != 1 else "runner", Cell(count(alive), "strong" if alive else "bad")),
         ("retrying", _figure(total.retrying, "wait")),
         ("not due", _figure(total.later, "plain")),
-        ("runners" if alive != 1 else "runner", Cell(count(alive), "strong" if alive else "bad")),
     ]
 
 
@@ -354,8 +374,9 @@ def _figure(value: int, tone: Tone) -> Cell:
     return Cell(count(value), tone if value and tone != "plain" else "strong" if value else "plain")
 
 
-def _number(value: int, tone: Tone) -> Cell:
-    return Cell(count(value), tone) if value else Cell(NOTHING, "faint")
+def _number(value: int, tone: Tone, *, more: bool = False) -> Cell:
+    """Give a count. more: or more than that."""
+    return Cell(f"{value:,}{'+' if more else ''}", tone) if value else Cell("?" if more else NOTHING, "faint")
 
 
 def _oldest(at: datetime | None, now: datetime) -> Cell:

@@ -49,6 +49,11 @@ class Table(Widget, can_focus=True):
         return len(self._rows)
 
     @property
+    def is_chosen(self) -> bool:
+        """Whether the keys are its own, though a question may stand before it."""
+        return self.screen.focused is self
+
+    @property
     def subject(self) -> Subject | None:
         """What the chosen row is of."""
         return self._rows[self._cursor].subject if self._rows else None
@@ -58,7 +63,7 @@ class Table(Widget, can_focus=True):
         chosen = self._rows[self._cursor].key if self._rows else None
         places = {row.key: place for place, row in enumerate(rows)}
         # Whoever stands on the first row wants to see what comes, and not what went down.
-        place = 0 if self._cursor == 0 and not self.has_focus else places.get(chosen or "", self._cursor)
+        place = 0 if self._cursor == 0 and not self.is_chosen else places.get(chosen or "", self._cursor)
         self._rows, self._empty = rows, self._empty if empty is None else empty
         self._go(place)
 
@@ -122,7 +127,7 @@ class Table(Widget, can_focus=True):
         """Draw one line: titles, then rows."""
         width = self.size.width
         if y == 0:
-            line = drawing.header(self._columns, width, "bold underline" if self.has_focus else "bold")
+            line = drawing.header(self._columns, width, "bold underline" if self.is_chosen else "bold")
             hidden = len(self._rows) - max(0, self.size.height - 1)
             if hidden > 0:
                 self._note(line, f" {self._cursor + 1}/{len(self._rows)} ", width)
@@ -131,7 +136,7 @@ class Table(Widget, can_focus=True):
         elif self._top + y - 1 < len(self._rows):
             place = self._top + y - 1
             line = drawing.row(self._rows[place].cells, self._columns, width)
-            if place == self._cursor and self.has_focus:
+            if place == self._cursor and self.is_chosen:
                 line = Text(line.plain, style="reverse", no_wrap=True, end="")  # a bar without holes of other colours
         else:
             line = Text(end="")

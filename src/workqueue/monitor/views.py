@@ -13,7 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.reactive import reactive
 from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
-from textual.widgets import Static
+from textual.widgets import Input, Static
 
 from workqueue.monitor import deeds
 from workqueue.monitor.deeds import Deed
@@ -81,6 +81,14 @@ class Keys(Widget):
             line.append(key, "bold")
             line.append(f" {word}  ", "dim")
         return line
+
+
+class Filter(Input):
+    """Where somebody says what to show. What cannot be seen is not taken, though it were pasted."""
+
+    def validate_value(self, value: str) -> str:
+        """Give what is taken."""
+        return "".join(letter for letter in value if letter.isprintable())
 
 
 class Question(ModalScreen[bool]):

@@ -1,0 +1,88 @@
+"""Somebody who watches the monitor: presses keys, and reads what is on the screen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from textual.pilot import Pilot
+from workqueue.monitor import Desk
+from workqueue.monitor.app import Monitor
+
+PERIOD = timedelta(seconds=30)  # a key wakes it; nothing else does in the time of a test
+
+
+class Watcher:
+    def __init__(self, app: Monitor, pilot: Pilot[None]) -> None:
+        self.app = app
+        self.pilot = pilot
+
+    @property
+    def lines(self) -> list[str]:
+        """What is on the screen, with questions before it."""
+        screens = [screen for screen in self.app.screen_stack if screen.is_running]
+        found = [_lines(screen) for screen in screens[-1:]]
+        return found[0]
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+    async def press(self, *keys: str) -> None:
+        await self.pilot.press(*keys)
+        await self.pilot.pause()
+
+    async def sees(self, *words: str) -> str:
+        """Wait until all of this is to be seen."""
+        await self.until(lambda: all(word in self.text for word in words), lambda: f"expected {words} in\n{self.text}")
+        return self.text
+
+    async def until(self, condition: Callable[[], object], told: Callable[[], str] = lambda: "it never was so") -> None:
+        async def wait() -> None:
+            while not condition():
+                await self.pilot.pause(0.005)
+
+        try:
+            await asyncio.wait_for(wait(), 5)
+        except TimeoutError:
+            raise AssertionError(told()) from None
+
+    async def look(self) -> None:
+        """Let it look at the store once more, from now on."""
+        looks = self.app.looks
+        self.app.desk.outdate()
+        self.app.wake()
+        await self.until(lambda: self.app.looks > looks)
+        await self.pilot.pause()
+
+    def line_with(self, word: str) -> str:
+        found = [line for line in self.lines if word in line]
+        assert found, f"no line with {word!r} in\n{self.text}"
+        return found[0]
+
+
+def _lines(screen: Any) -> list[str]:
+    return ["".join(strip.text for strip in strips) for strips in screen._compositor.render_strips()]
+
+
+@asynccontextmanager
+async def watched(
+    place: Path | str, *, size: tuple[int, int] = (120, 40), period: timedelta = PERIOD
+) -> AsyncIterator[Watcher]:
+    desk = Desk(place, period=0)
+    app = Monitor(desk, period)
+    try:
+        async with app.run_test(size=size) as pilot:
+            watcher = Watcher(app, pilot)
+            await watcher.until(lambda: app.looks)
+            yield watcher
+    finally:
+        desk.close()
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(test)
