@@ -9,6 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from rich.segment import Segment
+from textual.app import App
 from textual.pilot import Pilot
 from workqueue.monitor import Desk
 from workqueue.monitor.app import Monitor
@@ -24,9 +26,7 @@ class Watcher:
     @property
     def lines(self) -> list[str]:
         """What is on the screen, with questions before it."""
-        screens = [screen for screen in self.app.screen_stack if screen.is_running]
-        found = [_lines(screen) for screen in screens[-1:]]
-        return found[0]
+        return ["".join(segment.text for segment in segments) for segments in segments_of(self.app)]
 
     @property
     def text(self) -> str:
@@ -47,7 +47,7 @@ class Watcher:
                 await self.pilot.pause(0.005)
 
         try:
-            await asyncio.wait_for(wait(), 5)
+            await asyncio.wait_for(wait(), 20)
         except TimeoutError:
             raise AssertionError(told()) from None
 
@@ -65,8 +65,9 @@ class Watcher:
         return found[0]
 
 
-def _lines(screen: Any) -> list[str]:
-    return ["".join(strip.text for strip in strips) for strips in screen._compositor.render_strips()]
+def segments_of(app: App[None]) -> list[list[Segment]]:
+    """What a terminal would be told of each line."""
+    return [list(strip) for strip in app.screen._compositor.render_strips()]
 
 
 @asynccontextmanager

@@ -62,7 +62,7 @@ class Figures(Widget):
         rate = None if frame.rates is None else frame.rates.completed
         air = [Text(end="")] if self.size.height > 3 else []
         done, failures = panels.minutes(frame)
-        peaks = [f"  peak {count(round(max(values, default=0)))}/min" for values in (done, failures)]
+        peaks = [f"  peak {count(round(max(values)))}/min" if any(values) else "" for values in (done, failures)]
         width = max(10, min(max(10, len(done)), self.size.width - _LABEL - max(map(len, peaks))))
         drawn = [
             *self._bars(drawing.spark(done, width, tall, "good"), "done", rate, "good", peaks[0]),

@@ -92,7 +92,12 @@ class Filter(Input):
 
 
 class Question(ModalScreen[bool]):
-    """Asks before something is done: y does it, any other key does not."""
+    """Asks before something is done: y does it; n, q and Escape do not."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "answer(True)", show=False),
+        Binding("n,q,escape", "answer(False)", show=False),
+    ]
 
     def __init__(self, question: str) -> None:
         super().__init__()
@@ -108,21 +113,9 @@ class Question(ModalScreen[bool]):
         line.append(" no", "dim")
         yield Static(line, markup=False)
 
-    def key_y(self) -> None:
-        """Do it."""
-        self.dismiss(True)
-
-    def key_n(self) -> None:
-        """Do not."""
-        self.dismiss(False)
-
-    def key_escape(self) -> None:
-        """Do not."""
-        self.dismiss(False)
-
-    def key_q(self) -> None:
-        """Do not."""
-        self.dismiss(False)
+    def action_answer(self, yes: bool) -> None:
+        """Take the answer."""
+        self.dismiss(yes)
 
 
 class View(Screen[None]):
