@@ -18,6 +18,7 @@ def record(frame: Frame) -> dict[str, object]:
         "now": frame.now,
         "queues": [] if sight is None else sight.overview.queues,
         "tasks": frame.tasks,
+        "standings": frame.standings,
         "paused": {} if sight is None else sight.paused,
         "runners": [] if sight is None else sight.overview.runners,
         "running": [
