@@ -117,6 +117,7 @@ def test_what_comes_is_shown_and_what_was_chosen_stays_so(store, path):
             await watcher.look()
             await watcher.sees("a new one")
             assert table.subject == chosen
+            assert [line.strip() for line in watcher.reversed_lines()] == [watcher.line_with("mail ").strip()]
             await watcher.press("end")
             assert table.subject is not None and table.subject.name == "send"
             await watcher.press("home", "k", "pageup")

@@ -104,7 +104,10 @@ def test_on_a_real_terminal(path):
         terminal.wait_for("Pause queue")
         terminal.press("y")
         terminal.wait_for("paused queue")
-        terminal.press("\t\t\r")
+        for panel in ("RUNNERS", "FAILURES"):
+            terminal.press("\t")
+            terminal.wait_for(f"\x1b[1;4;39;49m{panel}")
+        terminal.press("\r")
         terminal.wait_for("a traceback")
         terminal.press("q")
         assert terminal.end() == 0

@@ -59,6 +59,11 @@ class Watcher:
         await self.until(lambda: self.app.looks > looks)
         await self.pilot.pause()
 
+    def reversed_lines(self) -> list[str]:
+        """What stands out of its panel, as the row that is chosen."""
+        found = ["".join(one.text for one in line if one.style and one.style.reverse) for line in segments_of(self.app)]
+        return [text for text in found if text]
+
     def line_with(self, word: str) -> str:
         found = [line for line in self.lines if word in line]
         assert found, f"no line with {word!r} in\n{self.text}"

@@ -50,7 +50,7 @@ class Figures(Widget):
     def _lines(self) -> list[Text]:
         frame = self._frame
         if frame is None:
-            return [Text("looking …", style="dim", end="")]
+            return [Text(end="").append("looking …", "dim")]
         first = Text(no_wrap=True, end="")
         for word, cell in panels.figures(frame):
             piece = Text(end="")

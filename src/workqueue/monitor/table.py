@@ -132,12 +132,12 @@ class Table(Widget, can_focus=True):
             if hidden > 0:
                 self._note(line, f" {self._cursor + 1}/{len(self._rows)} ", width)
         elif not self._rows:
-            line = Text(f"{self._empty}" if y == 1 else "", style="dim", no_wrap=True, end="")
+            line = Text(end="").append(self._empty if y == 1 else "", "dim")
         elif self._top + y - 1 < len(self._rows):
             place = self._top + y - 1
             line = drawing.row(self._rows[place].cells, self._columns, width)
             if place == self._cursor and self.is_chosen:
-                line = Text(line.plain, style="reverse", no_wrap=True, end="")  # a bar without holes of other colours
+                line = Text(end="").append(line.plain, "reverse")  # a bar without holes of other colours
         else:
             line = Text(end="")
         segments = list(line.render(self.app.console))
