@@ -51,7 +51,7 @@ class Monitor(App[None]):
 
     def on_mount(self) -> None:
         """Begin to look."""
-        self.push_screen(Overview())
+        self.push_screen(Overview(self))
         self.run_worker(self._watch(), name="watch")
 
     async def ask(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

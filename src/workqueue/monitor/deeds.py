@@ -74,6 +74,14 @@ def _resume(hand: Steering, subject: Subject) -> str:
     return f"resumed {_paused(subject)}"
 
 
+def _asks_to_pause(subject: Subject) -> str:
+    return f"Pause {_paused(subject)}? What runs goes on."
+
+
+def _asks_to_resume(subject: Subject) -> str:
+    return f"Resume {_paused(subject)}?"
+
+
 def _asks(verb: str, whole: str, what: str) -> Callable[[Subject], str]:
     """Make the question. whole: the verb where all that match are meant."""
 
@@ -86,5 +94,5 @@ def _asks(verb: str, whole: str, what: str) -> Callable[[Subject], str]:
 RETRY: Final = Deed(_asks("Retry", "Retry all that failed or is retrying", ""), _retry)
 RESTORE: Final = Deed(_asks("Restore", "Restore all that failed", " Their counters start anew."), _restore)
 CANCEL: Final = Deed(_asks("Cancel", "Cancel ALL that waits or runs", ""), _cancel)
-PAUSE: Final = Deed(lambda subject: f"Pause {_paused(subject)}? What runs goes on.", _pause)
-RESUME: Final = Deed(lambda subject: f"Resume {_paused(subject)}?", _resume)
+PAUSE: Final = Deed(_asks_to_pause, _pause)
+RESUME: Final = Deed(_asks_to_resume, _resume)

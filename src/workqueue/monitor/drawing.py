@@ -6,10 +6,14 @@ Everything is put together from plain pieces of text: no markup is ever read, so
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from io import StringIO
 from typing import Final
 
 from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.style import Style
 from rich.text import Text
+from textual.strip import Strip
 
 from workqueue.monitor.panels import Cell, Column, Tone
 
@@ -22,10 +26,16 @@ STYLES: Final[dict[Tone, str]] = {
     "busy": "cyan",
     "wait": "yellow",
 }
+_CONSOLE: Final = Console(file=StringIO())  # knows what "bold red" is
 _GAP: Final = 2
 _NARROW: Final = 100  # columns below which there is little room
 _LEAST: Final = 8  # columns that are cut for want of room keep so much
 _BARS: Final = " ▁▂▃▄▅▆▇█"
+
+
+def strip(line: Text, width: int, base: Style) -> Strip:
+    """Give a line as textual draws it, on its background, as wide as that is."""
+    return Strip(list(line.render(_CONSOLE))).adjust_cell_length(width, base).apply_style(base)
 
 
 def widths(columns: Sequence[Column], room: int) -> list[tuple[int, Column, int]]:

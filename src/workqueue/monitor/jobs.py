@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import msgspec
 from textual.app import ComposeResult
@@ -17,6 +17,9 @@ from workqueue.monitor.table import Table
 from workqueue.monitor.views import ACTS, Bar, Filter, Keys, View
 from workqueue.store.paging import Find
 from workqueue.words import printable
+
+if TYPE_CHECKING:
+    from workqueue.monitor.app import Monitor
 
 _PAGE: Final = 100
 _STATUSES: Final = [None, *dict.fromkeys(JobStatus)]
@@ -33,8 +36,8 @@ class Jobs(View):
         Binding("escape", "back", show=False),
     ]
 
-    def __init__(self, subject: Subject | None) -> None:
-        super().__init__()
+    def __init__(self, monitor: Monitor, subject: Subject | None) -> None:
+        super().__init__(monitor)
         self._of = subject
         self._which = Find(
             queue=None if subject is None else subject.queue,
@@ -104,7 +107,7 @@ class Jobs(View):
             self.query_one("#jobs", Table).focus()
             self._ask(msgspec.structs.replace(self._which, text=None, before=None))
         else:
-            self.app.pop_screen()
+            self.monitor.pop_screen()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Show the jobs with this text."""
@@ -115,7 +118,7 @@ class Jobs(View):
 
     def on_table_chosen(self, event: Table.Chosen) -> None:
         """Look into a job."""
-        self.app.push_screen(StoryView(event.subject))
+        self.monitor.push_screen(StoryView(self.monitor, event.subject))
 
     def _ask(self, which: Find) -> None:
         self._which = which

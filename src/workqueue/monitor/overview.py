@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from rich.text import Text
 from textual import events
@@ -22,6 +22,9 @@ from workqueue.monitor.story import StoryView
 from workqueue.monitor.table import Table
 from workqueue.monitor.views import ACTS, Bar, Filter, Keys, View
 from workqueue.words import count, moment, printable
+
+if TYPE_CHECKING:
+    from workqueue.monitor.app import Monitor
 
 _WIDE: Final = 160  # columns from which two panels stand side by side
 _TALL: Final = 30  # lines from which there is room for higher bars, and for air
@@ -44,8 +47,7 @@ class Figures(Widget):
         """Draw one line."""
         lines = self._lines()
         line = lines[y] if y < len(lines) else Text(end="")
-        segments = list(line.render(self.app.console))
-        return Strip(segments).adjust_cell_length(self.size.width, self.rich_style).apply_style(self.rich_style)
+        return drawing.strip(line, self.size.width, self.rich_style)
 
     def _lines(self) -> list[Text]:
         frame = self._frame
@@ -98,8 +100,8 @@ class Overview(View):
         Binding("escape", "unfilter", show=False),
     ]
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, monitor: Monitor) -> None:
+        super().__init__(monitor)
         self._wanted = ""
         self._frame: Frame | None = None
 
@@ -152,7 +154,7 @@ class Overview(View):
     def action_jobs(self) -> None:
         """List the jobs of what is chosen."""
         subject = self.subject
-        self.app.push_screen(Jobs(None if subject is None else Subject(subject.queue, subject.name)))
+        self.monitor.push_screen(Jobs(self.monitor, None if subject is None else Subject(subject.queue, subject.name)))
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Show what is wanted now."""
@@ -168,7 +170,9 @@ class Overview(View):
     def on_table_chosen(self, event: Table.Chosen) -> None:
         """Look into a job, or into the jobs of a queue or task."""
         subject = event.subject
-        self.app.push_screen(Jobs(subject) if subject.job is None else StoryView(subject))
+        self.monitor.push_screen(
+            Jobs(self.monitor, subject) if subject.job is None else StoryView(self.monitor, subject)
+        )
 
     def on_resize(self, event: events.Resize) -> None:
         """Arrange the panels anew."""
@@ -194,7 +198,7 @@ class Overview(View):
 
     def _arrange(self, rows: dict[str, list[Row]]) -> None:
         """Give each panel the lines it has use for, as far as there are so many."""
-        size = self.app.size
+        size = self.size
         tall = size.height >= _TALL
         figures, box = self.query_one(Figures), self.query_one("#panels", Container)
         figures.styles.height = 6 if tall else 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -21,6 +21,9 @@ from workqueue.monitor.desk import Story
 from workqueue.monitor.panels import Subject, Tone
 from workqueue.monitor.views import ACTS, Bar, Keys, View
 from workqueue.words import ago, moment, pretty, printable
+
+if TYPE_CHECKING:
+    from workqueue.monitor.app import Monitor
 
 _MOST_LINES: Final = 500
 _LONGEST_LINE: Final = 2000
@@ -43,8 +46,8 @@ class StoryView(View):
         Binding("j", "scroll(1)", show=False),
     ]
 
-    def __init__(self, subject: Subject) -> None:
-        super().__init__()
+    def __init__(self, monitor: Monitor, subject: Subject) -> None:
+        super().__init__(monitor)
         self._of = subject
         self._shown: Story | None = None
 

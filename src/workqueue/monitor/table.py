@@ -140,8 +140,7 @@ class Table(Widget, can_focus=True):
                 line = Text(end="").append(line.plain, "reverse")  # a bar without holes of other colours
         else:
             line = Text(end="")
-        segments = list(line.render(self.app.console))
-        return Strip(segments).adjust_cell_length(width, self.rich_style).apply_style(self.rich_style)
+        return drawing.strip(line, width, self.rich_style)
 
     def _note(self, line: Text, note: str, width: int) -> None:
         """Say beside the title where in the rows the cursor is."""

@@ -128,15 +128,9 @@ class View(Screen[None]):
         Binding("p", "act('pause')", show=False),
     ]
 
-    @property
-    def monitor(self) -> Monitor:
-        """The application."""
-        from workqueue.monitor.app import Monitor  # noqa: PLC0415 - it imports this
-
-        app = self.app
-        if not isinstance(app, Monitor):
-            raise TypeError(f"expected a view of the monitor, got one of {app!r}")
-        return app
+    def __init__(self, monitor: Monitor) -> None:
+        super().__init__()
+        self.monitor = monitor
 
     @abstractmethod
     async def look(self) -> None:
@@ -162,7 +156,9 @@ class View(Screen[None]):
             self.say("choose a row first: Tab goes from panel to panel, the arrows from row to row")
             return
         deed = self._deed(verb, subject)
-        self.app.push_screen(Question(deed.question(subject)), lambda yes: self._answered(deed, subject, yes=bool(yes)))
+        self.monitor.push_screen(
+            Question(deed.question(subject)), lambda yes: self._answered(deed, subject, yes=bool(yes))
+        )
 
     def _deed(self, verb: str, subject: Subject) -> Deed:
         known = {"retry": deeds.RETRY, "restore": deeds.RESTORE, "cancel": deeds.CANCEL}
