@@ -22,7 +22,7 @@ from workqueue.looks import Look
 from workqueue.payload import Json
 from workqueue.report import Point, Sight, TaskFigures
 from workqueue.steering import Steering
-from workqueue.store import open_existing
+from workqueue.store import is_url, open_existing
 from workqueue.store.contract import Outlook, Store, TaskStanding
 from workqueue.store.paging import Find, Page
 
@@ -122,6 +122,7 @@ class Desk:
         self._allow_network = allow_network
         self._opening = threading.Lock()
         self._store: Store | None = None
+        self._opened: tuple[int, int] | None = None  # which file that was
         self.path = self._at_hand().path
         self._sight = Look(lambda: report.sight(self._at_hand()), period=period)
         self._points = Look(self._see_points, period=max(period, _SLOW))
@@ -142,6 +143,8 @@ class Desk:
         Raises StoreError while the database is away.
         """
         with self._looking:
+            if self._store is not None and _identity(self._place) != self._opened:
+                self._let_go()  # who only reads would not notice, and look at the old file for ever
             try:
                 return self._frame(self._at_hand(), patience)
             except (StoreError, OSError):
@@ -193,6 +196,7 @@ class Desk:
     def _at_hand(self) -> Store:
         with self._opening:
             if self._store is None:
+                self._opened = _identity(self._place)
                 self._store = open_existing(self._place, allow_network=self._allow_network)
             return self._store
 
@@ -280,6 +284,17 @@ class Desk:
             last = next(iter(store.history(job.id)[-1:]), None)
             self._failed_at[key] = None if last is None else last.started_at + last.duration
         return self._failed_at[key]
+
+
+def _identity(place: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """Say which file stands there; None: none, or a database elsewhere."""
+    if is_url(place):
+        return None
+    try:
+        found = os.stat(place)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _minute_of(at: datetime) -> datetime:
