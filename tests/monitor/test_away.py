@@ -78,6 +78,34 @@ def test_an_act_on_a_database_that_is_away_says_so(tmp_path, monkeypatch):
         run(test())
 
 
+def test_an_error_is_shown_for_as_long_as_it_lasts(tmp_path, monkeypatch):
+    frame = Desk.frame
+    errors: list[Exception] = [StoreUnavailable("expected a server", path="jobs.db"), OSError("expected a disk")]
+
+    def failing(desk: Desk) -> object:
+        if errors:
+            raise errors[0]
+        return frame(desk)
+
+    with Queue(tmp_path / "jobs.db") as queue:
+        queue.push("n", 1)
+
+        async def test() -> None:
+            async with watched(tmp_path / "jobs.db") as watcher:
+                await watcher.sees("default")
+                monkeypatch.setattr(Desk, "frame", failing)
+                watcher.app.wake()
+                await watcher.sees("no answer for", "expected a server", "default")
+                errors.pop(0)
+                watcher.app.wake()
+                await watcher.sees("no answer for", "expected a disk", "default")
+                errors.pop(0)
+                watcher.app.wake()
+                await watcher.until(lambda: "no answer" not in watcher.text)
+
+        run(test())
+
+
 def test_while_nobody_answers_keys_are_heard(tmp_path, monkeypatch):
     monkeypatch.setattr(app, "_SLOW", 0.01)
     answers = threading.Event()

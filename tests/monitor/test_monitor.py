@@ -19,7 +19,7 @@ from workqueue.store import open_store
 from workqueue.store.contract import Store
 from workqueue.words import printable
 
-from support import a_failed_job, again, apply, claim_one, everything, push
+from support import a_failed_job, again, apply, claim_one, everything, push, raised, settled_at_once
 
 HOSTILE = [
     "[bold red]markup[/] [@click=app.quit]x[/]",
@@ -277,9 +277,10 @@ def test_acts_on_all_of_a_task_or_a_queue(store, path):
             await watcher.press("down", "down")
             await answer(watcher, "u", asked="Restore all that failed of queue 'mail'?", said="restored 1 job of")
             assert status(store, jobs["failed"]) is JobStatus.PENDING
+            other = a_failed_job(store, queue="mail", name="zeta")
             await watcher.press("down")
             await answer(watcher, "r", asked="or is retrying of task 'digest'", said="1 job of task 'digest'")
-            assert store.get(jobs["retrying"]).run_at <= store.now()
+            assert store.get(jobs["retrying"]).run_at <= store.now() and status(store, other) is JobStatus.FAILED
             await watcher.press("down")
             await answer(watcher, "c", asked="Cancel ALL that waits or runs of task 'send'", said="cancelled 3 jobs of")
             await answer(watcher, "c", asked="Cancel ALL", said="cancelled")
@@ -332,14 +333,15 @@ def test_what_cannot_be_done_is_told(store, path):
 def test_what_jobs_bring_along_is_text(store, path):
     for nasty in HOSTILE:
         runner = store.enlist(nasty[:100], nasty[:60])
-        a_failed_job(store, queue=nasty[:100], name=nasty[:100], data=b'"\x1b[31m [red]x[/red] \\u202e"')
+        names = {"queue": nasty[:100], "name": nasty[:100], "data": b'"\x1b[31m [red]x[/red] \\u202e"'}
+        settled_at_once(store, lambda claim, nasty=nasty: raised(claim, f"Bad: {nasty}"), **names)
         job = push(store, queue=nasty[:100], name=nasty[:100])
         claim_one(store, runner, queue=nasty[:100])
         store.note_progress(runner, {job: payload.encode({"said": nasty})})
 
     async def test() -> None:
         async with watched(path, size=(200, 80)) as watcher:
-            text = await watcher.sees("ValueError: bad", *(printable(nasty)[:18] for nasty in HOSTILE))
+            text = await watcher.sees("Bad: ", *(printable(nasty)[:18] for nasty in HOSTILE))
             await watcher.press("p")
             await watcher.sees("Pause queue")
             await watcher.press("y")

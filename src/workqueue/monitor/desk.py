@@ -1,6 +1,6 @@
 """The store, from the monitor's point of view: one look at all that is shown, and the verbs by which people act.
 
-A database that went away is let go of, and opened again at the next look.
+A server that went away is waited for by the store itself; a file that is another by now is opened anew here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from workqueue import payload, report
-from workqueue.errors import JobNotFound, StoreError
+from workqueue.errors import JobNotFound
 from workqueue.job import Attempt, Job, JobStatus
 from workqueue.looks import Look
 from workqueue.payload import Json
@@ -145,11 +145,7 @@ class Desk:
         with self._looking:
             if self._store is not None and _identity(self._place) != self._opened:
                 self._let_go()  # who only reads would not notice, and look at the old file for ever
-            try:
-                return self._frame(self._at_hand(), patience)
-            except (StoreError, OSError):
-                self._let_go()
-                raise
+            return self._frame(self._at_hand(), patience)
 
     def story(self, job_id: int) -> Story:
         """Tell all about one job. Raises JobNotFound for an id that was never given out."""
