@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import doctest
 from datetime import UTC, datetime, timedelta
 
-from workqueue.monitor import drawing, panels
+from workqueue.monitor import drawing, overview, panels
 from workqueue.monitor.desk import COUNTED, Frame
 from workqueue.monitor.panels import Cell, Column
 from workqueue.report import Point, Sight
@@ -34,6 +35,17 @@ def test_what_was_not_counted_to_its_end_is_said_to_be_more():
     assert second[:5] == ["  b", "?", "?", "·", "1+"]
     whole, first, _ = texts(panels.work(frame(standings=many[1:] + [TaskStanding(queue="mail", name="a", due=7)])))
     assert whole[:2] == ["mail  no runner", "200,000"] and first[:3] == ["  a", "7", "·"]
+
+
+def test_a_store_whose_jobs_were_moved_away_is_told():
+    moved = Overview(now=NOON, queues=[], runners=[], engine=Engine(name="memory"), moves=["its jobs\x1b were moved"])
+    assert panels.notes(frame(sight=Sight(moved, {}))) == [r"its jobs\x1b were moved"]
+    assert panels.notes(frame()) == panels.notes(frame(sight=None)) == []
+
+
+def test_the_examples_are_true():
+    for module in (drawing, overview):
+        assert doctest.testmod(module).attempted > 0 == doctest.testmod(module).failed
 
 
 def test_before_anybody_has_counted_there_are_no_rows():

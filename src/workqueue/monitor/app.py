@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import ClassVar, Final, ParamSpec, TypeVar
 
@@ -34,6 +36,9 @@ class Monitor(App[None]):
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "quit", show=False),
+        # First of all, and not when the panel comes to it: what is typed ahead of that must not mean another row.
+        Binding("tab", "app.focus_next", show=False, priority=True),
+        Binding("shift+tab", "app.focus_previous", show=False, priority=True),
         Binding("ctrl+c", "quit", show=False, priority=True),
     ]
 
@@ -50,7 +55,10 @@ class Monitor(App[None]):
         self._away_since: float | None = None
 
     def on_mount(self) -> None:
-        """Begin to look."""
+        """Begin to look; and give the terminal back when somebody ends the process."""
+        with suppress(NotImplementedError, RuntimeError, ValueError):  # not on Windows, nor beside the main thread
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                asyncio.get_running_loop().add_signal_handler(number, self.exit)
         self.push_screen(Overview(self))
         self.run_worker(self._watch(), name="watch")
 

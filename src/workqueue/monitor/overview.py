@@ -184,6 +184,7 @@ class Overview(View):
         if frame is None:
             return
         bar = self.query_one(Bar)
+        bar.left = "  ".join([printable(frame.path), *panels.notes(frame)])
         bar.right = f"every {span(self.monitor.interval)}  {moment(frame.now)}"
         self.query_one(Figures).show_frame(frame)
         nothing = f"nothing has {self._wanted!r} in it" if self._wanted else None

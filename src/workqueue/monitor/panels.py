@@ -367,7 +367,7 @@ def minutes(frame: Frame) -> tuple[list[float], list[float]]:
 def notes(frame: Frame) -> list[str]:
     """Give what is to be known of the whole store, as sentences."""
     sight = frame.sight
-    return [] if sight is None else [printable(f"{move}") for move in sight.overview.moves]
+    return [] if sight is None else [printable(move) for move in sight.overview.moves]
 
 
 def _figure(value: int, tone: Tone) -> Cell:
