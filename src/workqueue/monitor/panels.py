@@ -255,7 +255,7 @@ def _lasts(one: Running) -> str:
 
 
 def _idle_row(runner: Enlisted) -> Row:
-    doing = "ended; its jobs are taken back" if not runner.alive else "idle" if not runner.running else "starting"
+    doing = "ended" if not runner.alive else "idle" if not runner.running else "starting"
     return Row(
         f"runner {runner.id}",
         Subject(runner.queue),
