@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
-from typing import Literal, TypeAlias, TypeVar, overload
+from types import MappingProxyType
+from typing import Final, Literal, TypeAlias, TypeVar, cast, overload
 
 import msgspec
 
@@ -16,6 +17,14 @@ from workqueue.errors import InvalidPayload
 T = TypeVar("T")
 OnConflict: TypeAlias = Literal["keep", "replace", "error"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+def plain(value: object) -> dict[str, str]:
+    """Give the headers of a job as what JSON has a form for."""
+    if isinstance(value, MappingProxyType):
+        return dict(cast("Mapping[str, str]", value))
+    raise NotImplementedError(f"expected the headers of a job, got: {type(value).__name__}")
 
 
 class JobStatus(IntEnum):
@@ -41,7 +50,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     attempt: how often it was claimed; rises for ever, so (id, attempt) is a fencing token for foreign systems.
     retry_count: how often its handler failed. lost: how often its runner died under it.
     message: the last error, in one line. terms: what it asks for beyond its turn, if anything. runner: who runs it, or
-    completed it; claimed_at: when that began, of a job that completed. All instants are aware datetimes in UTC.
+    completed it; claimed_at: when that began, of a job that completed. headers: what observers gave it for its way, as
+    the context of a trace; they steer nothing here. All instants are aware datetimes in UTC.
     """
 
     id: int
@@ -62,6 +72,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     terms: Terms | None = None
     claimed_at: datetime | None = None
     runner: str = ""
+    headers: Mapping[str, str] = NO_HEADERS
 
     @property
     def duration(self) -> timedelta | None:
@@ -95,7 +106,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             raise InvalidPayload(f"expected the bytes of a Job, got {data[:40]!r}: {error}") from error
 
     def __bytes__(self) -> bytes:
-        return msgspec.json.encode(self)
+        return msgspec.json.encode(self, enc_hook=plain)
 
     def __str__(self) -> str:
         return bytes(self).decode()
@@ -141,7 +152,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     timing: stands in its queue by its `run_at`, and not by its turn. expires: sets the terms' `expires_at`, so long
     after now. unique_for: the terms' key stays taken for at least so long after now. on_conflict: when it is taken,
     `keep` gives the id of the job that has it, `replace` cancels that job if it still waits (if it runs: as keep),
-    `error` raises DuplicateJob.
+    `error` raises DuplicateJob. headers: as of `Job`.
     """
 
     queue: str
@@ -156,6 +167,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     expires: timedelta | None = None
     unique_for: timedelta | None = None
     on_conflict: OnConflict = "keep"
+    headers: Mapping[str, str] = NO_HEADERS
 
 
 class Claim(msgspec.Struct, frozen=True, gc=False):

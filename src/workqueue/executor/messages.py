@@ -13,7 +13,7 @@ from typing import Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 
-from workqueue.job import Claim
+from workqueue.job import Claim, plain
 from workqueue.lifecycle import Cancelled, HandedBack, Outcome, Postponed, Raised, Returned
 
 _LENGTH: Final = 4  # bytes
@@ -88,7 +88,7 @@ M = TypeVar("M")
 
 to_child: Final = msgspec.json.Decoder(ToChild)
 to_parent: Final = msgspec.json.Decoder(ToParent)
-_encoder = msgspec.json.Encoder()
+_encoder = msgspec.json.Encoder(enc_hook=plain)
 
 
 class Line(Generic[M]):
