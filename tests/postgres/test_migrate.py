@@ -85,7 +85,8 @@ def test_two_who_come_first_at_once_make_the_tables_once(postgres, monkeypatch, 
         assert (making.result(30), coming.result(30)) == (0, VERSION)
 
 
-_PUSHED_BEFORE_HEADERS = """INSERT INTO workqueue.jobs (queue, name, priority, position, run_at, pushed_at, ready, backoff, data)
+_PUSHED_BEFORE_HEADERS = """
+INSERT INTO workqueue.jobs (queue, name, priority, position, run_at, pushed_at, ready, backoff, data)
 VALUES ('q', 'n', 0, 0, 0, 0, 1, 1, '{}')"""
 _WAITING = "SELECT FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
 
