@@ -30,22 +30,8 @@ Attributes: TypeAlias = dict[str, str | int | bool]
 
 _SCOPE: Final = "workqueue"
 _BULK: Final = "workqueue-bulk"  # the header of jobs that were pushed together: their attempts link to the push
-_SECONDS: Final = (
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.075,
-    0.1,
-    0.25,
-    0.5,
-    0.75,
-    1.0,
-    2.5,
-    5.0,
-    7.5,
-    10.0,
-)  # by the conventions
+# Bounds of buckets, by the conventions.
+_SECONDS: Final = (*(bound / 1000 for bound in (5, 10, 25, 50, 75, 100, 250, 500, 750)), 1.0, 2.5, 5.0, 7.5, 10.0)
 
 
 class Telemetry:

@@ -1,7 +1,7 @@
 """Errors and performance by Sentry: `Queue(…, observers=[sentry.Reports()])`. Extra: `sentry`. See docs/traces.md.
 
-`sentry_sdk.init(…)` stays the program's; without it nothing is sent. What jobs hold is sent only where
-`send_default_pii` says so.
+`sentry_sdk.init(…)` stays the program's; without it nothing is sent. What jobs hold is sent only where that allows it,
+by `send_default_pii` or, where the SDK has it, `data_collection={"queues": …}`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 from weakref import WeakKeyDictionary
 
 from workqueue.control import Cancel, Snooze
@@ -140,9 +140,18 @@ def _set_job(scope: Scope, job: Job) -> None:
         "retry_count": job.retry_count,
         "lost": job.lost,
     }
-    if sentry_sdk.get_client().should_send_default_pii():
+    if _may_send_data():
         about["data"] = job.data.decode("utf-8", "backslashreplace")
     scope.set_context("workqueue", about)
+
+
+def _may_send_data() -> bool:
+    """Say whether what jobs hold may be sent; later versions of the SDK ask that for queues alone."""
+    client = sentry_sdk.get_client()
+    asked: object = client.options.get("data_collection")
+    if isinstance(asked, dict) and "queues" in asked:
+        return bool(cast("dict[str, object]", asked)["queues"])
+    return client.should_send_default_pii()
 
 
 def _event(error: BaseException) -> tuple[Event, Hint]:
