@@ -10,7 +10,7 @@ import asyncio
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
 from workqueue.control import Cancel, Snooze
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from sentry_sdk.scope import Scope
     from sentry_sdk.tracing import Span
 
+_Frames: TypeAlias = dict[Literal["frames"], list[dict[str, object]]]
+_Exception: TypeAlias = dict[Literal["stacktrace"], _Frames | None]
+_NO_FRAMES: Final[_Frames] = {"frames": []}
 _ORIGIN: Final = "auto.queue.workqueue"
 _MECHANISM: Final = {"type": "workqueue", "handled": False}
 _FRAME: Final = re.compile(r'^  File "(?P<file>[^"\n]+)", line (?P<line>\d+), in (?P<function>.+)$', re.MULTILINE)
@@ -157,7 +160,13 @@ def _may_send_data() -> bool:
 def _event(error: BaseException) -> tuple[Event, Hint]:
     if isinstance(error, RaisedInChild):
         return _event_of_child(error), {}
-    return event_from_exception(error, client_options=sentry_sdk.get_client().options, mechanism=_MECHANISM)
+    event, hint = event_from_exception(error, client_options=sentry_sdk.get_client().options, mechanism=_MECHANISM)
+    for exception in cast("list[_Exception]", event["exception"]["values"]):
+        for frame in (exception.get("stacktrace") or _NO_FRAMES)["frames"]:
+            if str(frame.get("module")).partition(".")[0] == "workqueue":  # ours: their variables hold what jobs hold
+                frame.pop("vars", None)
+                frame["in_app"] = False
+    return event, hint
 
 
 def _event_of_child(error: RaisedInChild) -> Event:

@@ -125,6 +125,23 @@ def test_a_push_outside_of_a_transaction_carries_the_trace_too(init):
     assert "sentry-trace_id=" in headers["baggage"]
 
 
+def test_frames_of_ours_are_not_the_programs_and_keep_their_variables(init):
+    kept = init()
+    with Queue(":memory:", observers=[sentry.Reports()]) as queue:
+
+        @queue.task(name="n")
+        def task(secret: str) -> None:
+            del secret
+            raise ValueError("no good")
+
+        task.push("s" * 37)
+        queue.start()
+        assert queue.wait_idle(10)
+    frames = kept.errors[0]["exception"]["values"][0]["stacktrace"]["frames"]
+    assert [frame["in_app"] for frame in frames] == [False] * (len(frames) - 1) + [True]
+    assert "s" * 37 not in json.dumps(kept.events, default=str)
+
+
 def retried_once(ctx, job):
     if job.attempt == 1:
         raise RecoverableWorkerError("later", delay=0)
@@ -160,8 +177,8 @@ def test_a_control_is_not_reported(init):
         ({}, False),
         ({"send_default_pii": False}, False),
         ({"send_default_pii": True}, True),
-        ({"data_collection": {"queues": False}}, False),
-        ({"data_collection": {"queues": True}}, True),
+        ({"data_collection": {"queues": False, "stack_frame_variables": False}}, False),
+        ({"data_collection": {"queues": True, "stack_frame_variables": False}}, True),
     ],
 )
 def test_what_a_job_holds_is_sent_only_where_personal_data_may_be(init, said, sent):
