@@ -161,7 +161,7 @@ def _event(error: BaseException) -> tuple[Event, Hint]:
     if isinstance(error, RaisedInChild):
         return _event_of_child(error), {}
     event, hint = event_from_exception(error, client_options=sentry_sdk.get_client().options, mechanism=_MECHANISM)
-    for exception in cast("list[_Exception]", event["exception"]["values"]):
+    for exception in cast("list[_Exception]", event.get("exception", {}).get("values", [])):
         for frame in (exception.get("stacktrace") or _NO_FRAMES)["frames"]:
             if str(frame.get("module")).partition(".")[0] == "workqueue":  # ours: their variables hold what jobs hold
                 frame.pop("vars", None)
