@@ -24,6 +24,7 @@ from workqueue import (
     chain,
 )
 from workqueue.job import NO_HEADERS
+from workqueue.testing import drain
 from workqueue.worker import Handling
 
 
@@ -414,3 +415,29 @@ def test_what_an_observer_raises_is_logged_and_changes_nothing(where, notes, cap
 def test_what_is_no_observer_is_refused():
     with pytest.raises(InvalidOption, match="expected observers to have in_child, pushing, running and ended"):
         Queue(":memory:", observers=[object()])
+
+
+def test_a_drain_is_observed_too(notes):
+    with Queue(":memory:", observers=[notes]) as queue:
+
+        @queue.task
+        def fails() -> None:
+            raise ValueError("no good")
+
+        @queue.task
+        async def awaited() -> None:
+            await asyncio.sleep(0)
+
+        @queue.task(timeout=0.01)
+        def late() -> None:
+            time.sleep(0.02)
+
+        for task in (fails, awaited, late):
+            task.push()
+        drain(queue)
+    assert [(str(run.to), run.failed, type(run.exception)) for run in notes.ended_runs] == [
+        ("failed", True, ValueError),
+        ("completed", False, type(None)),
+        ("failed", True, TimedOut),
+    ]
+    assert [said[0] for said in notes.said] == ["running", "raised", "running", "returned", "running", "raised"]

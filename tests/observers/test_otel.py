@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 from workqueue import Queue, RecoverableWorkerError, Snooze, otel
+from workqueue.testing import drain
 from workqueue.worker import Handling
 
 
@@ -292,3 +293,18 @@ except workqueue.UsageError as error:
 """
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert f"pip install 'durable-workqueue[{module}]'" in said
+
+
+def test_a_span_is_current_in_what_a_drain_runs(sdk):
+    seen = []
+    with Queue(":memory:", observers=[sdk.telemetry]) as queue:
+
+        @queue.task(name="n")
+        async def task() -> None:
+            await asyncio.sleep(0)
+            seen.append(trace.get_current_span().get_span_context().span_id)
+
+        task.push()
+        task.push()
+        drain(queue)
+    assert seen == [span.context.span_id for span in sdk.spans("process n")]
