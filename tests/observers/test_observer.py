@@ -412,6 +412,27 @@ def test_what_an_observer_raises_is_logged_and_changes_nothing(where, notes, cap
     assert told[0].levelno == logging.ERROR
 
 
+def test_an_observer_may_raise_what_it_was_left_with(caplog):
+    class Left:
+        def __enter__(self): ...
+
+        def __exit__(self, kind, error, traceback):
+            if error is not None:
+                raise error
+
+    class Passing(Notes):
+        def running(self, run):
+            return Left()
+
+    def deed(ctx, job):
+        raise ValueError("no good")
+
+    with Queue(":memory:", Worker(deed), observers=[Passing()]) as queue:
+        queue.push("n")
+        assert queue.wait_idle(10)
+    assert not [record for record in caplog.records if record.name == "workqueue.observer"]
+
+
 def test_what_is_no_observer_is_refused():
     with pytest.raises(InvalidOption, match="expected observers to have in_child, pushing, running and ended"):
         Queue(":memory:", observers=[object()])

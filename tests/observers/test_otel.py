@@ -7,9 +7,11 @@ import json
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
+from looked_at import Notes
 from opentelemetry import baggage, context, trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -147,6 +149,25 @@ def test_the_span_is_current_while_the_handler_runs_and_not_afterwards(sdk, kind
     assert {span_id for span_id, _ in seen} == {span.context.span_id for span in sdk.spans("process n")}
     assert {who for _, who in seen} == {"Anaïs, the 1st"}
     assert len(sdk.spans("process n")) == 6
+
+
+@pytest.mark.parametrize("kind", ["thread", "loop"])
+def test_afterwards_the_span_is_current_no_more(sdk, kind):
+    seen = []
+
+    class Outside(Notes):
+        @contextmanager
+        def running(self, run):
+            yield
+            seen.append(trace.get_current_span())
+
+    async def on_loop(ctx, job): ...
+
+    deed = on_loop if kind == "loop" else lambda ctx, job: None
+    with Queue(":memory:", Worker(deed), observers=[Outside(), sdk.telemetry]) as queue:
+        queue.push("n")
+        assert queue.wait_idle(10)
+    assert seen == [trace.INVALID_SPAN]
 
 
 def test_what_a_handler_pushes_and_awaits_is_below_its_span(sdk):
