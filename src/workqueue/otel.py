@@ -46,7 +46,7 @@ class Telemetry:
     tracer_provider, meter_provider: the global ones, if not given.
     """
 
-    in_child: Final = "workqueue.otel:carried"
+    in_child: str | None = "workqueue.otel:carried"
 
     def __init__(
         self, tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None

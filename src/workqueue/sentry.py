@@ -48,7 +48,7 @@ class Reports:
     ended; the one that fails for that reason stands in the archive.
     """
 
-    in_child: Final = "workqueue.sentry:carried"
+    in_child: str | None = "workqueue.sentry:carried"
 
     def __init__(self, *, retried: bool = False) -> None:
         self._retried = retried

@@ -6,16 +6,19 @@ import asyncio
 import json
 import logging
 import os
+import re
 import threading
 import time
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from looked_at import Notes
 from workqueue import (
     InvalidOption,
     JobStatus,
+    Observer,
     Queue,
     RaisedInChild,
     RecoverableWorkerError,
@@ -26,6 +29,8 @@ from workqueue import (
 from workqueue.job import NO_HEADERS
 from workqueue.testing import drain
 from workqueue.worker import Handling
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -462,3 +467,15 @@ def test_a_drain_is_observed_too(notes):
         ("failed", True, TimedOut),
     ]
     assert [said[0] for said in notes.said] == ["running", "raised", "running", "returned", "running", "raised"]
+
+
+def test_the_observer_of_the_page_works(capsys):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "traces.md").read_text(), re.DOTALL)
+    names: dict[str, type[Observer]] = {}
+    exec(blocks[-1], names)  # noqa: S102 - a page of ours
+    with Queue(":memory:", Worker(), observers=[names["Slow"]()]) as queue:
+        queue.push("n")
+        assert queue.wait_idle(10)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("1 web 0:00:0")
+    assert second == "completed False  None"
