@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
-from types import MappingProxyType
-from typing import Final, Literal, TypeAlias, TypeVar, cast, overload
+from typing import Final, Literal, NoReturn, TypeAlias, TypeVar, overload
 
 import msgspec
 
@@ -17,14 +16,6 @@ from workqueue.errors import InvalidPayload
 T = TypeVar("T")
 OnConflict: TypeAlias = Literal["keep", "replace", "error"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
-
-
-def plain(value: object) -> dict[str, str]:
-    """Give the headers of a job as what JSON has a form for."""
-    if isinstance(value, MappingProxyType):
-        return dict(cast("Mapping[str, str]", value))
-    raise NotImplementedError(f"expected the headers of a job, got: {type(value).__name__}")
 
 
 class JobStatus(IntEnum):
@@ -42,6 +33,24 @@ class JobStatus(IntEnum):
 
     def __str__(self) -> str:
         return self.name.lower()
+
+
+class Headers(dict[str, str]):
+    """What a job carries for its way: names and texts. Nobody can change it; a dict, so that msgspec knows it."""
+
+    __slots__ = ()
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("expected the headers of a job to be looked at only; an observer adds some, by push.carry()")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse  # pyright: ignore[reportAssignmentType]
+    clear = pop = popitem = setdefault = update = _refuse  # pyright: ignore[reportAssignmentType]
+
+    def __reduce__(self) -> tuple[type[Headers], tuple[dict[str, str]]]:
+        return Headers, (dict(self),)
+
+
+NO_HEADERS: Final = Headers()
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -106,7 +115,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             raise InvalidPayload(f"expected the bytes of a Job, got {data[:40]!r}: {error}") from error
 
     def __bytes__(self) -> bytes:
-        return msgspec.json.encode(self, enc_hook=plain)
+        return msgspec.json.encode(self)
 
     def __str__(self) -> str:
         return bytes(self).decode()

@@ -10,13 +10,12 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from functools import partial
-from types import MappingProxyType
 from typing import Final, Protocol
 
 import msgspec
 
 from workqueue.errors import InvalidOption
-from workqueue.job import Job, JobStatus, NewJob
+from workqueue.job import Headers, Job, JobStatus, NewJob
 from workqueue.logs import Log
 
 log = Log("workqueue.observer")
@@ -122,7 +121,7 @@ class Observers:
         entered = Entered(partial(one.pushing, push) for one in self._all)
         headers = _sound(push.headers)
         if headers:
-            carried = MappingProxyType(headers)
+            carried = Headers(headers)
             push.jobs = [msgspec.structs.replace(job, headers=carried) for job in jobs]
         try:
             yield push

@@ -55,7 +55,6 @@ def job_record(job: Job) -> dict[str, object]:
     """Give a job for JSON: `data` as the value it is; where it is not JSON, null, and `data_base64` has the bytes."""
     record: dict[str, object] = msgspec.structs.asdict(job)
     record["status"] = str(job.status)
-    record["headers"] = dict(job.headers)
     if is_json(job.data):
         record["data"] = msgspec.Raw(job.data)
     else:

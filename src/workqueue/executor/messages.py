@@ -13,7 +13,7 @@ from typing import Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 
-from workqueue.job import Claim, plain
+from workqueue.job import Claim
 from workqueue.lifecycle import Cancelled, HandedBack, Outcome, Postponed, Raised, Returned
 from workqueue.stderr import Logging
 
@@ -91,7 +91,7 @@ M = TypeVar("M")
 
 to_child: Final = msgspec.json.Decoder(ToChild)
 to_parent: Final = msgspec.json.Decoder(ToParent)
-_encoder = msgspec.json.Encoder(enc_hook=plain)
+_encoder = msgspec.json.Encoder()
 
 
 class Line(Generic[M]):

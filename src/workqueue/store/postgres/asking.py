@@ -9,7 +9,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import errors, pq
 
-from workqueue.store.headers import Headers
+from workqueue.store.headers import Encoded
 from workqueue.store.postgres.address import Address
 from workqueue.store.postgres.statements import statements
 from workqueue.store.relational.session import Row
@@ -67,7 +67,7 @@ class Asking:
             raise LookupError(f"expected a row of {statement!r}, got none")
         return found
 
-    def insert(self, columns: Row, batch: Sequence[bytes], headers: Headers, /) -> list[int]:
+    def insert(self, columns: Row, batch: Sequence[bytes], headers: Encoded, /) -> list[int]:
         row = {**columns, "data": list(batch), "headers": headers}
         return sorted(job for (job,) in self.ask("insert", row).fetchall())
 

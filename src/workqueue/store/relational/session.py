@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-from workqueue.store.headers import Headers
+from workqueue.store.headers import Encoded
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ class Session(Protocol):
         """Run the engine's statement of this name. Arrays stand in the row as JSON text."""
         ...
 
-    def insert(self, columns: Row, batch: Sequence[bytes], headers: Headers, /) -> Sequence[int]:
+    def insert(self, columns: Row, batch: Sequence[bytes], headers: Encoded, /) -> Sequence[int]:
         """Store new jobs that differ in their data and headers alone; give their ids, rising."""
         ...
 

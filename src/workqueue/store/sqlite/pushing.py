@@ -11,7 +11,7 @@ from typing import Final, TypeAlias, cast
 
 import msgspec
 
-from workqueue.store.headers import Headers
+from workqueue.store.headers import Encoded
 from workqueue.store.relational.session import Row
 from workqueue.store.sqlite.schema import SQL
 
@@ -19,7 +19,7 @@ Execute: TypeAlias = Callable[..., sqlite3.Cursor]
 INLINE: Final = 1024  # bytes of data that stand in the job's own row
 
 
-def insert(execute: Execute, columns: Row, batch: Sequence[bytes], headers: Headers) -> range:
+def insert(execute: Execute, columns: Row, batch: Sequence[bytes], headers: Encoded) -> range:
     """Store them; give their ids."""
     if len(batch) == 1:
         return _insert_one(execute, columns, batch[0], headers[0] if headers else None)
