@@ -7,6 +7,7 @@ import select
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -48,10 +49,12 @@ class Heard:
 
     def until(self, word: str) -> str:
         """Read up to the message with a line that begins so; give the line."""
-        while True:
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
             for line in self.message():
                 if line.startswith(word):
                     return line
+        raise AssertionError(f"expected {word!r}, got: {self.seen[-5:]}")
 
     def rest(self) -> list[str]:
         """Give what has come by now."""
