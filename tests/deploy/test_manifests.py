@@ -239,7 +239,7 @@ def test_the_command_of_the_image_works_is_healthy_and_ends(tmp_path, monkeypatc
         check = [word.replace(f":{port(COMMAND)}/", f":{here}/") for word in health]
         assert subprocess.run([sys.executable, *check], timeout=PATIENCE, stdin=subprocess.DEVNULL).returncode == 0
         with Queue(tmp_path / "jobs.db") as queue:
-            until(lambda: queue.size() == (0, 0))
+            until(lambda: queue.jobs() == [])
         child.send_signal(signal.SIGTERM)
         log.to_end()
         assert child.wait(PATIENCE) == 0
