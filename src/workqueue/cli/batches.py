@@ -135,4 +135,5 @@ def _share(batch: BatchStanding) -> str:
 
 
 def _record(batch: BatchStanding) -> dict[str, object]:
-    return msgspec.structs.asdict(batch) | {"left": batch.left, "done": batch.is_done}
+    record: dict[str, object] = msgspec.structs.asdict(batch)
+    return record | {"left": batch.left, "done": batch.is_done}
