@@ -1,4 +1,4 @@
-"""pg_dump and pg_restore, as `workqueue backup` says them for a URL: what docs/production.md tells of jobs after that."""
+"""pg_dump and pg_restore, as `workqueue backup` says them for a URL, and what docs/production.md tells of jobs then."""
 
 from __future__ import annotations
 
@@ -31,9 +31,7 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-def test_a_dump_taken_while_jobs_run_restores_to_a_store_that_goes_on(
-    clock, tmp_path: Path, postgres_servers: Servers
-):
+def test_a_dump_taken_while_jobs_run_restores_to_a_store_that_goes_on(clock, tmp_path: Path, postgres_servers: Servers):
     dump = tmp_path / "monday.dump"
     with postgres_servers.database(VERSIONS[-1]) as url, closing(PostgresStore(url, clock=clock)) as store:
         failed = a_failed_job(store)
