@@ -8,15 +8,13 @@ from contextlib import closing
 from pathlib import Path
 
 import workqueue
+from held import exposed, text_of, told
 from prometheus_client.parser import text_string_to_metric_families
 from prove.clock import FakeClock
 from workqueue import Queue
-from workqueue.cli.probing import Place, Several
 from workqueue.duration import parse_duration
-from workqueue.metrics import exposition
 from workqueue.probes import STUCK
 
-from deploy.conftest import exposed
 from support import open_engine
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +26,7 @@ SOURCES = sorted(Path(workqueue.__file__).parent.rglob("*.py"))
 def test_the_table_of_metrics_is_the_exposition(tmp_path):
     with closing(open_engine("sqlite", FakeClock(), tmp_path)) as store:
         seen = exposed(store)
-        families = list(text_string_to_metric_families(exposition(store) + Several([Place(1)]).metrics()))
+        families = list(text_string_to_metric_families(text_of(store)))
     found: dict[str, tuple[str, set[str]]] = {}
     for family in families:
         name = f"{family.name}_total" if family.type == "counter" else family.name
@@ -78,8 +76,6 @@ def test_the_files_that_the_pages_name_are_there():
 
 
 def test_the_commands_of_the_pages_are_real(monkeypatch, tmp_path):
-    from deploy.test_manifests import told
-
     lines = re.findall(r"^(workqueue [a-z]+ .*)$", PRODUCTION, re.MULTILINE)
     lines += re.findall(r"`(workqueue [a-z]+ [^`…\n]+)`", PRODUCTION + MONITORING)
     assert len(lines) > 8

@@ -9,32 +9,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
+from held import Exposed, exposed
 from prove.clock import FakeClock
-from workqueue.cli.probing import Place, Several
-from workqueue.figures import BOUNDS, Counted
-from workqueue.metrics import exposition
 from workqueue.store.contract import Store
 
 from postgres_fixtures import VERSIONS, Servers, missing
-from support import QUEUE, SECOND, open_engine, push
-
-Exposed = dict[str, dict[str, set[str]]]
-"""Of each sample its labels, and of each label the values seen."""
-
-
-def exposed(store: Store) -> Exposed:
-    """Give what a process of `run --processes` that works for this store exposes."""
-    counted = Counted(completed=1, failed=1, run_sum=SECOND, run_max=SECOND, run_buckets=(1,) * len(BOUNDS))
-    push(store)
-    store.ledger.add(QUEUE, {"task": counted})
-    found: Exposed = {}
-    for family in text_string_to_metric_families(exposition(store) + Several([Place(1)]).metrics()):
-        for sample in family.samples:
-            labels = found.setdefault(sample.name, {})
-            for label, value in sample.labels.items():
-                labels.setdefault(label, set()).add(value)
-    return found
+from support import open_engine
 
 
 @contextmanager

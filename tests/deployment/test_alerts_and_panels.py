@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
+from held import Exposed
 from promql import named
-
-from deploy.conftest import Exposed
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 ALERTS_TEXT = (DEPLOY / "prometheus" / "alerts.yml").read_text()

@@ -19,11 +19,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import yaml
+from held import told
 from workqueue import Queue
-from workqueue.cli import group
 from workqueue.duration import parse_duration
 
 from lines import PATIENCE, Lines
@@ -75,16 +74,6 @@ def commands() -> dict[str, list[str]]:
 
 
 COMMANDS = commands()
-
-
-def told(words: list[str], monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[str, Any]:
-    """Give the parameters of a command as the real command line takes them."""
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("WORKQUEUE_URL", "postgresql://workqueue@host/workqueue")
-    context = click.Context(group, info_name="workqueue", **group.context_settings)
-    command = group.get_command(context, words[0])
-    assert command is not None
-    return command.make_context(words[0], list(words[1:]), parent=context).params
 
 
 def port(words: list[str]) -> int:
