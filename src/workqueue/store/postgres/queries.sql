@@ -17,8 +17,9 @@ ROLLBACK;
 
 -- name: impatient
 -- For transactions of ours, which never idle: a client that vanished in one, behind a line that does not say so, would
--- keep what it had locked until the server's keepalive tells, after two hours.
-SELECT set_config('idle_in_transaction_session_timeout', :idle::text, true);
+-- keep what it had locked until the server's keepalive tells. And who waits for a lock does nothing else meanwhile.
+SELECT set_config('idle_in_transaction_session_timeout', :idle::text, true),
+       set_config('lock_timeout', :locked::text, true);
 
 -- name: is_at_it
 -- Whether the server still works on what the client of that session asked for.
@@ -34,11 +35,15 @@ SELECT pg_advisory_xact_lock(:space::int, 0);
 -- does so still when a million wait. So that is not offered; and no statement joins jobs by their ids to a list, which
 -- leads to the same end: `id = ANY (…)` is an index search whatever the server thinks. OFFSET 0 and
 -- IS TRUE keep a subquery from being made a join. Where `status = 4` would offer the index of all that run, `lease_until IS NOT NULL` says the same.
--- Gives the settings as they were.
+-- Gives the settings as they were. With them go those by which the server notices within a minute that a client has
+-- vanished, and not after the two hours of most systems: until then, what its transaction locked is locked.
 WITH before AS MATERIALIZED (
     SELECT current_setting('enable_seqscan') AS seqscan, current_setting('jit') AS jit
 )
-SELECT seqscan, jit, set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false) FROM before;
+SELECT seqscan, jit, set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false),
+       set_config('tcp_keepalives_idle', '30', false), set_config('tcp_keepalives_interval', '10', false),
+       set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '20000', false)
+  FROM before;
 
 -- name: plan_as_before
 -- For the statements of others, until the transaction ends.
@@ -371,11 +376,15 @@ SELECT coalesce(json_agg(json_build_array(id, attempt, cancel_requested::int)), 
 SELECT coalesce(json_agg(runner), '[]')::text FROM (SELECT DISTINCT runner FROM workqueue.jobs WHERE status = 4) AS held;
 
 -- name: orphans
+-- Past rows that somebody has locked: who vanished while it completed one holds it until the server knows, and a rescuer
+-- that waited for it would bring back nothing else.
 WITH orphaned AS MATERIALIZED (
-    SELECT id, runner, lease_until FROM workqueue.jobs
+    SELECT id FROM workqueue.jobs
      WHERE status = 4 AND (runner = ANY (:dead::bigint[]) OR lease_until < :expired_before)
 )
-SELECT id, runner, lease_until FROM orphaned ORDER BY id LIMIT :limit;
+SELECT id, runner, lease_until FROM workqueue.jobs
+ WHERE id = ANY (ARRAY(SELECT id FROM orphaned)) AND lease_until IS NOT NULL
+ ORDER BY id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED;
 
 -- name: get
 SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.settled_at, j.attempt, j.retry_count,
