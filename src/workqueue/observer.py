@@ -72,8 +72,8 @@ class Run:
 class Observer(Protocol):
     """What `Queue(…, observers=[…])` takes. Called from many threads, and event loops, at once.
 
-    An attempt whose process dies, that is handed back when its queue stops, or whose handler was never called (its worker
-    could not say how to run it), has no `ended`.
+    An attempt has no `ended` whose process dies, that is handed back when its queue stops, or whose handler was never
+    called, because its worker could not say how to run it.
     """
 
     @property
