@@ -23,7 +23,7 @@ from workqueue.store.postgres.engine import PostgresStore
 from postgres_fixtures import rows
 from support import LEASE, QUEUE, apply, claim_all, claim_one, completed, ids, push, until
 
-_CUTS = 40  # of each case; `python -m prove run` makes thousands
+_CUTS = 12  # of each case; `python -m prove run` makes thousands
 PATIENCE = 60
 
 
