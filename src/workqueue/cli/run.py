@@ -27,7 +27,7 @@ from workqueue.cli.codes import Code
 from workqueue.cli.command import examples
 from workqueue.cli.inbox import Inbox
 from workqueue.cli.loading import App, app_named, load
-from workqueue.cli.logs import Format, format_option, level_option, log_to_stderr
+from workqueue.cli.logs import format_option, level_option
 from workqueue.cli.notifying import Manager
 from workqueue.cli.options import duration_option
 from workqueue.cli.output import complain
@@ -37,6 +37,7 @@ from workqueue.errors import UsageError, WorkqueueError
 from workqueue.logs import Log
 from workqueue.probes import QueueProbes
 from workqueue.queue import Queue
+from workqueue.stderr import Format, log_to_stderr
 
 if TYPE_CHECKING:
     from workqueue.cli.listening import Ask, Listener
