@@ -18,11 +18,11 @@ test: programs check ## lint, types, layers, every test, and the proof at its sm
 	@echo "== proof, at its smallest size"
 	$(BIN)/python -m prove run quick
 
-# Debian packages named as their programs.
-PROGRAMS = pgbouncer chromium
+# Programs, and the Debian package of each where it has another name.
+PROGRAMS = pgbouncer chromium promtool:prometheus systemd-analyze:systemd
 programs: ## install what some tests need and pip does not have, where we are root on Debian
 	@missing=; for program in $(PROGRAMS); do \
-	  PATH="$$PATH:/usr/sbin" command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	  PATH="$$PATH:/usr/sbin" command -v $${program%%:*} >/dev/null || missing="$$missing $${program##*:}"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	echo "== programs:$$missing"; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

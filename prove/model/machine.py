@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from workqueue.backoff import Backoff
 from workqueue.errors import BatchNotFound, DuplicateJob, JobNotFound, LeaseLost, UsageError
-from workqueue.job import Claim, Job, JobStatus, Lane, NewJob, Terms
+from workqueue.job import NO_HEADERS, Claim, Job, JobStatus, Lane, NewJob, Terms
 from workqueue.lifecycle import Cancelled, HandedBack, Lost, Outcome, Postponed, Raised, Returned, Settlement, settle
 from workqueue.retention import Keep
 from workqueue.store.contract import Beat, Durability, Standing, Store, Turn, Want
@@ -68,6 +68,7 @@ new_jobs = st.fixed_dictionaries(
         "priority": st.sampled_from([0, 0, 0, 1, -1]),
         "timing": st.booleans(),
         "backoff": backoffs,
+        "headers": st.sampled_from([NO_HEADERS, NO_HEADERS, {"traceparent": "00-日本"}]),
     }
 )
 

@@ -165,6 +165,11 @@ def why_not() -> str:
 
 
 @functools.cache
+def client(version: str, name: str) -> Path:
+    """Give the path of a program of that version, such as pg_dump."""
+    return _binaries()[version] / name
+
+
 def _binaries() -> Mapping[str, Path]:
     # Found, not imported: on import, the wheel looks for a runtime folder and warns when it is root's.
     wheel = importlib.util.find_spec(WHEEL)

@@ -21,6 +21,7 @@ from workqueue.errors import (
     QueueClosed,
     QueueFull,
     QueueMoved,
+    RaisedInChild,
     ResultNotKept,
     ScheduleNotFound,
     SchemaOutdated,
@@ -33,6 +34,7 @@ from workqueue.errors import (
 )
 from workqueue.handle import Handle
 from workqueue.job import Attempt, Job, JobStatus, Size, Terms
+from workqueue.observer import Observer
 from workqueue.queue import Queue
 from workqueue.retention import Keep
 from workqueue.schedule import Schedule
@@ -61,10 +63,12 @@ __all__ = [
     "JobStatus",
     "Keep",
     "LeaseLost",
+    "Observer",
     "Queue",
     "QueueClosed",
     "QueueFull",
     "QueueMoved",
+    "RaisedInChild",
     "RecoverableWorkerError",
     "ResultNotKept",
     "Schedule",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar, cast, overload
 
@@ -69,7 +70,7 @@ class Batch:
             _refuse_within(self._then)
             job = self._then.task.new_job(self._then.args, self._then.kwargs)
             last.append(with_terms(job, follows_batch=self.id))
-        self._store().batches.seal(self.id, last, within=self._within)
+        self._pusher.observed(last, partial(self._store().batches.seal, self.id, within=self._within))
         self._added.clear()
         self._then = None
 

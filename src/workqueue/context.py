@@ -16,6 +16,7 @@ from workqueue.duration import as_duration
 from workqueue.errors import InvalidPayload, UsageError
 from workqueue.job import Claim, Job
 from workqueue.lifecycle import Outcome, Returned
+from workqueue.observer import Run
 from workqueue.store.contract import Store, Transaction
 
 Policy: TypeAlias = Callable[[BaseException], Retry | None]
@@ -43,6 +44,7 @@ class Context:
     timeout: float | None = None  # seconds, from `started_at`
     entry = ""  # see `Handling`
     progress_data: bytes | None = None  # the newest
+    observed: Run | None = None  # what observers see of it
     _cancelled = False
     _event: threading.Event | None = None
     _sleepers: tuple[Callable[[], object], ...] = ()

@@ -21,6 +21,7 @@ WorkqueueError
 ├── JobCancelled                the same, of one that was cancelled
 ├── TimedOut                    (also TimeoutError) a job ran past its timeout
 ├── ChildDied                   the child process that ran a job ended under it
+├── RaisedInChild               what an isolated handler raised, as observers see it: its words
 └── RecoverableWorkerError, Snooze, Cancel   (control.py) raised by a worker to say how its job goes on
 
 A message says what was expected, what came, and what to do; the values in it are attributes too.
@@ -213,3 +214,15 @@ class ChildDied(WorkqueueError):
     def __init__(self, message: str, code: int | None) -> None:
         super().__init__(message)
         self.code = code
+
+
+class RaisedInChild(WorkqueueError):
+    """What an isolated handler raised, in the words of its child process. Only observers see it.
+
+    kind: the name of its type; said: its message; traceback: as Python prints it.
+    """
+
+    def __init__(self, error: str, traceback: str) -> None:
+        super().__init__(error)
+        self.kind, _, self.said = error.partition(": ")
+        self.traceback = traceback

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
-from typing import Literal, TypeAlias, TypeVar, overload
+from typing import Final, Literal, NoReturn, TypeAlias, TypeVar, overload
 
 import msgspec
 
@@ -35,13 +35,32 @@ class JobStatus(IntEnum):
         return self.name.lower()
 
 
+class Headers(dict[str, str]):
+    """What a job carries for its way: names and texts. Nobody can change it; a dict, so that msgspec knows it."""
+
+    __slots__ = ()
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("expected the headers of a job to be looked at only; an observer adds some, by push.carry()")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse  # pyright: ignore[reportAssignmentType]
+    clear = pop = popitem = setdefault = update = _refuse  # pyright: ignore[reportAssignmentType]
+
+    def __reduce__(self) -> tuple[type[Headers], tuple[dict[str, str]]]:
+        return Headers, (dict(self),)
+
+
+NO_HEADERS: Final = Headers()
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One unit of work, as the store knew it at one moment.
 
     attempt: how often it was claimed; rises for ever, so (id, attempt) is a fencing token for foreign systems.
     retry_count: how often its handler failed. lost: how often its runner died under it.
     message: the last error, in one line. terms: what it asks for beyond its turn, if anything. runner: who runs it, or
-    completed it; claimed_at: when that began, of a job that completed. All instants are aware datetimes in UTC.
+    completed it; claimed_at: when that began, of a job that completed. headers: what observers gave it for its way, as
+    the context of a trace; they steer nothing here. All instants are aware datetimes in UTC.
     """
 
     id: int
@@ -62,6 +81,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     terms: Terms | None = None
     claimed_at: datetime | None = None
     runner: str = ""
+    headers: Mapping[str, str] = NO_HEADERS
 
     @property
     def duration(self) -> timedelta | None:
@@ -141,7 +161,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     timing: stands in its queue by its `run_at`, and not by its turn. expires: sets the terms' `expires_at`, so long
     after now. unique_for: the terms' key stays taken for at least so long after now. on_conflict: when it is taken,
     `keep` gives the id of the job that has it, `replace` cancels that job if it still waits (if it runs: as keep),
-    `error` raises DuplicateJob.
+    `error` raises DuplicateJob. headers: as of `Job`.
     """
 
     queue: str
@@ -156,6 +176,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     expires: timedelta | None = None
     unique_for: timedelta | None = None
     on_conflict: OnConflict = "keep"
+    headers: Mapping[str, str] = NO_HEADERS
 
 
 class Claim(msgspec.Struct, frozen=True, gc=False):

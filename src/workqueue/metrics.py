@@ -2,11 +2,12 @@
 
 Counters and times are the totals of all who work, kept in the store: whoever is asked gives the same, and they fall
 neither when a worker is started anew nor when old figures are pruned. What is counted just now, the gauges, is from one
-look at the store.
+look at the store. What the disk under a file has room for is that of the machine that is asked.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -15,6 +16,7 @@ from itertools import accumulate
 from typing import Final, Literal, TypeAlias
 
 from workqueue.figures import BOUNDS, Buckets, Counted
+from workqueue.store import is_url
 from workqueue.store.contract import Overview, Standing, Store
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -31,6 +33,8 @@ _COUNTERS: Final = {
     "attempts_retried": "Attempts that failed, of jobs that are tried again.",
     "attempts_lost": "Attempts whose worker died.",
 }
+
+_PARTS: Final = {"data": "", "log": "-wal", "reserve": "-reserve"}
 
 
 class Page:
@@ -55,6 +59,8 @@ def exposition(store: Store) -> str:
     totals = store.ledger.totals()
     _add_totals(page, {place: counted for place, counted in totals.items() if place[1]})
     _add_standing(page, store.overview())
+    if not is_url(store.path) and store.path != ":memory:":
+        _add_disk(page, store.path)
     return str(page)
 
 
@@ -142,6 +148,24 @@ def _add_standing(page: Page, overview: Overview) -> None:
     engine = overview.engine
     about = {"version": _version(), "engine": engine.name, "engine_version": engine.version}
     page.add("info", "gauge", "What keeps the jobs.", [("", about, 1)])
+
+
+def _add_disk(page: Page, path: str) -> None:
+    sizes = [("", {"part": part}, float(size)) for part, ending in _PARTS.items() if (size := _size(path + ending))]
+    page.add("file_bytes", "gauge", "The file, its log, and what is set aside for a full disk.", sizes)
+    room = os.statvfs(os.path.dirname(os.path.abspath(path)))
+    for name, text, blocks in (
+        ("free", "What the disk of the file still has room for.", room.f_bavail),
+        ("size", "The disk of the file.", room.f_blocks),
+    ):
+        page.add(f"disk_{name}_bytes", "gauge", text, [("", {}, float(blocks * room.f_frsize))])
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size  # and never open(): closing it would drop SQLite's locks
+    except FileNotFoundError:
+        return 0
 
 
 def _version() -> str:

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import msgspec
 
+from workqueue.observer import NOBODY, Observers
 from workqueue.retention import Retention
 
 
@@ -27,3 +28,4 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     max_memory: int | None = None
     retention: Retention = Retention()
     figures: bool = True
+    observers: Observers = NOBODY

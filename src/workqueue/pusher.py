@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -14,6 +15,7 @@ from workqueue.backoff import Backoff
 from workqueue.errors import InvalidOption
 from workqueue.gathering import Gathering
 from workqueue.job import NewJob
+from workqueue.observer import NOBODY, Observers
 from workqueue.store.contract import Store
 
 _BATCH: Final = 1000
@@ -24,17 +26,25 @@ _PRIORITIES: Final = 2**31
 class Pusher:
     """Pushes into one queue. Safe from any thread, and any event loop.
 
-    store: gives the store, or raises QueueClosed. timing, backoff, max_payload: see `Queue`.
+    store: gives the store, or raises QueueClosed. timing, backoff, max_payload, observers: see `Queue`.
     """
 
     def __init__(
-        self, store: Callable[[], Store], queue: str, *, timing: bool, backoff: Backoff, max_payload: int
+        self,
+        store: Callable[[], Store],
+        queue: str,
+        *,
+        timing: bool,
+        backoff: Backoff,
+        max_payload: int,
+        observers: Observers = NOBODY,
     ) -> None:
         self._store = store
         self.queue = queue
         self.backoff = backoff
         self.max_payload = max_payload
         self.timing = timing
+        self._observers = observers
         self.make_locks()
 
     def make_locks(self) -> None:
@@ -77,16 +87,25 @@ class Pusher:
     def push(self, job: NewJob, *, within: object | None = None) -> int:
         """Store one; durable when this returns, or when the transaction `within` commits. Gives its id."""
         store = self._store()
+        if self._observers:
+            with self._observers.pushing(self.queue, [job], is_bulk=False) as push:
+                [job] = push.jobs
+                push.ids = [self._gathering.push(job)] if within is None else store.push([job], within=within)
+            return push.ids[0]
         return self._gathering.push(job) if within is None else store.push([job], within=within)[0]
 
     async def apush(self, job: NewJob) -> int:
         """Do as `push` does, without blocking the event loop."""
         self._store()
+        if self._observers:
+            with self._observers.pushing(self.queue, [job], is_bulk=False) as push:
+                push.ids = [await self._gathering.apush(push.jobs[0])]
+            return push.ids[0]
         return await self._gathering.apush(job)
 
     def push_together(self, jobs: list[NewJob], *, within: object | None = None) -> list[int]:
         """Store all or none."""
-        return self._store().push(jobs, within=within)
+        return self.observed(jobs, partial(self._store().push, within=within))
 
     def push_many(self, jobs: Iterable[NewJob], *, within: object | None = None) -> list[int]:
         """Store what comes, in one transaction per 1,000, or per 32 MiB, or all `within` one; give the ids in order.
@@ -98,10 +117,18 @@ class Pusher:
         ids: list[int] = []
         try:
             for batch in _batches(jobs):
-                ids += store.push(batch, within=within)
+                ids += self.observed(batch, partial(store.push, within=within))
         except BaseException as error:
             error.add_note(f"push_many had stored {len(ids):,} jobs before this")
             raise
+        return ids
+
+    def observed(self, jobs: Sequence[NewJob], store: Callable[[Sequence[NewJob]], list[int]]) -> list[int]:
+        """Have several jobs stored, with observers around; give their ids."""
+        if not self._observers or not jobs:
+            return store(jobs)
+        with self._observers.pushing(self.queue, jobs, is_bulk=True) as push:
+            push.ids = ids = store(push.jobs)
         return ids
 
     def alike(self, head: NewJob, objs: Iterable[object]) -> Iterator[NewJob]:

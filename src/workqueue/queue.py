@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from datetime import timedelta
 from types import TracebackType
@@ -19,6 +19,7 @@ from workqueue.errors import InvalidOption, JobNotFound, QueueClosed, ScheduleNo
 from workqueue.executor.children import in_child
 from workqueue.handle import Handle
 from workqueue.liveness import Pulse
+from workqueue.observer import Observer, checked_observers
 from workqueue.plan import Plan
 from workqueue.pusher import Pusher
 from workqueue.pushing import Pushing
@@ -49,7 +50,8 @@ class Queue(Pushing, Steering):
     processes, max_jobs, max_memory: of isolated tasks: how many children at once (0: one for each core), and after how
     many jobs, or above how many bytes, one is replaced. figures: note what became of the jobs run here, for charts.
     durability: "full" survives a power cut; "process" only a crash of the program; "conservative" survives a power cut
-    without a write-ahead log. clock: of the store, for tests (`testing.FakeClock`). Durations: timedeltas or seconds.
+    without a write-ahead log. observers: told of pushes and attempts here, for traces and error reports
+    (docs/traces.md). clock: of the store, for tests (`testing.FakeClock`). Durations: timedeltas or seconds.
 
     task: makes a task of a function: `@queue.task`, or `@queue.task(retry=…)`; see `Registry.__call__`.
 
@@ -82,6 +84,7 @@ class Queue(Pushing, Steering):
         max_payload: int = payload.DEFAULT_LIMIT,
         durability: Durability = "full",
         allow_network: bool = False,
+        observers: Iterable[Observer] = (),
         clock: Clock = system_clock,
     ) -> None:
         self.id = checked_name(id, "id")
@@ -111,6 +114,7 @@ class Queue(Pushing, Steering):
             max_jobs=None if max_jobs is None else between(max_jobs, 1, 2**31, "max_jobs"),
             max_memory=None if max_memory is None else between(max_memory, 2**20, 2**50, "max_memory"),
             figures=one_of(figures, (True, False), "figures"),
+            observers=checked_observers(observers),
         )
         self.worker: Worker | None = None if worker is None else checked_worker(worker, concurrency)
         self._runner: Runner | None = None
@@ -119,7 +123,14 @@ class Queue(Pushing, Steering):
         kept = one_of(durability, get_args(Durability), "durability")
         self._store = open_store(path, durability=kept, allow_network=allow_network, clock=clock)
         self.path = self._store.path
-        self._pusher = Pusher(self._open_store, self.id, timing=timing, backoff=rule, max_payload=most)
+        self._pusher = Pusher(
+            self._open_store,
+            self.id,
+            timing=timing,
+            backoff=rule,
+            max_payload=most,
+            observers=self._plan.observers,
+        )
         self._make_locks()
         desk = Desk(self._pusher, self._watch, self._cancel_known, retention)
         self.task = Registry(desk, worker=worker, runs=self._runs)

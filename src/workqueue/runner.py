@@ -28,6 +28,7 @@ from workqueue.context import Context
 from workqueue.errors import StoreError, WorkqueueError
 from workqueue.executor.loop import AsyncHandler
 from workqueue.executor.mixed import Children, executor_for
+from workqueue.executor.observed import tell_observers
 from workqueue.executor.outcome import of_exception
 from workqueue.executor.threads import Handler
 from workqueue.job import JobStatus
@@ -88,6 +89,7 @@ class Runner:
             children=Children(plan.processes, plan.max_jobs, plan.max_memory),
             enough=plan.batch_size,
             ready=self._bell.ring,
+            observers=plan.observers,
         )
         self._books = Bookkeeping(store, plan.queue, counts=plan.figures)
         self._in_hand: dict[int, Context] = {}
@@ -223,12 +225,15 @@ class Runner:
         if context.settled:
             if isinstance(outcome, Raised):
                 log.about(context.job, "raised after its transaction had completed it: %s", outcome.error)
-            self._books.ended([(context, Settlement(claim=context.claim, to=JobStatus.COMPLETED))])
+            completed = Settlement(claim=context.claim, to=JobStatus.COMPLETED)
+            self._books.ended([(context, completed)])
+            tell_observers(self._plan.observers, context, completed)
             self._settled()
             return
         settlement = self._verdict(context, outcome)
         if settlement.error:
             log.about(context.job, "%s; it is %s", settlement.error, settlement.to)
+        tell_observers(self._plan.observers, context, settlement)
         self._unsettled.append(settlement)
         self._ended.append((context, settlement))
 

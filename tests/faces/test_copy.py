@@ -95,8 +95,10 @@ def fill(place: str) -> None:
         claims = store.turn([], Want("other", runner, timedelta(minutes=1), 4)).claims
         store.turn([raised(claims[0]), raised(claims[1])], None)
         assert store.cancel(claims[2].job.id)  # runs, and was asked to stop
+        store.push([new_job(queue="traced", headers={"traceparent": "00"}, delay=timedelta(days=1))])
         for data in (b"1", b"y" * 5000):
-            store.push([new_job(queue="kept", data=data, terms=Terms(key=f"{len(data)}"))])
+            headers = {"traceparent": f"00-{len(data):032x}-01"}
+            store.push([new_job(queue="kept", data=data, terms=Terms(key=f"{len(data)}"), headers=headers)])
             runner = store.enlist("kept", "worker")
             for done in (
                 again,

@@ -99,6 +99,19 @@ SCENES = {
         "schedules pause jobs.db report",
         "schedules empty.db",
     ],
+    "batches": [
+        "batches jobs.db",
+        "batches list jobs.db --limit 1 --json",
+        "batches jobs.db --before 1",
+        "batches show jobs.db 1",
+        "batches show jobs.db 1 --json",
+        "batches show jobs.db 9",
+        "batches cancel jobs.db 1",
+        "batches cancel jobs.db 1 --yes",
+        "batches jobs.db --limit 1",
+        "batches cancel jobs.db 1 --yes",
+        "batches empty.db",
+    ],
     "serve": [
         "serve missing.db --port 0",
         "serve jobs.db --host 0.0.0.0",
@@ -246,7 +259,8 @@ def test_what_a_command_prints(here, name):
 
 
 def helps() -> list[str]:
-    return ["--help", *(f"{name} --help" for name in _COMMANDS), "schedules trigger --help", "schedules pause --help"]
+    beneath = ("schedules trigger", "schedules pause", "batches show", "batches cancel")
+    return ["--help", *(f"{name} --help" for name in (*_COMMANDS, *beneath))]
 
 
 def test_what_help_says(here):

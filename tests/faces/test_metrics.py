@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -33,6 +34,8 @@ COUNTED = Counted(
     wait_buckets=(0, 0, 5, 2),
     run_buckets=(6, *[0] * (len(BOUNDS) - 1), 1),
 )
+DISK = {"workqueue_file_bytes", "workqueue_disk_free_bytes", "workqueue_disk_size_bytes"}
+ABOUT = {"memory": {"workqueue_info"}, "SQLite": {"workqueue_info"} | DISK, "PostgreSQL": {"workqueue_info"}}
 HOSTILE = ["a\\", '"', "\n", '\\"\n\\n', "{a}=", "\r\u2028\x85", "名前", "\x1b[31m", "# HELP x", "x" * 255]
 
 
@@ -70,8 +73,9 @@ def values(family: Metric, *labels: str) -> dict[tuple[str, ...], float]:
 
 
 def test_of_an_empty_store_there_is_what_keeps_it(store):
-    [(name, info)] = read(exposition(store)).items()
-    assert name == "workqueue_info"
+    found = read(exposition(store))
+    assert set(found) == ABOUT[store.overview().engine.name]
+    info = found["workqueue_info"]
     assert set(info.samples[0].labels) == {"version", "engine", "engine_version"}
     assert info.samples[0].labels["version"]
 
@@ -130,7 +134,7 @@ def test_what_stands_in_the_store_are_gauges(store, clock):
 
 def test_the_backlog_of_a_queue_is_no_task(store):
     store.ledger.note_backlog(QUEUE)
-    assert list(read(exposition(store))) == ["workqueue_info"]
+    assert set(read(exposition(store))) == ABOUT[store.overview().engine.name]
 
 
 def test_counters_do_not_fall_when_old_figures_are_pruned(store, clock):
@@ -147,7 +151,23 @@ def test_names_of_any_kind_come_through_whole(store):
         store.ledger.add(name, {name: COUNTED})
     found = read(exposition(store))
     assert set(values(found["workqueue_jobs_completed"], "queue", "task")) == {(name, name) for name in HOSTILE}
-    assert len(found) == 8
+    assert len(found) == 7 + len(ABOUT[store.overview().engine.name])
+
+
+def test_of_a_file_there_is_what_it_takes_and_what_its_disk_has_room_for(clock, tmp_path):
+    store = open_engine("sqlite", clock, tmp_path)
+    push(store)
+    found = read(exposition(store))
+    sizes = values(found["workqueue_file_bytes"], "part")
+    assert sizes == {
+        (part,): (tmp_path / f"q.db{ending}").stat().st_size
+        for part, ending in (("data", ""), ("log", "-wal"), ("reserve", "-reserve"))
+    }
+    room = os.statvfs(tmp_path)
+    [free], [size] = (values(found[f"workqueue_disk_{name}_bytes"]).values() for name in ("free", "size"))
+    assert size == room.f_blocks * room.f_frsize
+    assert 0 < free <= size
+    store.close()
 
 
 # for who asks again and again

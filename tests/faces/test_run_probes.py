@@ -153,3 +153,35 @@ def test_children_log_as_their_parent_was_told(app):
     log.to_end()
     assert [json.loads(line)["task"] for line in log.seen] == ["fail"]
     assert child.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_isolated_jobs_log_as_the_worker_does(app, form):
+    (app.folder / "alone.py").write_text(
+        "import logging\nfrom workqueue import Queue\n\nlogging.basicConfig(format='mine: %(message)s')\n"
+        "queue = Queue('jobs.db', poll_rate=0.1)\n\n\n"
+        "@queue.task(name='says', isolated=True)\ndef says() -> None:\n"
+        "    logging.getLogger('says').info('told\\nin two', extra={'user': 'ada'})\n"
+        "    logging.getLogger('says').debug('not asked for')\n"
+    )
+    with Queue(app.folder / "jobs.db") as queue:
+        queue.push("says", {})
+    child, log = app.run("alone:queue", "--log-format", form, "--log-level", "info")
+    log.until("in two")
+    if form == "json":
+        said = json.loads(log.seen[-1])
+        assert {name: said[name] for name in ("logger", "message", "user", "job_id", "task", "queue", "attempt")} == {
+            "logger": "says",
+            "message": "told\nin two",
+            "user": "ada",
+            "job_id": 1,
+            "task": "says",
+            "queue": "default",
+            "attempt": 1,
+        }
+    else:
+        assert log.seen[-2].endswith(" INFO says: told [job 1 'says', attempt 1]")
+    child.send_signal(signal.SIGTERM)
+    log.to_end()
+    assert not any("mine:" in line or "not asked for" in line for line in log.seen)
+    assert child.wait(PATIENCE) == 0

@@ -18,9 +18,9 @@ import pytest
 from prove.postgres.proxy import Proxy
 from workqueue import Queue
 
-import lines
 from lines import PATIENCE, Lines
 from postgres_fixtures import NOT_TESTED
+from support import until
 
 PROGRAM = """
 import os, signal, sys, time
@@ -135,9 +135,7 @@ def events(tmp_path: Path) -> Iterator[Lines]:
 
 
 @pytest.mark.skipif(not can_have_machines(), reason=f"{NOT_TESTED}network namespaces: be root, with iproute2")
-def test_links_that_are_cut_and_clocks_that_are_wrong_lose_and_double_nothing(postgres, tmp_path, events, monkeypatch):
-    # On a busy machine a worker may need a minute to see that its line is dead: what it asked for is asked after first.
-    monkeypatch.setattr(lines, "PATIENCE", 150.0)
+def test_links_that_are_cut_and_clocks_that_are_wrong_lose_and_double_nothing(postgres, tmp_path, events):
     with psycopg.connect(postgres) as connection:
         connection.execute("CREATE TABLE effects (number int NOT NULL)")
     with (
@@ -169,10 +167,8 @@ def test_links_that_are_cut_and_clocks_that_are_wrong_lose_and_double_nothing(po
         push(60)
         events.until(f"^ran {a.name} ")
         a.lose_power()  # with jobs in hand, and the server does not know
-        while len({line.split()[2] for line in events.seen if line.startswith("ran")}) < pushed:
-            events.until("^ran ")
-        b.stop()  # when what it runs is settled
-        assert tuple(queue.size()) == (0, 0)
+        until(lambda: tuple(queue.size()) == (0, 0))  # some that it said it ran, it did not get to write
+        b.stop()
         assert queue._store.check() == []
     with psycopg.connect(postgres) as connection:
         effects = Counter(number for (number,) in connection.execute("SELECT number FROM effects").fetchall())

@@ -18,7 +18,7 @@ from prove.postgres.server import PostgresServer, versions
 from prove.postgres.standby import Standby, either
 from workqueue import Queue
 from workqueue.errors import JobNotFound, StoreUnavailable
-from workqueue.job import JobStatus
+from workqueue.job import Claim, JobStatus
 from workqueue.store.postgres import database, runners
 from workqueue.store.postgres.engine import PostgresStore
 
@@ -177,6 +177,13 @@ def test_who_lost_an_answer_is_told_no_sooner_than_the_standby_has_it(pair):
     store.close()
 
 
+def claim_one_there(store: PostgresStore, runner: int) -> Claim:
+    """Claim after a failover: a turn whose connection broke may have claimed nothing, and asks for another."""
+    claims: list[Claim] = []
+    until(lambda: claims.extend(claim_all(store, runner, limit=1)) or claims)
+    return claims[0]
+
+
 def test_a_claim_that_the_standby_never_got_settles_nothing_of_who_claimed_the_job_there(pair):
     first, second = PostgresStore(pair.url), PostgresStore(f"{pair.url}&application_name=second")
     push(first)
@@ -185,7 +192,7 @@ def test_a_claim_that_the_standby_never_got_settles_nothing_of_who_claimed_the_j
     pair.part()
     lost = claim_one(first, runner)
     pair.fail_over()
-    held = claim_one(second, other)
+    held = claim_one_there(second, other)
     assert (held.job.id, held.job.attempt) == (lost.job.id, lost.job.attempt)
     assert apply(first, again(lost)) == [lost]
     assert apply(first, completed(lost)) == [lost]
@@ -201,7 +208,7 @@ def test_a_runner_that_the_standby_never_heard_of_keeps_what_it_claims(pair):
     pair.part()
     runner = first.enlist(QUEUE, "enlisted in vain")
     pair.fail_over()
-    claim = claim_one(first, runner)
+    claim = claim_one_there(first, runner)
 
     def is_listed() -> bool:
         assert second.orphans(expired=False, limit=10) == []

@@ -15,12 +15,15 @@ from prove.connections.sweep import Line, every_cut
 from prove.postgres.protocol import Side
 from prove.postgres.proxy import Deed, Fault, Proxy
 from workqueue import Queue
-from workqueue.store.postgres import connection, silence
+from workqueue.errors import StoreUnavailable
+from workqueue.job import Terms
+from workqueue.store.postgres import connection, database, silence
 from workqueue.store.postgres.engine import PostgresStore
 
-from support import LEASE, QUEUE, apply, claim_all, claim_one, completed, ids, push
+from postgres_fixtures import rows
+from support import LEASE, QUEUE, apply, claim_all, claim_one, completed, ids, push, until
 
-_CUTS = 40  # of each case; `python -m prove run` makes thousands
+_CUTS = 12  # of each case; `python -m prove run` makes thousands
 PATIENCE = 60
 
 
@@ -86,6 +89,45 @@ def test_silence_is_no_reason_while_the_server_works(store, monkeypatch):
     monkeypatch.setattr(silence, "SILENCE", 0.1)
     with store.transaction() as transaction:
         assert transaction.execute("SELECT 1 FROM pg_sleep(1.5)").fetchall() == [(1,)]
+
+
+def test_who_vanishes_while_it_completes_its_job_keeps_it_locked_for_moments_only(store, proxy, postgres, monkeypatch):
+    """Nobody tells the server that it is gone, in a transaction that was a handler's until then."""
+    monkeypatch.setattr(silence, "SILENCE", 0.2)
+    monkeypatch.setattr(connection, "IDLE", 1)
+    push(store)
+    claim = claim_one(store)
+    rows(postgres, "UPDATE workqueue.jobs SET lease_until = 1")
+    armed = proxy.arm(Fault(Side.FRONTEND, Deed.SWALLOW, statement='INTO "workqueue".pushes'))  # as it would commit
+    with pytest.raises(StoreUnavailable), store.transaction(claim):
+        pass
+    assert armed.struck
+    rescuer = PostgresStore(postgres)
+    until(lambda: ids(rescuer.orphans(expired=True, limit=10)) == [claim.job.id])
+    rescuer.close()
+
+
+def test_a_rescuer_passes_by_what_another_has_locked(store, postgres):
+    locked, free = push(store), push(store)
+    claim_all(store)
+    rows(postgres, "UPDATE workqueue.jobs SET lease_until = 1")
+    with psycopg.connect(postgres) as another:
+        another.execute("DELETE FROM workqueue.jobs WHERE id = %s", [locked])
+        assert ids(store.orphans(expired=True, limit=1)) == [free]
+        another.rollback()
+    assert ids(store.orphans(expired=True, limit=10)) == [locked, free]
+
+
+def test_who_waits_too_long_for_another_transaction_says_so(store, postgres, monkeypatch):
+    monkeypatch.setattr(connection, "LOCKED", 0.05)
+    monkeypatch.setattr(database, "PATIENCE", 0.1)
+    job = push(store, terms=Terms(key="k"))
+    with psycopg.connect(postgres) as another:
+        another.execute("SELECT FROM workqueue.jobs WHERE id = %s FOR UPDATE", [job])
+        with pytest.raises(StoreUnavailable, match=r"(?s)let go .* idle in a transaction"):
+            store.cancel(job)
+        another.rollback()
+    assert store.cancel(job)
 
 
 def test_what_is_claimed_for_a_runner_that_does_not_know_of_it_is_handed_back(postgres):

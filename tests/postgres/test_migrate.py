@@ -85,6 +85,9 @@ def test_two_who_come_first_at_once_make_the_tables_once(postgres, monkeypatch, 
         assert (making.result(30), coming.result(30)) == (0, VERSION)
 
 
+_PUSHED_BEFORE_HEADERS = """
+INSERT INTO workqueue.jobs (queue, name, priority, position, run_at, pushed_at, ready, backoff, data)
+VALUES ('q', 'n', 0, 0, 0, 0, 1, 1, '{}')"""
 _WAITING = "SELECT FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
 
 
@@ -105,9 +108,11 @@ def test_tables_of_an_earlier_version_are_brought_up_to_date_while_a_worker_work
         worker.ask("add_backoff", {"rule": "{}"})
         assert f"from version 1 to {VERSION}" in run("migrate", postgres).output
         pushed = {"now": None, "queue": "q", "name": "n", "priority": 0, "timing": False, "run_at": None, "delay": 0}
-        worker.ask("push", {**pushed, "end": 2**62, "backoff": 1, "token": 1, "data": [b"{}"]})
+        worker.ask("push", {**pushed, "end": 2**62, "backoff": 1, "token": 1, "data": [b"{}"], "headers": []})
+        worker.execute(_PUSHED_BEFORE_HEADERS)
     with closing(open_store(postgres)) as store:
-        assert store.size("q").waiting == 1
+        assert store.size("q").waiting == 2
+        assert dict(store.get(2).headers) == {}
         assert store.check() == []
 
 

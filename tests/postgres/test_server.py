@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from prove.postgres import PostgresServer
 from prove.postgres.databases import Databases
+from workqueue.store.postgres.engine import PostgresStore
 
 from postgres_fixtures import NOT_TESTED, VERSIONS
 
@@ -87,6 +88,11 @@ def test_settings_and_tcp(postgres_version):
         assert [ask(url, f"SHOW {name}") for name in ("work_mem", "fsync", "port")] == ["5MB", "on", str(server.port)]
         server.restart()
         assert ask(url, "SHOW synchronous_commit") == "on"
+        store = PostgresStore(url)
+        names = ["tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout"]
+        with store._database.pool.lend() as session:  # by the system's own, a client that vanished is missed for hours
+            assert [session.execute(f"SHOW {name}").fetchone()[0] for name in names] == ["30", "10", "3", "20000"]
+        store.close()
     assert not server.folder.exists()
 
 

@@ -105,10 +105,10 @@ def walk(expression: str, clock: Clock) -> list[datetime]:
 
 
 def transitions(zone: ZoneInfo, year: int) -> Iterator[datetime]:
-    """The instants of a year at which the zone's clock jumps or goes back, found by halving days in which it does."""
-    day = datetime(year, 1, 1, tzinfo=UTC)
-    while day.year == year:
-        low, high = day, day + 24 * HOUR
+    """The instants of a year at which the zone's clock jumps or goes back, found by halving weeks in which it does."""
+    week = datetime(year, 1, 1, tzinfo=UTC)
+    while week.year == year:
+        low, high = week, week + 7 * 24 * HOUR
         if low.astimezone(zone).utcoffset() != high.astimezone(zone).utcoffset():
             while high - low > SECOND:
                 middle = low + (high - low) // SECOND // 2 * SECOND
@@ -117,7 +117,7 @@ def transitions(zone: ZoneInfo, year: int) -> Iterator[datetime]:
                 else:
                     high = middle
             yield high
-        day += 24 * HOUR
+        week += 7 * 24 * HOUR
 
 
 @cache

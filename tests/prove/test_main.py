@@ -66,9 +66,9 @@ def test_a_broken_promise_is_printed_and_fails(harness: dict[str, object]) -> No
 
 
 def test_a_harness_is_run_and_repeated() -> None:
-    assert call("run", "1s", "--only", "time_faults", "--seed", "3").exit_code == 0
-    result = call("repeat", "model", "1")
-    assert (result.exit_code, result.output.partition(":")[0]) == (0, "model")
+    assert call("run", "1s", "--only", "simulation", "--seed", "3").exit_code == 0
+    result = call("repeat", "simulation", "1")
+    assert (result.exit_code, result.output.partition(":")[0]) == (0, "simulation")
 
 
 @pytest.mark.parametrize(

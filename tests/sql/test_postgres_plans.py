@@ -54,7 +54,7 @@ HOT = {
     "beat": {"jobs_running", "ctid"},
     "held": {"jobs_running"},
     "holders": {"jobs_running"},
-    "orphans": {"jobs_running"},
+    "orphans": {"jobs_running", "jobs_pkey"},
     "retire": {"jobs_running", "runners_pkey"},
     "present": {"jobs_pkey"},
     "jobs_of": {"jobs_pkey", "terms_pkey", "backoffs_pkey", "runners_pkey", "completed_pkey"},

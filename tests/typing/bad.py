@@ -137,3 +137,8 @@ async def use_tasks_async(queue: Queue) -> None:
     await resize.apush(5)  # error
     pushed: str = await resize.apush("a")  # error
     await resize("a")  # error
+
+
+def use_observers(job: Job) -> None:
+    Queue("jobs.db", observers=[object()])  # error
+    job.headers["a"] = "b"  # error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -21,6 +23,7 @@ from workqueue import (
     Job,
     JobNotFound,
     JobStatus,
+    Observer,
     Queue,
     RecoverableWorkerError,
     Size,
@@ -29,7 +32,10 @@ from workqueue import (
     Worker,
     chain,
     injected,
+    otel,
+    sentry,
 )
+from workqueue.observer import Push, Run
 from workqueue.testing import (
     Drained,
     FakeClock,
@@ -254,3 +260,26 @@ async def use_tasks_async(resize: Task[[str, int], Mail], fetch: AsyncTask[[str]
     assert_type(await fetch.push("a"), bytes)
     assert_type(await fetch("a"), bytes)
     assert_type(await fetch.push("a").ended(), JobStatus)
+
+
+class Looks:
+    in_child = None
+
+    @contextmanager
+    def pushing(self, push: Push) -> Generator[None]:
+        push.carry("by", "web")
+        yield
+        assert_type(list(push.ids), list[int])
+
+    @contextmanager
+    def running(self, run: Run) -> Generator[None]:
+        assert_type(run.job.headers.get("by", ""), str)
+        yield
+
+    def ended(self, run: Run) -> None:
+        assert_type(run.exception, BaseException | None)
+
+
+def use_observers() -> None:
+    looks: Observer = Looks()
+    Queue("jobs.db", observers=[looks, Looks(), otel.Telemetry(), sentry.Reports(retried=True)])

@@ -23,6 +23,7 @@ from workqueue.errors import (
     QueueClosed,
     QueueFull,
     QueueMoved,
+    RaisedInChild,
     ResultNotKept,
     ScheduleNotFound,
     SchemaOutdated,
@@ -56,6 +57,7 @@ PARENTS = {
     JobCancelled: (WorkqueueError,),
     TimedOut: (WorkqueueError, TimeoutError),
     ChildDied: (WorkqueueError,),
+    RaisedInChild: (WorkqueueError,),
     RecoverableWorkerError: (WorkqueueError,),
 }
 
@@ -154,6 +156,14 @@ def test_a_lost_lease_names_the_attempt():
         "(its lease ended, or its runner was thought dead); nothing of this attempt was written"
     )
     assert (error.job_id, error.attempt) == (7, 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "said"), [("ValueError: a: b", "ValueError", "a: b"), ("KeyError", "KeyError", "")]
+)
+def test_what_was_raised_in_a_child_has_its_words(words, kind, said):
+    error = RaisedInChild(words, "Traceback …")
+    assert (str(error), error.kind, error.said, error.traceback) == (words, kind, said, "Traceback …")
 
 
 def test_a_recoverable_error_carries_its_delay():

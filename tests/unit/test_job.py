@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import operator
+import pickle
 from datetime import UTC, datetime, timedelta, timezone
 
 import msgspec
 import pytest
 from workqueue.backoff import Backoff
 from workqueue.errors import InvalidPayload
-from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Size
+from workqueue.job import Attempt, Claim, Headers, Job, JobStatus, NewJob, Size
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOON = datetime(2024, 2, 29, 12, 0, 0, 123456, tzinfo=UTC)
@@ -189,3 +192,23 @@ def test_a_backoff_outside_its_range_is_refused_too():
     assert broken != bytes(job())
     with pytest.raises(InvalidPayload):
         Job.from_bytes(broken)
+
+
+def test_headers_cannot_be_changed_and_go_wherever_a_job_goes():
+    headers = Headers(a="b")
+    for change in (
+        lambda: headers.__setitem__("a", "c"),
+        lambda: headers.__delitem__("a"),
+        lambda: operator.ior(headers, {"a": "c"}),
+        headers.clear,
+        lambda: headers.pop("a"),
+        headers.popitem,
+        lambda: headers.setdefault("c", "d"),
+        lambda: headers.update(a="c"),
+    ):
+        with pytest.raises(TypeError, match="expected the headers of a job to be looked at only"):
+            change()
+    assert headers == {"a": "b"}
+    assert pickle.loads(pickle.dumps(headers)) == copy.deepcopy(headers) == headers
+    job = Job(id=1, name="n", data=b"", headers=headers)
+    assert msgspec.json.decode(msgspec.json.encode(job), type=Job) == job

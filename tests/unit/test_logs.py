@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 
 import pytest
 from workqueue import Queue
-from workqueue.cli.logs import log_to_stderr
 from workqueue.job import Job
 from workqueue.logs import JobFilter, JsonFormatter, Log, running
+from workqueue.stderr import log_to_stderr
 from workqueue.testing import drain
 
 JOB = Job(id=7, name="send", data=b"{}", queue="mail", attempt=2)

@@ -25,6 +25,7 @@ _SECTIONS: Final = {
         "show": "look",
         "why": "look",
         "schedules": "schedules",
+        "batches": "batches",
         "serve": "serve",
         "top": "top",
     },

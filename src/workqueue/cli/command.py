@@ -1,4 +1,4 @@
-"""Command: one whose store may be left out, with examples in its help."""
+"""Command: one whose store may be left out, with examples in its help; Listing: several, of which one lists."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from workqueue.cli import configuration
 from workqueue.cli.configuration import VARIABLE
 from workqueue.errors import UsageError
 
+LIST: Final = "list"
 NAMED_BY: Final = "workqueue: what named the store"  # in the context's meta, where no argument did
 
 
@@ -51,6 +52,14 @@ class Command(click.Command):
             )
         ctx.meta[NAMED_BY] = found.by
         return found.value
+
+
+class Listing(click.Group):
+    """A group that lists when no command is said."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        is_said = bool(args) and (args[0] in self.commands or args[0] in ctx.help_option_names)
+        return super().parse_args(ctx, args if is_said or ctx.resilient_parsing else [LIST, *args])
 
 
 def _words(value: object) -> list[str]:

@@ -16,12 +16,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from datetime import timedelta
+from functools import partial
 from typing import Final, TypeAlias
 
 from workqueue.backoff import Backoff
 from workqueue.cli.codes import Code
 from workqueue.cli.inbox import Inbox
 from workqueue.cli.listening import Ask, Listener
+from workqueue.cli.notifying import Manager
 from workqueue.cli.probing import Place, Several
 from workqueue.cli.run import DRAIN, NOW
 from workqueue.logs import Log
@@ -50,17 +52,27 @@ class _Child:
             os.write(self.leash, bytes([level]))
 
 
+_BEAT: Final = 0
 _Event: TypeAlias = int | _Child
-"""A level to end at, or a child that ended."""
+"""A level to end at, or a child that ended; _BEAT: the service manager is to hear that all is well."""
 
 
 class Processes:
     """See the module. command: what follows `workqueue run` in a child. listen: makes what answers probes."""
 
-    def __init__(self, command: Sequence[str], count: int, *, listen: Callable[[Ask], Listener] | None = None) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        count: int,
+        manager: Manager,
+        *,
+        listen: Callable[[Ask], Listener] | None = None,
+    ) -> None:
         self._command = [sys.executable, "-m", "workqueue", "run", *command]
         self._children = [_Child(number) for number in range(1, count + 1)]
-        self._listener = None if listen is None else listen(Several([child.place for child in self._children]).ask)
+        self._probes = Several([child.place for child in self._children])
+        self._listener = None if listen is None else listen(self._probes.ask)
+        self._manager = manager
         self._events: Inbox[_Event] = Inbox()
         self._died: deque[float] = deque()
         self._level = 0
@@ -72,12 +84,15 @@ class Processes:
         if self._listener is not None:
             self._listener.start()
             self._listener.tell()
+        self._manager.watch(self._probes.ask, partial(self._events.put, _BEAT))
         log.info("process %d starts %d worker processes", os.getpid(), len(self._children))
         while not self._level or any(child.process for child in self._children):
             self._start_those_due()
             event = self._events.get(self._pause())
             if isinstance(event, _Child):
                 self._bury(event)
+            elif event == _BEAT:
+                self._manager.beat()
             elif event is not None:
                 self._reach(event)
         if self._listener is not None:
@@ -89,6 +104,7 @@ class Processes:
         if level <= self._level:
             return
         self._level = level
+        self._manager.tell("draining" if level == DRAIN else "handing back what still runs", stopping=True)
         for child in self._children:
             if child.process is not None:
                 child.tell(level)
@@ -108,6 +124,11 @@ class Processes:
         for child in self._children:
             if not self._level and child.process is None and child.restart_at <= time.monotonic():
                 self._start(child)
+                self._tell()
+
+    def _tell(self) -> None:
+        running = sum(child.process is not None for child in self._children)
+        self._manager.tell(f"runs {running} of {len(self._children)} worker processes")
 
     def _start(self, child: _Child) -> None:
         child.started = time.monotonic()
@@ -115,7 +136,7 @@ class Processes:
         command, passed = [*self._command, "--leash", str(held_by_child)], [held_by_child]
         with ExitStack() as ours:
             ours.callback(os.close, held_by_child)
-            if self._listener is not None:
+            if self._listener is not None or self._manager.listens:
                 theirs = ours.enter_context(child.place.open())
                 command, passed = [*command, "--probes", str(theirs.fileno())], [*passed, theirs.fileno()]
             try:
@@ -154,6 +175,7 @@ class Processes:
         child.deaths = 1 if now - child.started > _WITHIN else child.deaths + 1
         pause = _PAUSE.for_attempt(child.deaths - 1).total_seconds()
         child.restart_at = now + pause
+        self._tell()
         log.error("worker process %d %s; starting another in %.1f s", child.number, how, pause)
         self._died.append(now)
         while self._died[0] < now - _WITHIN:

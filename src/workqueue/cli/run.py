@@ -4,7 +4,8 @@ How urgently to end is a level that only rises: 1 drain, 2 hand back at once, 3 
 process (the nth means level n) and, through the leash, from the process that started it; the higher one counts. So
 Ctrl-C in a terminal and a service manager, which signal parent and children alike, are not heard twice.
 
-With --watch a change of the code drains too, and then the process becomes itself once more.
+With --watch a change of the code drains too, and then the process becomes itself once more. A service manager that
+asked for it is told how things are; of several processes, by their parent.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from workqueue.cli.codes import Code
 from workqueue.cli.command import examples
 from workqueue.cli.inbox import Inbox
 from workqueue.cli.loading import App, app_named, load
-from workqueue.cli.logs import Format, format_option, level_option, log_to_stderr
+from workqueue.cli.logs import format_option, level_option
+from workqueue.cli.notifying import Manager
 from workqueue.cli.options import duration_option
 from workqueue.cli.output import complain
 from workqueue.cli.probing import Itself
@@ -35,6 +37,7 @@ from workqueue.errors import UsageError, WorkqueueError
 from workqueue.logs import Log
 from workqueue.probes import QueueProbes
 from workqueue.queue import Queue
+from workqueue.stderr import Format, log_to_stderr
 
 if TYPE_CHECKING:
     from workqueue.cli.listening import Ask, Listener
@@ -46,6 +49,7 @@ HAND_BACK: Final = 2
 NOW: Final = 3
 KILLED: Final = Code.INTERRUPTED  # of level 3
 _STOPPED: Final = 0  # no level: the queue has stopped, and the wait is over
+_BEAT: Final = -1  # nor is this: the service manager is to hear that all is well
 OUR_SWITCH: Final = 0.0005  # seconds that the runner waits at each statement, beside a job that computes on a thread
 
 
@@ -97,6 +101,7 @@ def run(
     """
     app = app_named(target)
     listen = None if metrics_port is None else partial(listen_at, metrics_host, metrics_port)
+    manager = Manager(os.environ)
     if processes > 1:
         from workqueue.cli.processes import Processes
 
@@ -110,7 +115,7 @@ def run(
         }
         options = [word for name, value in said.items() if value is not None for word in (name, value)]
         place = [] if target is None else [target]  # else the children find it where we did
-        ctx.exit(Processes([*place, *options], processes, listen=listen).run())
+        ctx.exit(Processes([*place, *options], processes, manager, listen=listen).run())
     itself = Itself()
     if probes is not None:
         itself.answer_parent(probes)
@@ -123,7 +128,8 @@ def run(
         if listener is not None:
             listener.tell()
 
-    code = _Process(grace, leash, watch_imports() if watch else None, itself).run(app, set_up_logging)
+    process = _Process(grace, leash, watch_imports() if watch else None, itself, manager)
+    code = process.run(app, set_up_logging)
     if listener is not None:
         listener.close()
     _leave_threads(code)
@@ -157,8 +163,11 @@ class _Process:
     sources: what to watch for changes, if anything. itself: is told when it works.
     """
 
-    def __init__(self, grace: timedelta | None, leash: int | None, sources: Sources | None, itself: Itself) -> None:
+    def __init__(
+        self, grace: timedelta | None, leash: int | None, sources: Sources | None, itself: Itself, manager: Manager
+    ) -> None:
         self._itself = itself
+        self._manager = manager
         self._grace = grace
         self._sources = sources
         self._changed = ""  # the file for which to start anew
@@ -174,6 +183,7 @@ class _Process:
         if leash is not None:
             os.set_inheritable(leash, False)
             threading.Thread(target=self._hold, args=(leash,), name="workqueue-leash", daemon=True).start()
+        manager.watch(itself.ask, partial(self._events.put, _BEAT))
 
     def run(self, app: App, set_up_logging: Callable[[], None]) -> int:
         interval = sys.getswitchinterval()
@@ -192,18 +202,20 @@ class _Process:
         queue.start()
         self._itself.probes = QueueProbes(queue)
         log.info("process %d runs %r of %s", os.getpid(), queue.id, queue.path)
+        self._manager.tell(f"runs {queue.id!r} of {queue.path}")
         self._watched.put(queue)
         if self._sources is not None:
             when_changed(self._sources, self._reload)
         if not self._until_stopped(queue):
             log.warning("process %d: the queue was stopped by its own program; ending", os.getpid())
+            self._manager.tell("stopped by its own program", stopping=True)
         try:
             queue.close()
         except WorkqueueError as error:
             log.error("could not close %s: %s", queue.path, error)
         log.info("process %d has ended its work", os.getpid())
         if self._changed and not self._signalled:
-            start_anew()
+            self._start_anew()
         return Code.WELL
 
     def _wait_for_change(self, sources: Sources, error: Exception) -> int:
@@ -212,8 +224,12 @@ class _Process:
         when_changed(sources, self._reload, around=True)
         self._events.get()
         if not self._signalled:
-            start_anew()
+            self._start_anew()
         return Code.WELL
+
+    def _start_anew(self) -> None:
+        self._manager.hand_on(os.environ)
+        start_anew()
 
     def _reload(self, file: str) -> None:
         self._changed = file
@@ -228,17 +244,23 @@ class _Process:
         """Wait until the queue has stopped; say whether that was asked for by a signal or the parent."""
         level = 0
         while wanted := self._events.get():
+            if wanted == _BEAT:
+                self._manager.beat()
+                continue
             if wanted <= level:
                 if self._changed and self._signalled:
                     log.info("ending after that, and not starting anew")
+                    self._manager.tell("draining", stopping=True)
                 continue
             level = wanted
             if self._changed and not self._signalled:
                 log.info("%s changed: draining, then starting anew", os.path.relpath(self._changed))
             elif level == DRAIN:
                 log.info("draining: no new jobs; a second signal hands the running ones back at once")
+                self._manager.tell("draining", stopping=True)
             else:
                 log.info("handing back what still runs")
+                self._manager.tell("handing back what still runs", stopping=True)
             self._stops.put((queue, self._grace if level == DRAIN else timedelta(0)))
         return level > 0
 

@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from workqueue import report
-from workqueue.cli.command import Command, examples
+from workqueue.cli.command import LIST, Command, Listing, examples
 from workqueue.cli.loading import app_named, load
 from workqueue.cli.options import existing, file_argument, its_queue_option, json_option, queue_option
 from workqueue.cli.output import say, say_json, table
@@ -15,19 +15,9 @@ from workqueue.errors import InvalidOption
 from workqueue.store.timetable import ScheduleStanding
 from workqueue.words import moment
 
-_LIST = "list"
-
-
-class _Listing(click.Group):
-    """A group that lists when no command is said."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        is_said = bool(args) and (args[0] in self.commands or args[0] in ctx.help_option_names)
-        return super().parse_args(ctx, args if is_said or ctx.resilient_parsing else [_LIST, *args])
-
 
 @click.group(
-    cls=_Listing,
+    cls=Listing,
     short_help="List, pause, resume or trigger periodic jobs.",
     epilog=examples(
         "workqueue schedules jobs.db",
@@ -43,7 +33,7 @@ def schedules() -> None:
 
 
 @schedules.command(
-    _LIST,
+    LIST,
     cls=Command,
     short_help="List them; what `schedules` alone does.",
     epilog=examples("workqueue schedules jobs.db --json"),

@@ -18,7 +18,8 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
+from functools import partial
 from importlib.machinery import SourceFileLoader
 from types import ModuleType
 from typing import Final, cast
@@ -31,6 +32,8 @@ from workqueue.executor.outcome import describe, of_exception, of_result
 from workqueue.job import Job
 from workqueue.lifecycle import Outcome, Returned
 from workqueue.logs import running
+from workqueue.observer import Entered
+from workqueue.stderr import Logging, log_to_stderr
 
 _MAIN: Final = "__workqueue_main__"  # a script's name here, so that its `if __name__ == "__main__"` is not run
 _BETWEEN_PROGRESS: Final = 0.1  # seconds
@@ -112,6 +115,7 @@ class _Child:
         self._context: ChildContext | None = None
         self._busy = False
         self._main: ModuleType | None = None
+        self._logs = False
         self._depth = forked.depth
 
     def run(self) -> None:
@@ -153,11 +157,11 @@ class _Child:
         running.set(context)
         try:
             do_work = self._find(context.run)
+            self._log_as(context.run.logs)
+            entered = Entered(partial(_around, name, context.job) for name in context.run.around)
             self._line.send(Began())
             context.started_at = time.monotonic()
-            result = do_work(context, context.job)
-            if inspect.isawaitable(result):
-                result = asyncio.run(_finished(result))
+            result = self._call(do_work, context, entered)
             if forked.depth != self._depth:
                 forked.end_child(None)
             if result is not None or context.give is not None:
@@ -167,6 +171,25 @@ class _Child:
                 forked.end_child(error)
             outcome = of_exception(context, error)
         return outcome
+
+    def _call(self, do_work: Callable[[Context, Job], object], context: ChildContext, entered: Entered) -> object:
+        try:
+            result = do_work(context, context.job)
+            if inspect.isawaitable(result):
+                result = asyncio.run(_finished(result))
+        except BaseException as error:
+            if forked.depth == self._depth:
+                entered.leave(error)
+            raise
+        if forked.depth == self._depth:
+            entered.leave(None)
+        return result
+
+    def _log_as(self, logs: Logging | None) -> None:
+        """Log as the parent does; once all is imported, for what that sets up may stay, or may not."""
+        if logs is not None and not self._logs:
+            self._logs = True
+            log_to_stderr(logs.form, logs.level)
 
     def _find(self, run: Run) -> Callable[[Context, Job], object]:
         """Give the `do_work` of what the parent named."""
@@ -204,6 +227,13 @@ class _Child:
                 raise
             self._main = module
         return self._main
+
+
+def _around(name: str, job: Job) -> AbstractContextManager[object]:
+    """Give what an observer in the parent wants around the job: see `Observer.in_child`."""
+    module, _, function = name.partition(":")
+    found: object = getattr(importlib.import_module(module), function)
+    return cast("Callable[[Job], AbstractContextManager[object]]", found)(job)
 
 
 async def _finished(result: Awaitable[object]) -> object:

@@ -16,13 +16,18 @@ from functools import partial
 from pathlib import Path
 from typing import Final, cast
 
+import msgspec
+
+from workqueue import stderr
 from workqueue.context import Context
 from workqueue.control import RecoverableWorkerError
 from workqueue.errors import ChildDied, TimedOut
 from workqueue.executor.messages import Began, Ended, Line, Program, Progress, Run, Stop, ToParent, to_parent
+from workqueue.executor.observed import observed
 from workqueue.executor.threads import ThreadExecutor
-from workqueue.job import Job
+from workqueue.job import Claim, Job
 from workqueue.lifecycle import HandedBack, Outcome
+from workqueue.observer import NOBODY, Observers
 
 _LOOK_SECONDS: Final = 0.2  # between looks at a child that runs a job: whether it lives, and how large it is
 _START_SECONDS: Final = 60.0  # for a child to start and to import what it runs; only then the timeout begins
@@ -130,7 +135,9 @@ class ChildExecutor:
         enough: int,
         ready: Callable[[], None],
         ended: Callable[[Context], None] | None = None,
+        observers: Observers = NOBODY,
     ) -> None:
+        self._around = observers.in_children
         self._max_jobs = max_jobs
         self._max_memory = max_memory
         self._main = _main_program()
@@ -140,7 +147,12 @@ class ChildExecutor:
         self._busy = 0
         self._closed = False
         self._threads = ThreadExecutor(
-            self._run, concurrency=processes, enough=enough, ready=ready, ended=ended, keeps_time=False
+            observed(self._run, observers, is_isolated=True),
+            concurrency=processes,
+            enough=enough,
+            ready=ready,
+            ended=ended,
+            keeps_time=False,
         )
 
     def submit(self, contexts: Iterable[Context]) -> None:
@@ -263,7 +275,7 @@ class ChildExecutor:
         child.has_begun = False
         timeout = context.timeout
         deadline = _NEVER if timeout is None else time.monotonic() + timeout + _START_SECONDS
-        child.line.send(Run(context.claim, context.entry, timeout, self._main))
+        child.line.send(Run(_seen(context), context.entry, timeout, self._main, self._around, stderr.said))
         context.when_cancelled(partial(self._pass_on, context))
         while True:
             ended = child.has_ended()  # asked first: what it said before is read below
@@ -312,6 +324,14 @@ class ChildExecutor:
                 f"({most / _MIB:,.0f} MiB), and was killed",
                 -signal.SIGKILL,
             )
+
+
+def _seen(context: Context) -> Claim:
+    """Give the claim with what its observers let the child see of its headers."""
+    claim, run = context.claim, context.observed
+    if run is None:
+        return claim
+    return msgspec.structs.replace(claim, job=msgspec.structs.replace(claim.job, headers=run.headers))
 
 
 def _told(outcome: object) -> Outcome:

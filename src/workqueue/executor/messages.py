@@ -15,6 +15,7 @@ import msgspec
 
 from workqueue.job import Claim
 from workqueue.lifecycle import Cancelled, HandedBack, Outcome, Postponed, Raised, Returned
+from workqueue.stderr import Logging
 
 _LENGTH: Final = 4  # bytes
 _LONGEST: Final = 2**30  # bytes; what a handler prints into the line by mistake says more
@@ -30,12 +31,14 @@ class Program(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, frozen=True, tag=True):
-    """To the child: run this."""
+    """To the child: run this. around: see `Observer.in_child`; logs: how the parent logs, where it says so."""
 
     claim: Claim
     entry: str
     timeout: float | None
     main: Program
+    around: tuple[str, ...] = ()
+    logs: Logging | None = None
 
 
 class Stop(msgspec.Struct, frozen=True, tag=True):

@@ -16,10 +16,12 @@ from workqueue.errors import UsageError
 from workqueue.executor import Executor
 from workqueue.executor.children import ChildExecutor
 from workqueue.executor.loop import AsyncHandler, LoopExecutor
+from workqueue.executor.observed import observed, observed_async
 from workqueue.executor.outcome import of_exception
 from workqueue.executor.threads import Handler, ThreadExecutor
 from workqueue.job import Job
 from workqueue.lifecycle import Outcome
+from workqueue.observer import NOBODY, Observers
 from workqueue.worker import MOST_THREADS, Handling
 
 Kind: TypeAlias = Literal["thread", "loop", "child"]
@@ -48,16 +50,19 @@ def executor_for(
     children: Children,
     enough: int,
     ready: Callable[[], None],
+    observers: Observers = NOBODY,
 ) -> Executor:
     """Give what runs this handler: all kinds where its worker says for each job how, else the one kind that it is."""
     worker = getattr(handler, "__self__", None)  # a bound method knows whose it is
     if hasattr(worker, "handling"):
         handling = cast("HandlingWorker", worker)
-        return MixedExecutor(handling, concurrency=concurrency, children=children, enough=enough, ready=ready)
+        return MixedExecutor(
+            handling, concurrency=concurrency, children=children, enough=enough, ready=ready, observers=observers
+        )
     if inspect.iscoroutinefunction(handler):
-        awaited = cast("AsyncHandler", handler)
+        awaited = observed_async(cast("AsyncHandler", handler), observers)
         return LoopExecutor(awaited, concurrency=concurrency, enough=enough, ready=ready)
-    return ThreadExecutor(handler, concurrency=concurrency, enough=enough, ready=ready)
+    return ThreadExecutor(observed(handler, observers), concurrency=concurrency, enough=enough, ready=ready)
 
 
 class _Part:
@@ -88,8 +93,10 @@ class MixedExecutor:
         children: Children,
         enough: int,
         ready: Callable[[], None],
+        observers: Observers = NOBODY,
     ) -> None:
         self._worker = worker
+        self._observers = observers
         self._concurrency = concurrency
         self._children = children
         self._enough = enough
@@ -209,11 +216,12 @@ class MixedExecutor:
         match kind:
             case "thread":
                 limit = min(concurrency, MOST_THREADS)
-                do_work = self._worker.do_work
+                do_work = observed(self._worker.do_work, self._observers)
                 threads = ThreadExecutor(do_work, concurrency=limit, enough=enough, ready=ready, ended=ended)
                 return _Part(threads, limit)
             case "loop":
-                loop = LoopExecutor(self._await, concurrency=concurrency, enough=enough, ready=ready, ended=ended)
+                handler = observed_async(self._await, self._observers)
+                loop = LoopExecutor(handler, concurrency=concurrency, enough=enough, ready=ready, ended=ended)
                 return _Part(loop, concurrency)
             case "child":
                 plan = self._children
@@ -225,6 +233,7 @@ class MixedExecutor:
                     enough=enough,
                     ready=ready,
                     ended=ended,
+                    observers=self._observers,
                 )
                 return _Part(children, limit)
         assert_never(kind)

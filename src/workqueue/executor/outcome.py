@@ -34,6 +34,9 @@ def of_result(context: Context, result: object) -> Outcome:
 
 def of_exception(context: Context, error: BaseException) -> Outcome:
     """Say what `error`, raised by the handler of `context`, means. Never raises."""
+    seen = context.observed
+    if seen is not None and seen.exception is None:
+        seen.exception = error
     try:
         return _outcome(context, error)
     except BaseException as worse:  # noqa: BLE001 - each attribute of an exception may be code of the handler's

@@ -26,6 +26,10 @@ class BatchStanding(msgspec.Struct, frozen=True, kw_only=True):
         return self.completed + self.failed + self.cancelled
 
     @property
+    def left(self) -> int:
+        return self.total - self.ended
+
+    @property
     def is_done(self) -> bool:
         return self.sealed and self.ended == self.total
 

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Final, Self, cast
@@ -22,9 +23,10 @@ from workqueue.arguments import aware, between
 from workqueue.context import Context
 from workqueue.errors import InvalidOption, JobFailed, TimedOut, UsageError
 from workqueue.executor.mixed import HandlingWorker
+from workqueue.executor.observed import Around, tell_observers
 from workqueue.executor.outcome import of_exception, of_result
 from workqueue.job import Claim, Job, JobStatus
-from workqueue.lifecycle import WAITING, Cancelled, HandedBack, Outcome, Postponed, Raised, settle
+from workqueue.lifecycle import WAITING, Cancelled, HandedBack, Outcome, Postponed, Raised, Settlement, settle
 from workqueue.logs import Log, running
 from workqueue.queue import Queue
 from workqueue.store.contract import Want
@@ -193,6 +195,7 @@ class Draining:
             self._store.note_progress(self._runner, {claim.job.id: context.progress_data})
         if context.settled:
             self._counts["completed"] += 1
+            tell_observers(self._plan.observers, context, Settlement(claim=claim, to=JobStatus.COMPLETED))
             if error is not None:
                 log.about(claim.job, "raised after its transaction had completed it: %r", error)
             return
@@ -205,6 +208,7 @@ class Draining:
         result: object = None
         error: BaseException | None = None
         token = running.set(context)
+        around = Around(context, self._plan.observers)
         try:
             kind = self._prepare(context)
             context.started_at = time.monotonic()
@@ -213,6 +217,9 @@ class Draining:
                 result = self._loop.wait(result, context.timeout)
         except _OF_THE_JOB as raised:
             error = raised
+        except BaseException as raised:
+            around.leave(raised)
+            raise
         finally:
             left = context.end()
             running.reset(token)
@@ -221,6 +228,7 @@ class Draining:
             late = TimedOut(context.timeout or 0)
             late.__cause__ = error
             error = late
+        around.leave(left or error)
         return result, left or error
 
     def _prepare(self, context: Context) -> str:
@@ -243,6 +251,7 @@ class Draining:
         except Exception as worse:  # noqa: BLE001 - the handler may have made nonsense of its job's backoff
             error, outcome = worse, of_exception(context, worse)
             verdict = settle(context.claim, outcome, age=age, archive=archive, stays=stays)
+        tell_observers(self._plan.observers, context, verdict)
         if self._store.turn([verdict], None).refused:
             log.about(job, "settled too late, its lease was lost")
             return
@@ -282,10 +291,11 @@ class _PrivateLoop:
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            return self._runner.run(_within(timeout, result))
+            return self._runner.run(_within(timeout, result), context=copy_context())
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, "workqueue-drain")
-        return self._thread.submit(self._runner.run, _within(timeout, result)).result()
+        within = _within(timeout, result)
+        return self._thread.submit(self._runner.run, within, context=copy_context()).result()
 
     def close(self) -> None:
         if self._thread is None:

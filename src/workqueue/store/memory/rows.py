@@ -13,6 +13,7 @@ from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Terms
 from workqueue.lifecycle import WAITING
 from workqueue.store.clock import instant, later, micros
 from workqueue.store.gate import Kept
+from workqueue.store.headers import frozen
 
 
 @dataclass
@@ -94,6 +95,7 @@ def new_row(job_id: int, new: NewJob, now: int, terms: Terms | None) -> Row:
         pushed_at=instant(now),
         backoff=new.backoff.copy(),
         terms=terms,
+        headers=frozen(new.headers),
     )
     return Row(job, run_at if new.timing else 0, ready=run_at <= now)
 

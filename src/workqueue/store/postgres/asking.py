@@ -9,6 +9,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import errors, pq
 
+from workqueue.store.headers import Encoded
 from workqueue.store.postgres.address import Address
 from workqueue.store.postgres.statements import statements
 from workqueue.store.relational.session import Row
@@ -66,8 +67,9 @@ class Asking:
             raise LookupError(f"expected a row of {statement!r}, got none")
         return found
 
-    def insert(self, columns: Row, batch: Sequence[bytes], /) -> list[int]:
-        return sorted(job for (job,) in self.ask("insert", {**columns, "data": list(batch)}).fetchall())
+    def insert(self, columns: Row, batch: Sequence[bytes], headers: Encoded, /) -> list[int]:
+        row = {**columns, "data": list(batch), "headers": headers}
+        return sorted(job for (job,) in self.ask("insert", row).fetchall())
 
     def set_data(self, job: int, data: bytes, /) -> bool:
         return bool(self.ask("set_data", {"job": job, "data": data}).rowcount)

@@ -9,9 +9,10 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from workqueue.backoff import Backoff
-from workqueue.job import Claim, Job, JobStatus, Terms
+from workqueue.job import NO_HEADERS, Claim, Job, JobStatus, Terms
 from workqueue.store.clock import instant, micros, span
 from workqueue.store.contract import Turn, Want
+from workqueue.store.headers import read_headers
 from workqueue.store.postgres.connection import Connection
 from workqueue.store.postgres.looking import Place
 from workqueue.store.relational import terms
@@ -39,6 +40,7 @@ class Row(NamedTuple):
     pushed_at: int
     name: str
     data: bytes
+    headers: str | None
 
 
 class Beside(NamedTuple):
@@ -76,9 +78,9 @@ def read_turn(rows: Sequence[tuple[Any, ...]]) -> tuple[Beside, list[Row]]:
     found: list[Row] = []
     for row in rows:
         if row[0] is None:
-            beside = Beside._make((*row[1:8], row[11], row[14]))
+            beside = Beside._make((*row[1:8], row[11], row[15]))
         else:
-            found.append(Row(*row[:14]))
+            found.append(Row(*row[:15]))
     if beside is None:
         raise LookupError("expected the row of a turn that stands beside its claims, got none")
     found.sort(key=place)
@@ -127,6 +129,7 @@ class Claims:
                 lost=row.lost,
                 backoff=rule,
                 terms=asked.get(row.id) if row.special and asked is not None else None,
+                headers=NO_HEADERS if row.headers is None else read_headers(row.headers),
             )
             claims.append(Claim(job, want.runner, span(now - row.pushed_at), lease_until))
         return claims

@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 _LOOKS: Final = 0.1  # seconds between looks for a Ctrl-C
 IDLE: Final = 10  # seconds that a transaction of ours may idle before the server ends it
+LOCKED: Final = 5.0  # seconds that one of ours waits for what another transaction holds, before it tries anew
 SETTINGS: Final[Mapping[str, str]] = {
     "application_name": "workqueue",
     "connect_timeout": "5",
@@ -87,7 +88,7 @@ class Connection(psycopg.Connection[tuple[Any, ...]], Asking):
         with self.pipeline():
             self.ask("begin")
             if ours:
-                self.ask("impatient", {"idle": f"{IDLE}s"})
+                self.hurry()
             elif self.usual_plans is not None:
                 self.ask("plan_as_before", self.usual_plans)
             if gated:
@@ -95,6 +96,10 @@ class Connection(psycopg.Connection[tuple[Any, ...]], Asking):
             begun = self.ask("begun", {"now": now})
         [found] = begun.fetchall()
         return cast("int", found[0])
+
+    def hurry(self) -> None:
+        """From here to the end of the transaction no code of others runs, and nobody is to be kept waiting."""
+        self.ask("impatient", {"idle": f"{IDLE}s", "locked": f"{round(LOCKED * 1000)}ms"})
 
     def commit_as(self, token: int, now: int | None) -> None:
         """Commit, and let the transaction be known by the token: see `Database.commit`."""
@@ -122,20 +127,17 @@ def connect(address: Address) -> Connection:
     connection.address = address
     connection.stand_in(address)
     connection.adapters.register_dumper(int, Int8Dumper)
-    # A pooler answers for the server, and gives a number of its own.
-    try:
+    with _closed_on_error(connection):
         row = connection.one("backend")
-    except psycopg.Error:
-        connection.close()
-        raise
-    connection.pooled = row[0] != connection.info.backend_pid
-    connection.is_known = True
-    connection.usual_plans = None
-    if connection.pooled:
-        connection.prepare_threshold = None  # so each plan is made for the tables as they are
-    else:
-        before = connection.one("plan_by_index")
-        connection.usual_plans = dict(zip(_PLANS, before, strict=False))
+        # A pooler answers for the server, and gives a number of its own.
+        connection.pooled = row[0] != connection.info.backend_pid
+        connection.is_known = True
+        connection.usual_plans = None
+        if connection.pooled:
+            connection.prepare_threshold = None  # so each plan is made for the tables as they are
+        else:
+            before = connection.one("plan_by_index")
+            connection.usual_plans = dict(zip(_PLANS, before, strict=False))
     return connection
 
 
@@ -209,6 +211,12 @@ def in_our_words(error: psycopg.Error | MetAnotherError, shown: str) -> Exceptio
     if state.startswith("40"):
         return StoreUnavailable(
             f"expected no other transaction on {shown} in the way, got: {said}; roll back and do it again", path=shown
+        )
+    if isinstance(error, errors.LockNotAvailable):
+        return StoreUnavailable(
+            f"expected other transactions on {shown} to let go within moments, got: {said}; look in pg_stat_activity "
+            "for a session that is idle in a transaction",
+            path=shown,
         )
     if is_lost(error) or state.startswith(("57", "53", "55", "58", "XX")):
         return StoreUnavailable(f"expected an answer from {shown}, got: {said}; is the server up?", path=shown)

@@ -225,6 +225,7 @@ class Database:
             try:
                 yield connection
                 with translated(self.address.shown):
+                    connection.hurry()
                     last(connection, now)
                     self.commit(connection)
                 queues = connection.to_wake

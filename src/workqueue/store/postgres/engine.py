@@ -147,7 +147,7 @@ class PostgresStore(Verbs):
         now = connection.one("now", {"now": row["now"]})
         claims: list[Claim] = []
         for line in found:
-            claims += self._claims.build(connection, want, now[0], [Row(*line[:14])], lease_until=line[14])
+            claims += self._claims.build(connection, want, now[0], [Row(*line[:15])], lease_until=line[15])
         turn = horizon(connection, now[0], want.queue, claims)
         return Turn(claims, left, turn.suspects, turn.next_due if claims else timedelta(0))
 

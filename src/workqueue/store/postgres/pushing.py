@@ -12,6 +12,7 @@ from workqueue.backoff import Backoff
 from workqueue.errors import StoreUnavailable, UsageError
 from workqueue.job import NewJob
 from workqueue.store.clock import END, micros
+from workqueue.store.headers import headers_of
 from workqueue.store.postgres.database import Database
 from workqueue.store.relational.pushing import Pushing, alike, is_special, store
 from workqueue.store.relational.session import Session
@@ -53,6 +54,7 @@ class Pushes:
             "end": END,
             "backoff": self._backoff_id(head.backoff),
             "data": [job.data for job in batch],
+            "headers": headers_of(batch),
         }
 
     def _push_at_once(self, database: Database, row: dict[str, object], queue: str) -> list[int]:

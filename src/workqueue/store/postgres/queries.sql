@@ -17,8 +17,9 @@ ROLLBACK;
 
 -- name: impatient
 -- For transactions of ours, which never idle: a client that vanished in one, behind a line that does not say so, would
--- keep what it had locked until the server's keepalive tells, after two hours.
-SELECT set_config('idle_in_transaction_session_timeout', :idle::text, true);
+-- keep what it had locked until the server's keepalive tells. And who waits for a lock does nothing else meanwhile.
+SELECT set_config('idle_in_transaction_session_timeout', :idle::text, true),
+       set_config('lock_timeout', :locked::text, true);
 
 -- name: is_at_it
 -- Whether the server still works on what the client of that session asked for.
@@ -34,11 +35,15 @@ SELECT pg_advisory_xact_lock(:space::int, 0);
 -- does so still when a million wait. So that is not offered; and no statement joins jobs by their ids to a list, which
 -- leads to the same end: `id = ANY (…)` is an index search whatever the server thinks. OFFSET 0 and
 -- IS TRUE keep a subquery from being made a join. Where `status = 4` would offer the index of all that run, `lease_until IS NOT NULL` says the same.
--- Gives the settings as they were.
+-- Gives the settings as they were. With them go those by which the server notices within a minute that a client has
+-- vanished, and not after the two hours of most systems: until then, what its transaction locked is locked.
 WITH before AS MATERIALIZED (
     SELECT current_setting('enable_seqscan') AS seqscan, current_setting('jit') AS jit
 )
-SELECT seqscan, jit, set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false) FROM before;
+SELECT seqscan, jit, set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false),
+       set_config('tcp_keepalives_idle', '30', false), set_config('tcp_keepalives_interval', '10', false),
+       set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '20000', false)
+  FROM before;
 
 -- name: plan_as_before
 -- For the statements of others, until the transaction ends.
@@ -66,16 +71,17 @@ SELECT ids <> '{0}' FROM workqueue.pushes WHERE token = :token;
 
 -- name: push
 -- One statement, so that one trip is a whole transaction. The ids rise in the order of :data. `pushes` lets whoever lost
--- the answer find it; a second try meets the first one's token and stores nothing.
+-- the answer find it; a second try meets the first one's token and stores nothing. :headers is as long as :data, or
+-- empty.
 WITH clock AS MATERIALIZED (
     SELECT coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint) AS now
 ), place AS MATERIALIZED (
     SELECT now, least(coalesce(:run_at::bigint, now + :delay::bigint), :end::bigint) AS run_at FROM clock
 ), new AS (
-    INSERT INTO workqueue.jobs (queue, name, priority, position, run_at, pushed_at, ready, backoff, data)
+    INSERT INTO workqueue.jobs (queue, name, priority, position, run_at, pushed_at, ready, backoff, data, headers)
     SELECT :queue, :name, :priority, CASE WHEN :timing THEN p.run_at ELSE 0 END, p.run_at, p.now,
-           (p.run_at <= p.now)::int, :backoff, d.data
-      FROM place AS p, unnest(:data::bytea[]) WITH ORDINALITY AS d (data, nth)
+           (p.run_at <= p.now)::int, :backoff, d.data, d.headers
+      FROM place AS p, unnest(:data::bytea[], :headers::text[]) WITH ORDINALITY AS d (data, headers, nth)
      ORDER BY d.nth
     RETURNING id
 ), marked AS (
@@ -94,9 +100,9 @@ DELETE FROM workqueue.pushes WHERE at < :before;
 
 -- name: insert
 -- The same inside a transaction.
-INSERT INTO workqueue.jobs (queue, name, priority, position, run_at, pushed_at, ready, special, backoff, data)
-SELECT :queue, :name, :priority, :position, :run_at, :now, :ready, :special::int = 1, :backoff, d.data
-  FROM unnest(:data::bytea[]) WITH ORDINALITY AS d (data, nth)
+INSERT INTO workqueue.jobs (queue, name, priority, position, run_at, pushed_at, ready, special, backoff, data, headers)
+SELECT :queue, :name, :priority, :position, :run_at, :now, :ready, :special::int = 1, :backoff, d.data, d.headers
+  FROM unnest(:data::bytea[], :headers::text[]) WITH ORDINALITY AS d (data, headers, nth)
  ORDER BY d.nth
 RETURNING id;
 
@@ -107,10 +113,10 @@ WITH clock AS MATERIALIZED (
 ), place AS MATERIALIZED (
     SELECT now, least(coalesce(:run_at::bigint, now + :delay::bigint), :end::bigint) AS run_at FROM clock
 )
-INSERT INTO workqueue.jobs (queue, name, priority, position, run_at, pushed_at, ready, backoff, data)
+INSERT INTO workqueue.jobs (queue, name, priority, position, run_at, pushed_at, ready, backoff, data, headers)
 SELECT :queue, :name, :priority, CASE WHEN :timing THEN p.run_at ELSE 0 END, p.run_at, p.now,
-       (p.run_at <= p.now)::int, :backoff, d.data
-  FROM place AS p, unnest(:data::bytea[]) WITH ORDINALITY AS d (data, nth)
+       (p.run_at <= p.now)::int, :backoff, d.data, d.headers
+  FROM place AS p, unnest(:data::bytea[], :headers::text[]) WITH ORDINALITY AS d (data, headers, nth)
  ORDER BY d.nth
 RETURNING id;
 
@@ -167,20 +173,22 @@ WITH clock AS MATERIALIZED (
            lease_until = (SELECT now FROM clock) + :lease
      WHERE j.ctid = ANY (ARRAY(SELECT ctid FROM front)) AND j.status IN (0, 2)
        AND NOT (SELECT paused OR special OR coalesce(least(run_at, opens_at) <= (SELECT now FROM clock), false) FROM beside)
-    RETURNING j.id, j.name, j.attempt, j.retry_count, j.lost, j.priority, j.position, j.run_at, j.pushed_at, j.backoff, j.data
+    RETURNING j.id, j.name, j.attempt, j.retry_count, j.lost, j.priority, j.position, j.run_at, j.pushed_at, j.backoff, j.data,
+              j.headers
 )
 SELECT NULL::bigint, (SELECT now FROM clock), b.run_at, b.opens_at, b.suspects, b.paused, b.special,
-       (SELECT count(*) FROM done), 0, 0, 0, b.took, NULL::text, NULL::bytea,
+       (SELECT count(*) FROM done), 0, 0, 0, b.took, NULL::text, NULL::bytea, NULL::text,
        CASE WHEN (SELECT count(*) FROM done) < :count THEN (SELECT array_agg(ARRAY[id, attempt]) FROM done) END
   FROM beside AS b
 UNION ALL
-SELECT id, run_at, priority, position, false, NULL, NULL, backoff, attempt, retry_count, lost, pushed_at, name, data, NULL
+SELECT id, run_at, priority, position, false, NULL, NULL, backoff, attempt, retry_count, lost, pushed_at, name, data, headers,
+       NULL
   FROM taken;
 
 -- name: claimed_by
 -- What a claim took whose answer was lost.
 SELECT id, run_at, priority, position, special, NULL::bool, NULL::bool, backoff, attempt, retry_count, lost, pushed_at,
-       name, data, lease_until
+       name, data, headers, lease_until
   FROM workqueue.jobs WHERE status = 4 AND runner = :runner AND token = :token;
 
 -- name: completed
@@ -194,13 +202,13 @@ RETURNING id, attempt;
 -- name: line
 -- The front of a queue, locked: who claims beside us looks past it.
 SELECT id, run_at, priority, position, special, NULL::bool, NULL::bool, backoff, attempt + 1, retry_count, lost,
-       pushed_at, name, data
+       pushed_at, name, data, headers
   FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost = 0
  ORDER BY -priority, position, id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED;
 
 -- name: line_alone
 SELECT id, run_at, priority, position, special, NULL::bool, NULL::bool, backoff, attempt + 1, retry_count, lost,
-       pushed_at, name, data
+       pushed_at, name, data, headers
   FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost > 0
  ORDER BY priority DESC, position, id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED;
 
@@ -223,12 +231,13 @@ WITH gone AS (
     RETURNING *
 ), kept AS (
     INSERT INTO workqueue.completed (id, queue, name, priority, run_at, pushed_at, claimed_at, settled_at, backoff,
-                                     attempt, retry_count, lost, runner, data)
+                                     attempt, retry_count, lost, runner, headers, data)
     SELECT g.id, g.queue, g.name, g.priority, g.run_at, g.pushed_at,
            (:claimed::bigint[])[array_position(:ids::bigint[], g.id)],
            coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint), g.backoff,
            g.attempt, g.retry_count, g.lost,
-           coalesce((SELECT r.label FROM workqueue.runners AS r WHERE r.id = g.runner), ''), g.data
+           coalesce((SELECT r.label FROM workqueue.runners AS r WHERE r.id = g.runner), ''),
+           g.headers, g.data
       FROM gone AS g
 )
 SELECT id, attempt FROM gone;
@@ -244,10 +253,10 @@ WITH s AS MATERIALIZED (
     SELECT (r ->> 0)::bigint AS id, (r ->> 1)::bigint AS claimed_at FROM json_array_elements(:rows::json) AS r
 )
 INSERT INTO workqueue.completed (id, queue, name, priority, run_at, pushed_at, claimed_at, settled_at, backoff, attempt,
-                                 retry_count, lost, runner, spec, data)
+                                 retry_count, lost, runner, spec, headers, data)
 SELECT j.id, j.queue, j.name, j.priority, j.run_at, j.pushed_at, s.claimed_at, :now, j.backoff, j.attempt,
        j.retry_count, j.lost, coalesce((SELECT r.label FROM workqueue.runners AS r WHERE r.id = j.runner), ''),
-       (SELECT t.spec FROM workqueue.terms AS t WHERE t.job = j.id), j.data
+       (SELECT t.spec FROM workqueue.terms AS t WHERE t.job = j.id), j.headers, j.data
   FROM workqueue.jobs AS j JOIN s ON s.id = j.id
  WHERE j.id = ANY (ARRAY(SELECT id FROM s)) AND j.lease_until IS NOT NULL AND j.attempt = :attempt
    AND j.runner = :runner;
@@ -367,22 +376,26 @@ SELECT coalesce(json_agg(json_build_array(id, attempt, cancel_requested::int)), 
 SELECT coalesce(json_agg(runner), '[]')::text FROM (SELECT DISTINCT runner FROM workqueue.jobs WHERE status = 4) AS held;
 
 -- name: orphans
+-- Past rows that somebody has locked: who vanished while it completed one holds it until the server knows, and a rescuer
+-- that waited for it would bring back nothing else.
 WITH orphaned AS MATERIALIZED (
-    SELECT id, runner, lease_until FROM workqueue.jobs
+    SELECT id FROM workqueue.jobs
      WHERE status = 4 AND (runner = ANY (:dead::bigint[]) OR lease_until < :expired_before)
 )
-SELECT id, runner, lease_until FROM orphaned ORDER BY id LIMIT :limit;
+SELECT id, runner, lease_until FROM workqueue.jobs
+ WHERE id = ANY (ARRAY(SELECT id FROM orphaned)) AND lease_until IS NOT NULL
+ ORDER BY id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED;
 
 -- name: get
 SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.settled_at, j.attempt, j.retry_count,
        j.lost, j.cancel_requested::int, j.message, j.data, b.rule,
        (SELECT t.spec FROM workqueue.terms AS t WHERE t.job = j.id), NULL::bigint,
-       coalesce((SELECT r.label FROM workqueue.runners AS r WHERE r.id = j.runner), '')
+       coalesce((SELECT r.label FROM workqueue.runners AS r WHERE r.id = j.runner), ''), j.headers
   FROM workqueue.jobs AS j JOIN workqueue.backoffs AS b ON b.id = j.backoff
  WHERE j.id = :id
 UNION ALL
 SELECT c.id, c.queue, c.name, 1, c.priority, c.run_at, c.pushed_at, c.settled_at, c.attempt, c.retry_count,
-       c.lost, 0, '', c.data, b.rule, c.spec, c.claimed_at, c.runner
+       c.lost, 0, '', c.data, b.rule, c.spec, c.claimed_at, c.runner, c.headers
   FROM workqueue.completed AS c JOIN workqueue.backoffs AS b ON b.id = c.backoff
  WHERE c.id = :id;
 
@@ -390,12 +403,12 @@ SELECT c.id, c.queue, c.name, 1, c.priority, c.run_at, c.pushed_at, c.settled_at
 SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.settled_at, j.attempt, j.retry_count,
        j.lost, j.cancel_requested::int, j.message, j.data, b.rule,
        (SELECT t.spec FROM workqueue.terms AS t WHERE t.job = j.id), NULL::bigint,
-       coalesce((SELECT r.label FROM workqueue.runners AS r WHERE r.id = j.runner), '')
+       coalesce((SELECT r.label FROM workqueue.runners AS r WHERE r.id = j.runner), ''), j.headers
   FROM workqueue.jobs AS j JOIN workqueue.backoffs AS b ON b.id = j.backoff
  WHERE j.id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
 UNION ALL
 SELECT c.id, c.queue, c.name, 1, c.priority, c.run_at, c.pushed_at, c.settled_at, c.attempt, c.retry_count,
-       c.lost, 0, '', c.data, b.rule, c.spec, c.claimed_at, c.runner
+       c.lost, 0, '', c.data, b.rule, c.spec, c.claimed_at, c.runner, c.headers
   FROM workqueue.completed AS c JOIN workqueue.backoffs AS b ON b.id = c.backoff
  WHERE c.id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)));
 
@@ -1317,13 +1330,13 @@ SELECT id, rule FROM workqueue.backoffs;
 -- that runs is in the hands of nobody (0) in another store.
 SELECT j.id, j.queue, j.name, j.status, j.ready, j.special::int, j.priority, j.position, j.run_at, j.pushed_at, j.backoff,
        j.attempt, j.retry_count, j.lost, j.cancel_requested::int, CASE WHEN j.runner IS NOT NULL THEN 0 END, j.lease_until,
-       j.settled_at, j.message, j.data
+       j.settled_at, j.message, j.headers, j.data
   FROM workqueue.jobs AS j
  WHERE j.id > :id AND j.id <= :last ORDER BY j.id LIMIT :limit;
 
 -- name: export_completed
 SELECT id, queue, name, priority, run_at, pushed_at, claimed_at, settled_at, attempt, retry_count, backoff, lost, runner,
-       spec, data
+       spec, headers, data
   FROM workqueue.completed WHERE id > :id AND id <= :last ORDER BY id LIMIT :limit;
 
 -- name: export_terms
@@ -1373,11 +1386,11 @@ SELECT span, start, queue, name, completed, failed, retried, cancelled, lost, wa
 
 -- name: import_jobs
 COPY workqueue.jobs (id, queue, name, status, ready, special, priority, position, run_at, pushed_at, backoff, attempt,
-                  retry_count, lost, cancel_requested, runner, lease_until, settled_at, message, data) FROM STDIN;
+                  retry_count, lost, cancel_requested, runner, lease_until, settled_at, message, headers, data) FROM STDIN;
 
 -- name: import_completed
 COPY workqueue.completed (id, queue, name, priority, run_at, pushed_at, claimed_at, settled_at, attempt, retry_count,
-                          backoff, lost, runner, spec, data) FROM STDIN;
+                          backoff, lost, runner, spec, headers, data) FROM STDIN;
 
 -- name: import_terms
 COPY workqueue.terms (job, queue, name, spec, is_open, runs, kept_by, priority, position, key, expires_at, limit_lane,

@@ -1,4 +1,4 @@
-"""Storing new jobs: one statement for each run of jobs that differ in their data alone."""
+"""Storing new jobs: one statement for each run of jobs that differ in their data and headers alone."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from workqueue.job import NewJob
 from workqueue.store.clock import later, micros
+from workqueue.store.headers import headers_of
 from workqueue.store.relational import terms
 from workqueue.store.relational.session import Session
 
@@ -41,7 +42,7 @@ def _store(session: Session, now: int, batches: Sequence[tuple[int, Sequence[New
         if is_special(batch[0]):
             _insert_special(session, now, backoff, batch, stored)
         else:
-            ids = session.insert(_columns(batch[0], now, backoff), [job.data for job in batch])
+            ids = session.insert(_columns(batch[0], now, backoff), [job.data for job in batch], headers_of(batch))
             stored.ids.extend(ids)
             stored.new.append((ids[-1], batch[-1].queue))
     return stored
@@ -80,7 +81,7 @@ def _insert_special(session: Session, now: int, backoff: int, batch: Sequence[Ne
     asked = [terms.resolved(job, now, before) for job in batch]
     follows = asked[0].follows is not None or asked[0].follows_batch is not None
     columns = _columns(batch[0], now, backoff) | {"special": 1} | ({"ready": _FOLLOWING} if follows else {})
-    ids = session.insert(columns, [job.data for job in batch])
+    ids = session.insert(columns, [job.data for job in batch], headers_of(batch))
     terms.add(session, batch[0], now, dict(zip(ids, zip(batch, asked, strict=True), strict=True)))
     stored.ids.extend(ids)
     stored.new.append((ids[-1], batch[-1].queue))
@@ -105,7 +106,7 @@ def _columns(head: NewJob, now: int, backoff: int) -> Columns:
 
 
 def alike(jobs: Sequence[NewJob]) -> Iterator[Sequence[NewJob]]:
-    """Cut `jobs` where anything but the data changes: each piece is one statement."""
+    """Cut `jobs` where anything but the data and the headers changes: each piece is one statement."""
     start = 0
     for index in range(1, len(jobs) + 1):
         if index == len(jobs) or not _same_head(jobs[start], jobs[index]):

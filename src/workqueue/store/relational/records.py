@@ -12,6 +12,7 @@ from workqueue.backoff import Backoff
 from workqueue.job import Attempt, Job, JobStatus, Terms
 from workqueue.store.clock import instant
 from workqueue.store.contract import Engine, Overview, Standing, TaskStanding
+from workqueue.store.headers import read_headers
 from workqueue.store.relational.session import Session
 from workqueue.store.situation import Enlisted
 
@@ -158,6 +159,7 @@ def _job(row: Sequence[object]) -> Job:
         terms=None if stored.spec is None else msgspec.json.decode(stored.spec, type=Terms),
         claimed_at=None if stored.claimed_at is None else instant(stored.claimed_at),
         runner=stored.runner,
+        headers=read_headers(stored.headers),
     )
 
 
@@ -186,3 +188,4 @@ class _Stored(msgspec.Struct, array_like=True):
     spec: str | None
     claimed_at: int | None
     runner: str
+    headers: str | None

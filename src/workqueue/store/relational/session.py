@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+from workqueue.store.headers import Encoded
+
 T = TypeVar("T")
 
 Row: TypeAlias = Mapping[str, object]
@@ -37,8 +39,8 @@ class Session(Protocol):
         """Run the engine's statement of this name. Arrays stand in the row as JSON text."""
         ...
 
-    def insert(self, columns: Row, batch: Sequence[bytes], /) -> Sequence[int]:
-        """Store new jobs that differ in their data alone; give their ids, rising."""
+    def insert(self, columns: Row, batch: Sequence[bytes], headers: Encoded, /) -> Sequence[int]:
+        """Store new jobs that differ in their data and headers alone; give their ids, rising."""
         ...
 
     def set_data(self, job: int, data: bytes, /) -> bool:

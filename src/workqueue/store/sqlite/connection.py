@@ -14,6 +14,7 @@ import msgspec
 
 from workqueue.errors import QueueFull, QueueMoved, StoreError, StoreUnavailable, UnsuitableFile
 from workqueue.store.contract import Durability
+from workqueue.store.headers import Encoded
 from workqueue.store.relational.session import Row
 from workqueue.store.sqlite.pushing import INLINE, insert
 from workqueue.store.sqlite.schema import SQL
@@ -52,8 +53,8 @@ class Asking:
     def ask(self, statement: str, row: Row = _NO_ROW, /) -> sqlite3.Cursor:
         return self.execute(SQL[statement], row)
 
-    def insert(self, columns: Row, batch: Sequence[bytes], /) -> Sequence[int]:
-        return insert(self.execute, columns, batch)
+    def insert(self, columns: Row, batch: Sequence[bytes], headers: Encoded, /) -> Sequence[int]:
+        return insert(self.execute, columns, batch, headers)
 
     def set_data(self, job: int, data: bytes, /) -> bool:
         is_large = len(data) > INLINE

@@ -9,9 +9,10 @@ from typing import Final, NamedTuple
 import msgspec
 
 from workqueue.backoff import Backoff
-from workqueue.job import Claim, Job, JobStatus, Terms
+from workqueue.job import NO_HEADERS, Claim, Job, JobStatus, Terms
 from workqueue.store.clock import instant, micros, span
 from workqueue.store.contract import Turn, Want
+from workqueue.store.headers import read_headers
 from workqueue.store.sqlite.connection import Connection
 from workqueue.store.sqlite.schema import SQL
 
@@ -39,6 +40,8 @@ _rows = msgspec.json.Decoder(list[Row])
 _names = msgspec.json.Decoder(list[str])
 _sizes = msgspec.json.Decoder(list[int])
 _rules = msgspec.json.Decoder(list[tuple[int, Backoff]])
+_said = msgspec.json.Decoder(list[tuple[int, str]])
+_NONE: Final = "[]"
 
 
 class Horizon(msgspec.Struct, frozen=True):
@@ -60,13 +63,14 @@ class Horizon(msgspec.Struct, frozen=True):
 class Line(NamedTuple):
     """The front of a queue. blob: the data of its rows, one after another; ahead: what stands beside and behind.
 
-    paused: the names of jobs that are not to start; the empty one means all.
+    paused: the names of jobs that are not to start; the empty one means all. headers: of those that have some, by id.
     """
 
     rows: list[Row]
     blob: bytes
     ahead: Horizon
     paused: list[str]
+    headers: Mapping[int, Mapping[str, str]] | None = None
 
 
 def horizon(connection: Connection, queue: str) -> Horizon:
@@ -81,10 +85,15 @@ def look(connection: Connection, want: Want, limit: int) -> Line:
     """Give the first of the line, up to `limit`."""
     statement = SQL["claim_alone"] if want.alone else SQL["claim"]
     found = connection.execute(statement, {"queue": want.queue, "limit": limit}).fetchone()
-    rows_json, blob, suspects, run_at, opens_at, paused = found
+    rows_json, blob, suspects, run_at, opens_at, paused, headers = found
     rows = _rows.decode(rows_json)
     ahead = Horizon(ready=bool(rows), suspects=bool(suspects), next_at=_earliest(run_at, opens_at))
-    return Line(rows, blob, ahead, _names.decode(paused))
+    return Line(rows, blob, ahead, _names.decode(paused), _headers(headers))
+
+
+def _headers(found: str) -> Mapping[int, Mapping[str, str]] | None:
+    """Take apart what `claim` says of them; nearly always there are none."""
+    return None if found == _NONE else {job: read_headers(said) for job, said in _said.decode(found)}
 
 
 def _earliest(run_at: int | None, opens_at: int | None) -> int | None:
@@ -148,6 +157,7 @@ def lease(
             lost=row.lost,
             backoff=rule,
             terms=asked.get(row.id) if row.special and asked is not None else None,
+            headers=NO_HEADERS if line.headers is None else line.headers.get(row.id, NO_HEADERS),
         )
         claims.append(Claim(job, want.runner, span(now - row.pushed_at), lease_until))
     return claims

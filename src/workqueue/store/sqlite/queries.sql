@@ -4,15 +4,15 @@
 
 -- name: push
 -- Rows [offset, length] cut the payloads out of :blob. Ids are consecutive: one writer, one statement.
-INSERT INTO jobs (queue, name, priority, position, run_at, pushed_at, ready, special, backoff, data)
-SELECT :queue, :name, :priority, :position, :run_at, :now, :ready, :special, :backoff,
+INSERT INTO jobs (queue, name, priority, position, run_at, pushed_at, ready, special, backoff, headers, data)
+SELECT :queue, :name, :priority, :position, :run_at, :now, :ready, :special, :backoff, :headers,
        CASE WHEN json_extract(value, '$[1]') <= :inline
             THEN substr(:blob, json_extract(value, '$[0]'), json_extract(value, '$[1]')) END
   FROM json_each(:rows);
 
 -- name: push_one
-INSERT INTO jobs (queue, name, priority, position, run_at, pushed_at, ready, special, backoff, data)
-VALUES (:queue, :name, :priority, :position, :run_at, :now, :ready, :special, :backoff, :data);
+INSERT INTO jobs (queue, name, priority, position, run_at, pushed_at, ready, special, backoff, headers, data)
+VALUES (:queue, :name, :priority, :position, :run_at, :now, :ready, :special, :backoff, :headers, :data);
 
 -- name: push_one_large
 INSERT INTO payloads (job, data) VALUES (:job, :data);
@@ -64,9 +64,10 @@ SELECT json_group_array(json_array(id, name, attempt + 1, retry_count, lost, pri
        EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 1 AND lost > 0),
        (SELECT min(run_at) FROM jobs WHERE queue = :queue AND ready = 0),
        (SELECT min(opens_at) FROM closed_lanes WHERE queue = :queue),
-       (SELECT json_group_array(name) FROM pauses WHERE queue = :queue)
+       (SELECT json_group_array(name) FROM pauses WHERE queue = :queue),
+       json_group_array(json_array(id, headers)) FILTER (WHERE headers IS NOT NULL)
   FROM (SELECT id, name, attempt, retry_count, lost, priority, run_at, pushed_at, backoff, data, length(data) AS size,
-               special
+               special, headers
           FROM jobs WHERE queue = :queue AND ready = 1 AND lost = 0
          ORDER BY priority DESC, position, id LIMIT :limit);
 
@@ -77,9 +78,10 @@ SELECT json_group_array(json_array(id, name, attempt + 1, retry_count, lost, pri
        EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 1 AND lost > 0),
        (SELECT min(run_at) FROM jobs WHERE queue = :queue AND ready = 0),
        (SELECT min(opens_at) FROM closed_lanes WHERE queue = :queue),
-       (SELECT json_group_array(name) FROM pauses WHERE queue = :queue)
+       (SELECT json_group_array(name) FROM pauses WHERE queue = :queue),
+       json_group_array(json_array(id, headers)) FILTER (WHERE headers IS NOT NULL)
   FROM (SELECT id, name, attempt, retry_count, lost, priority, run_at, pushed_at, backoff, data, length(data) AS size,
-               special
+               special, headers
           FROM jobs WHERE queue = :queue AND ready = 1 AND lost > 0
          ORDER BY priority DESC, position, id LIMIT :limit);
 
@@ -111,10 +113,10 @@ DELETE FROM jobs WHERE id IN (SELECT value FROM json_each(:ids)) AND +status = 4
 -- name: keep_completed
 -- Rows [id, claimed_at], of those that run as :attempt of :runner; before `complete` takes them from where they were.
 INSERT INTO completed (id, queue, name, priority, run_at, pushed_at, claimed_at, settled_at, backoff, attempt,
-                       retry_count, lost, runner, spec, data)
+                       retry_count, lost, runner, spec, headers, data)
 SELECT j.id, j.queue, j.name, j.priority, j.run_at, j.pushed_at, s.claimed_at, :now, j.backoff, j.attempt,
        j.retry_count, j.lost, coalesce((SELECT label FROM runners WHERE id = j.runner), ''),
-       CASE WHEN j.special THEN (SELECT spec FROM terms WHERE job = j.id) END, j.data
+       CASE WHEN j.special THEN (SELECT spec FROM terms WHERE job = j.id) END, j.headers, j.data
   FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS claimed_at FROM json_each(:rows)) AS s
        JOIN jobs AS j ON j.id = s.id
  WHERE +j.status = 4 AND j.attempt = :attempt AND j.runner = :runner;
@@ -202,26 +204,26 @@ SELECT id, runner, lease_until FROM jobs INDEXED BY jobs_running
 -- name: get
 SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.settled_at, j.attempt, j.retry_count,
        j.lost, j.cancel_requested, j.message, coalesce(j.data, p.data), b.rule, t.spec, NULL,
-       coalesce((SELECT label FROM runners WHERE id = j.runner), '')
+       coalesce((SELECT label FROM runners WHERE id = j.runner), ''), j.headers
   FROM jobs AS j LEFT JOIN payloads AS p ON p.job = j.id JOIN backoffs AS b ON b.id = j.backoff
        LEFT JOIN terms AS t ON t.job = j.id
  WHERE j.id = :id
 UNION ALL
 SELECT c.id, c.queue, c.name, 1, c.priority, c.run_at, c.pushed_at, c.settled_at, c.attempt, c.retry_count,
-       c.lost, 0, '', coalesce(c.data, p.data), b.rule, c.spec, c.claimed_at, c.runner
+       c.lost, 0, '', coalesce(c.data, p.data), b.rule, c.spec, c.claimed_at, c.runner, c.headers
   FROM completed AS c LEFT JOIN payloads AS p ON p.job = c.id JOIN backoffs AS b ON b.id = c.backoff
  WHERE c.id = :id;
 
 -- name: jobs_of
 SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.settled_at, j.attempt, j.retry_count,
        j.lost, j.cancel_requested, j.message, coalesce(j.data, p.data), b.rule, t.spec, NULL,
-       coalesce((SELECT label FROM runners WHERE id = j.runner), '')
+       coalesce((SELECT label FROM runners WHERE id = j.runner), ''), j.headers
   FROM jobs AS j LEFT JOIN payloads AS p ON p.job = j.id JOIN backoffs AS b ON b.id = j.backoff
        LEFT JOIN terms AS t ON t.job = j.id
  WHERE j.id IN (SELECT value FROM json_each(:ids))
 UNION ALL
 SELECT c.id, c.queue, c.name, 1, c.priority, c.run_at, c.pushed_at, c.settled_at, c.attempt, c.retry_count,
-       c.lost, 0, '', coalesce(c.data, p.data), b.rule, c.spec, c.claimed_at, c.runner
+       c.lost, 0, '', coalesce(c.data, p.data), b.rule, c.spec, c.claimed_at, c.runner, c.headers
   FROM completed AS c LEFT JOIN payloads AS p ON p.job = c.id JOIN backoffs AS b ON b.id = c.backoff
  WHERE c.id IN (SELECT value FROM json_each(:ids));
 
@@ -1046,13 +1048,13 @@ SELECT id, rule FROM backoffs;
 -- that runs is in the hands of nobody (0) in another store.
 SELECT j.id, j.queue, j.name, j.status, j.ready, j.special, j.priority, j.position, j.run_at, j.pushed_at, j.backoff,
        j.attempt, j.retry_count, j.lost, j.cancel_requested, CASE WHEN j.runner IS NOT NULL THEN 0 END, j.lease_until,
-       j.settled_at, j.message, coalesce(j.data, p.data)
+       j.settled_at, j.message, j.headers, coalesce(j.data, p.data)
   FROM jobs AS j LEFT JOIN payloads AS p ON p.job = j.id
  WHERE j.id > :id AND j.id <= :last ORDER BY j.id LIMIT :limit;
 
 -- name: export_completed
 SELECT c.id, c.queue, c.name, c.priority, c.run_at, c.pushed_at, c.claimed_at, c.settled_at, c.attempt, c.retry_count,
-       c.backoff, c.lost, c.runner, c.spec, coalesce(c.data, p.data)
+       c.backoff, c.lost, c.runner, c.spec, c.headers, coalesce(c.data, p.data)
   FROM completed AS c LEFT JOIN payloads AS p ON p.job = c.id
  WHERE c.id > :id AND c.id <= :last ORDER BY c.id LIMIT :limit;
 
@@ -1103,13 +1105,13 @@ SELECT span, start, queue, name, completed, failed, retried, cancelled, lost, wa
 
 -- name: import_jobs
 INSERT INTO jobs (id, queue, name, status, ready, special, priority, position, run_at, pushed_at, backoff, attempt,
-                  retry_count, lost, cancel_requested, runner, lease_until, settled_at, message, data)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+                  retry_count, lost, cancel_requested, runner, lease_until, settled_at, message, headers, data)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: import_completed
 INSERT INTO completed (id, queue, name, priority, run_at, pushed_at, claimed_at, settled_at, attempt, retry_count,
-                       backoff, lost, runner, spec, data)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+                       backoff, lost, runner, spec, headers, data)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: import_payloads
 INSERT INTO payloads (job, data) VALUES (?, ?);
