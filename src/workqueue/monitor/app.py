@@ -13,6 +13,7 @@ from typing import ClassVar, Final, ParamSpec, TypeVar
 
 from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.css.query import NoMatches
 
 from workqueue.duration import span
 from workqueue.errors import StoreError, WorkqueueError
@@ -116,7 +117,8 @@ class Monitor(App[None]):
         while True:
             views = [screen for screen in self.screen_stack if isinstance(screen, View)]  # a question may be before it
             if views:
-                await self._look(views[-1])
+                with suppress(NoMatches):  # it was taken down meanwhile, and its parts are gone
+                    await self._look(views[-1])
             try:
                 await asyncio.wait_for(self._wake.wait(), self.interval.total_seconds())
             except TimeoutError:

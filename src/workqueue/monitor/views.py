@@ -143,11 +143,13 @@ class View(Screen[None]):
 
     def say(self, text: str, *, is_bad: bool = False) -> None:
         """Say something in the last line."""
-        self.query_one(Keys).say(printable(text), is_bad=is_bad)
+        for keys in self.query(Keys):  # there are none when it was left meanwhile
+            keys.say(printable(text), is_bad=is_bad)
 
     def tell_away(self, away: str) -> None:
         """Say in the first line that nobody answers; '' when somebody does again."""
-        self.query_one(Bar).away = away
+        for bar in self.query(Bar):
+            bar.away = away
 
     def action_act(self, verb: str) -> None:
         """Ask, and do it to what is chosen."""
