@@ -276,11 +276,26 @@ def test_a_batch_is_cancelled_after_a_question(visitor, queue):
     with queue.batch() as batch:
         for number in range(3):
             batch.add(part.s(number))
-    assert "Cancel batch 1?" in text_of(visitor.get("/confirm?deed=cancel&batch=1").text)
-    assert "Left 3 of 3 jobs" in text_of(visitor.get("/confirm?deed=cancel&batch=1").text)
+    assert "Cancel batch 1?" in text_of(visitor.get("/confirm/batch?id=1").text)
+    assert "Left 3 of 3 jobs" in text_of(visitor.get("/confirm/batch?id=1").text)
     assert "Cancelled 3 jobs of the batch." in text_of(visitor.fill("/act/batch", id="1").text)
     assert set(statuses(queue).values()) == {"cancelled"}
     assert visitor.fill("/act/batch", id="7").status_code == 404
+
+
+def test_all_jobs_of_a_batch_that_match_are_acted_on(visitor, queue):
+    @queue.task(name="part")
+    def part(n: int) -> None: ...
+
+    part.push(0)
+    with queue.batch() as batch:
+        for number in range(3):
+            batch.add(part.s(number))
+    asked = visitor.get(f"/confirm?deed=cancel&batch={batch.id}").text
+    assert f"Batch {batch.id} How many 3" in text_of(asked)
+    fields = {name: value_of(name, asked) for name in ("deed", "before", "batch")}
+    assert "Cancelled 3 jobs" in text_of(visitor.fill("/act/all", **fields).text)
+    assert statuses(queue) == {1: "pending", **dict.fromkeys((2, 3, 4), "cancelled")}
 
 
 def test_the_theme_is_kept(visitor):

@@ -19,7 +19,7 @@ ADA = Password("ada", "correct horse")
 LONG = Token("0123456789abcdef0123456789abcdef")
 PAGES = [
     "/", "/jobs", "/jobs/1", "/queue?id=default", "/tasks", "/schedules", "/batches", "/runners",
-    "/confirm?deed=cancel", "/live", "/metrics",
+    "/confirm?deed=cancel", "/confirm/batch?id=1", "/live", "/metrics",
 ]  # fmt: skip
 FORMS = ["/act/jobs", "/act/all", "/act/edit", "/act/pause", "/act/schedule", "/act/batch"]
 

@@ -183,7 +183,16 @@ def test_the_bytes_of_data_survive_an_edit_that_changes_nothing(visitor, queue):
 
 def test_batches_and_schedules_and_runners_are_listed(lived_in, queue):
     assert "1 default 0% 0 0 0 3 Cancel … batch 1" in text_of(lived_in.get("/batches").text)
-    assert "Of queue default . No more jobs come" in text_of(lived_in.get("/batches/1").text)
+    said = text_of(batch := lived_in.get("/batches/1").text)
+    assert "Of queue default . No more jobs come" in said
+    assert "Jobs Filter and act on them" in said
+    assert [number for number in range(1, 10) if f'href="/jobs/{number}"' in batch] == [4, 5, 6]
+    assert [number for number in range(1, 10) if f'href="/jobs/{number}"' in lived_in.get("/jobs?batch=1").text] == [
+        4,
+        5,
+        6,
+    ]
+    assert "None of its jobs is here" not in said
     assert "nightly default 0 4 * * * Europe/Berlin" in text_of(lived_in.get("/schedules").text)
     assert "alive 0" in text_of(lived_in.get("/runners").text)
 

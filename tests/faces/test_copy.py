@@ -95,8 +95,9 @@ def fill(place: str) -> None:
         claims = store.turn([], Want("other", runner, timedelta(minutes=1), 4)).claims
         store.turn([raised(claims[0]), raised(claims[1])], None)
         assert store.cancel(claims[2].job.id)  # runs, and was asked to stop
+        together = store.batches.open("kept")
         for data in (b"1", b"y" * 5000):
-            store.push([new_job(queue="kept", data=data, terms=Terms(key=f"{len(data)}"))])
+            store.push([new_job(queue="kept", data=data, terms=Terms(key=f"{len(data)}", batch=together))])
             runner = store.enlist("kept", "worker")
             for done in (
                 again,
@@ -132,11 +133,13 @@ def test_all_is_copied_and_what_ran_waits_again(places):
     said = json.loads(result.stdout)
     kept = [job for job in jobs.values() if job.status is JobStatus.COMPLETED]
     assert len(kept) == 2
+    batch = kept[0].terms.batch
     assert (said["jobs"], said["handed_back"]) == (len(jobs) - len(kept), len(running))
     assert {(s["table"], s["queue"]): (s["rows"], s["checksum"]) for s in said["sums"]} == before
     assert all((s["rows"], s["checksum"]) == (s["rows_copied"], s["checksum_copied"]) for s in said["sums"])
     assert sums(source) == before
     with opened(target) as [store]:
+        assert [job.id for job in store.find(Find(batch=batch)).jobs] == [job.id for job in kept]
         for job in store.find(Find(limit=10_000)).jobs:
             was = jobs.pop(job.id)
             assert store.history(job.id) == histories[job.id]

@@ -51,6 +51,7 @@ SCENES = {
         "jobs jobs.db --status failed --queue mail",
         "jobs jobs.db --name send --newest --limit 2",
         "jobs jobs.db --text ada@",
+        "jobs jobs.db --batch 1",
         "jobs jobs.db --after 3 --before 6 --json",
         "jobs jobs.db --name nobody",
     ],

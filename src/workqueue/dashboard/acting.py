@@ -81,8 +81,6 @@ class Acting:
     async def confirm(self, request: Request) -> Response:
         """Say what would be done to all jobs that match, before it is."""
         desk, told = self._desk, request.query_params
-        if told.get("batch"):
-            return await self._confirm_batch(request, filters.whole(told, "batch"))
         deed, chosen = _deed(told), Filter.read(told).with_()
         found = await desk.find(chosen.find())
         first = found.jobs[0].id + 1 if found.jobs else found.next
@@ -194,8 +192,9 @@ class Acting:
         await desk.ask(schedules.pause if deed == "pause" else schedules.resume, queue, name)
         return self._back(request, back, "paused" if deed == "pause" else "resumed")
 
-    async def _confirm_batch(self, request: Request, batch: int) -> Response:
-        desk = self._desk
+    async def confirm_batch(self, request: Request) -> Response:
+        """Say what of a batch would be cancelled, before it is."""
+        desk, batch = self._desk, filters.whole(request.query_params, "id")
         standing = await desk.ask(desk.store.batches.get, batch)
         left = standing.total - standing.ended
         return self._pages.page(
@@ -243,7 +242,7 @@ def _number(told: Mapping[str, str], name: str) -> int:
 
 def _described(chosen: Filter) -> list[tuple[str, str]]:
     """Say in words which jobs are meant."""
-    words = {"status": "Status", "queue": "Queue", "name": "Task", "text": "Contains"}
+    words = {"status": "Status", "queue": "Queue", "name": "Task", "text": "Contains", "batch": "Batch"}
     fields = chosen.with_().fields()
     return [(words[name], value) for name, value in fields.items()] or [("Jobs", "all of them, in every queue")]
 
@@ -252,7 +251,7 @@ def _how_many(chosen: Filter, found: Page, sight: Sight | None) -> str:
     """Say how many jobs match, as far as that can be told without counting all of them."""
     if found.next is None:
         return f"{len(found.jobs):,}"
-    if sight is None or chosen.name or chosen.text or chosen.status in (None, JobStatus.COMPLETED):
+    if sight is None or chosen.name or chosen.text or chosen.batch or chosen.status in (None, JobStatus.COMPLETED):
         return f"more than {len(found.jobs):,}" if found.jobs else "none among the newest; the rest is looked through"
     standing = sight.total if chosen.queue is None else sight.standing(chosen.queue)
     known: dict[JobStatus, int] = {

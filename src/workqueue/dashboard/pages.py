@@ -200,12 +200,21 @@ class Looking:
         )
 
     async def batch(self, request: Request) -> Response:
-        """Show how one batch stands."""
+        """Show how one batch stands, and its jobs, newest first."""
         desk, number = self._desk, request.path_params["id"]
         if not may_be_job_id(number):
             raise BatchNotFound(number)
         batch = await desk.ask(desk.store.batches.get, number)
-        return self._pages.page(request, "batch.html", batch=batch, note=note(request.query_params))
+        found = await desk.find(Filter(batch=number).find())
+        return self._pages.page(
+            request,
+            "batch.html",
+            batch=batch,
+            jobs=found.jobs,
+            next=found.next,
+            now=await desk.ask(desk.store.now),
+            note=note(request.query_params),
+        )
 
 
 def _bounded(lines: list[str]) -> list[str]:

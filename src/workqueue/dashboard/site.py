@@ -127,6 +127,7 @@ class Dashboard:
                 Route("/batches/{id:int}", self._fresh(looking.batch)),
                 Route("/runners", self._fresh(looking.runners)),
                 Route("/confirm", acting.confirm),
+                Route("/confirm/batch", acting.confirm_batch),
                 Route("/act/jobs", acting.jobs, methods=["POST"]),
                 Route("/act/all", acting.all, methods=["POST"]),
                 Route("/act/edit", acting.edit, methods=["POST"]),

@@ -101,6 +101,7 @@ def is_meant(job: Job, which: Find) -> bool:
         and which.queue in (None, job.queue)
         and which.status in (None, job.status)
         and which.name in (None, job.name)
+        and (which.batch is None or (job.terms is not None and job.terms.batch == which.batch))
         and (text is None or text in job.data or text in job.message.encode())
     )
 

@@ -428,6 +428,29 @@ SELECT coalesce(json_agg(id), '[]')::text FROM (
       ORDER BY queue DESC, id DESC LIMIT :most)
   ) AS next;
 
+-- name: batch_ids
+-- Of a batch: those that wait or run, where :open; else those that failed or were cancelled.
+SELECT coalesce(json_agg(job), '[]')::text FROM (
+    (SELECT job FROM workqueue.terms
+      WHERE :up::bool AND batch = :batch::bigint AND is_open = :open::bool AND job > :after AND job < :before
+      ORDER BY batch, is_open, job LIMIT :most)
+    UNION ALL
+    (SELECT job FROM workqueue.terms
+      WHERE NOT :up::bool AND batch = :batch::bigint AND is_open = :open::bool AND job > :after AND job < :before
+      ORDER BY batch DESC, is_open DESC, job DESC LIMIT :most)
+  ) AS next;
+
+-- name: batch_completed_ids
+SELECT coalesce(json_agg(id), '[]')::text FROM (
+    (SELECT id FROM workqueue.completed
+      WHERE :up::bool AND substring(spec from '"batch":(\d+)')::bigint = :batch::bigint AND id > :after AND id < :before
+      ORDER BY id LIMIT :most)
+    UNION ALL
+    (SELECT id FROM workqueue.completed
+      WHERE NOT :up::bool AND substring(spec from '"batch":(\d+)')::bigint = :batch::bigint AND id > :after AND id < :before
+      ORDER BY id DESC LIMIT :most)
+  ) AS next;
+
 -- name: settled_ids
 -- Compared as rows, so that the order is that of no other index.
 SELECT coalesce(json_agg(id), '[]')::text FROM (
@@ -925,7 +948,7 @@ UPDATE workqueue.batches SET done_at = :now
 -- name: batch_waiting
 SELECT coalesce(json_agg(job), '[]')::text FROM (
     SELECT t.job FROM workqueue.terms AS t
-     WHERE t.batch = :batch AND t.batch IS NOT NULL
+     WHERE t.batch = :batch AND t.batch IS NOT NULL AND t.is_open
        AND (SELECT j.status IN (0, 2) FROM workqueue.jobs AS j WHERE j.id = t.job) LIMIT :limit) AS waiting;
 
 -- name: cancel_running_of_batch

@@ -111,10 +111,11 @@ DELETE FROM jobs WHERE id IN (SELECT value FROM json_each(:ids)) AND +status = 4
 -- name: keep_completed
 -- Rows [id, claimed_at], of those that run as :attempt of :runner; before `complete` takes them from where they were.
 INSERT INTO completed (id, queue, name, priority, run_at, pushed_at, claimed_at, settled_at, backoff, attempt,
-                       retry_count, lost, runner, spec, data)
+                       retry_count, lost, runner, spec, batch, data)
 SELECT j.id, j.queue, j.name, j.priority, j.run_at, j.pushed_at, s.claimed_at, :now, j.backoff, j.attempt,
        j.retry_count, j.lost, coalesce((SELECT label FROM runners WHERE id = j.runner), ''),
-       CASE WHEN j.special THEN (SELECT spec FROM terms WHERE job = j.id) END, j.data
+       CASE WHEN j.special THEN (SELECT spec FROM terms WHERE job = j.id) END,
+       CASE WHEN j.special THEN (SELECT batch FROM terms WHERE job = j.id) END, j.data
   FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS claimed_at FROM json_each(:rows)) AS s
        JOIN jobs AS j ON j.id = s.id
  WHERE +j.status = 4 AND j.attempt = :attempt AND j.runner = :runner;
@@ -245,6 +246,29 @@ SELECT json_group_array(id) FROM (
          ORDER BY id LIMIT :most)
     UNION ALL SELECT id FROM (
         SELECT id FROM completed WHERE NOT :up AND queue = :queue AND id > :after AND id < :before
+         ORDER BY id DESC LIMIT :most));
+
+-- name: batch_ids
+-- Of a batch: those that wait or run, where :open; else those that failed or were cancelled.
+SELECT json_group_array(id) FROM (
+    SELECT id FROM (
+        SELECT job AS id FROM terms
+         WHERE :up AND batch = :batch AND is_open = :open AND job > :after AND job < :before
+         ORDER BY job LIMIT :most)
+    UNION ALL SELECT id FROM (
+        SELECT job AS id FROM terms
+         WHERE NOT :up AND batch = :batch AND is_open = :open AND job > :after AND job < :before
+         ORDER BY job DESC LIMIT :most));
+
+-- name: batch_completed_ids
+SELECT json_group_array(id) FROM (
+    SELECT id FROM (
+        SELECT id FROM completed
+         WHERE :up AND batch = :batch AND id > :after AND id < :before
+         ORDER BY id LIMIT :most)
+    UNION ALL SELECT id FROM (
+        SELECT id FROM completed
+         WHERE NOT :up AND batch = :batch AND id > :after AND id < :before
          ORDER BY id DESC LIMIT :most));
 
 -- name: settled_ids
@@ -707,7 +731,7 @@ UPDATE batches SET done_at = :now
 -- name: batch_waiting
 SELECT json_group_array(t.job) FROM (
     SELECT terms.job FROM terms JOIN jobs ON jobs.id = terms.job
-     WHERE terms.batch = :batch AND terms.is_open AND jobs.status IN (0, 2) LIMIT :limit) AS t;
+     WHERE terms.batch = :batch AND terms.is_open = 1 AND jobs.status IN (0, 2) LIMIT :limit) AS t;
 
 -- name: cancel_running_of_batch
 UPDATE jobs SET cancel_requested = 1
@@ -1099,9 +1123,11 @@ INSERT INTO jobs (id, queue, name, status, ready, special, priority, position, r
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: import_completed
+WITH r (id, queue, name, priority, run_at, pushed_at, claimed_at, settled_at, attempt, retry_count, backoff, lost, runner,
+        spec, data) AS (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?))
 INSERT INTO completed (id, queue, name, priority, run_at, pushed_at, claimed_at, settled_at, attempt, retry_count,
-                       backoff, lost, runner, spec, data)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+                       backoff, lost, runner, spec, data, batch)
+SELECT r.*, json_extract(spec, '$.batch') FROM r;
 
 -- name: import_payloads
 INSERT INTO payloads (job, data) VALUES (?, ?);
