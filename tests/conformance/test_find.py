@@ -43,7 +43,7 @@ def width(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def mixed(store: Store) -> list[Job]:
-    """Jobs of two queues and two names, in each status that there is; all but a quarter of them of two batches, 1 and 2."""
+    """Jobs of two queues and two names, in each status there is; all but a quarter are of two batches, 1 and 2."""
     runners = {queue: store.enlist(queue, "tests") for queue in ("a", "b")}
     first, second = store.batches.open("a"), store.batches.open("b")
     terms = [Terms(batch=first), Terms(batch=second), Terms(batch=first), None]
