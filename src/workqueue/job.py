@@ -41,7 +41,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     attempt: how often it was claimed; rises for ever, so (id, attempt) is a fencing token for foreign systems.
     retry_count: how often its handler failed. lost: how often its runner died under it.
     message: the last error, in one line. terms: what it asks for beyond its turn, if anything. runner: who runs it, or
-    completed it; claimed_at: when that began, of a job that completed. All instants are aware datetimes in UTC.
+    completed it; claimed_at: since when, where that is known (a job that is handed to its handler says neither). All
+    instants are aware datetimes in UTC.
     """
 
     id: int

@@ -61,6 +61,11 @@ class Row:
         attempt = self.job.attempt + 1
         self.job = msgspec.structs.replace(self.job, status=JobStatus.RUNNING, attempt=attempt, runner=label)
 
+    def say_since(self, lease: int | None) -> None:
+        """Note when it was claimed, by its lease, which was never renewed if that is not known yet. lease: how long it is."""
+        if self.job.claimed_at is None and lease is not None:
+            self.job = msgspec.structs.replace(self.job, claimed_at=instant(self.lease_until - lease))
+
     def restore(self, now: int) -> None:
         """Let it wait again, due now, with fresh counters."""
         self.ready = True

@@ -271,7 +271,7 @@ UPDATE workqueue.jobs AS j
        retry_count = j.retry_count + s.failures,
        lost = j.lost + s.losses,
        message = CASE WHEN s.message <> '' THEN s.message ELSE j.message END,
-       cancel_requested = false, runner = NULL, lease_until = NULL, token = NULL
+       cancel_requested = false, runner = NULL, lease_until = NULL, token = NULL, claimed_at = NULL
   FROM s
  WHERE j.id = s.id AND j.id = ANY (ARRAY(SELECT id FROM s))
    AND j.lease_until IS NOT NULL AND j.attempt = s.attempt AND j.runner = s.runner
@@ -353,9 +353,11 @@ SELECT r.id, r.session_pid, r.session_start,
   FROM workqueue.runners AS r WHERE r.id = ANY (:ids::bigint[]);
 
 -- name: beat
--- Past rows that somebody settles at this moment: a beat waits for nobody.
+-- Past rows that somebody settles at this moment: a beat waits for nobody. The first one after a claim keeps when that
+-- was, before it changes the lease that tells.
 UPDATE workqueue.jobs
-   SET lease_until = coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint) + :lease
+   SET claimed_at = coalesce(claimed_at, lease_until - :lease),
+       lease_until = coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint) + :lease
  WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM workqueue.jobs WHERE status = 4 AND runner = :runner FOR NO KEY UPDATE SKIP LOCKED));
 
@@ -376,7 +378,8 @@ SELECT id, runner, lease_until FROM orphaned ORDER BY id LIMIT :limit;
 -- name: get
 SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.settled_at, j.attempt, j.retry_count,
        j.lost, j.cancel_requested::int, j.message, j.data, b.rule,
-       (SELECT t.spec FROM workqueue.terms AS t WHERE t.job = j.id), NULL::bigint,
+       (SELECT t.spec FROM workqueue.terms AS t WHERE t.job = j.id),
+       coalesce(j.claimed_at, j.lease_until - (SELECT r.lease FROM workqueue.runners AS r WHERE r.id = j.runner)),
        coalesce((SELECT r.label FROM workqueue.runners AS r WHERE r.id = j.runner), '')
   FROM workqueue.jobs AS j JOIN workqueue.backoffs AS b ON b.id = j.backoff
  WHERE j.id = :id
@@ -389,7 +392,8 @@ SELECT c.id, c.queue, c.name, 1, c.priority, c.run_at, c.pushed_at, c.settled_at
 -- name: jobs_of
 SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.settled_at, j.attempt, j.retry_count,
        j.lost, j.cancel_requested::int, j.message, j.data, b.rule,
-       (SELECT t.spec FROM workqueue.terms AS t WHERE t.job = j.id), NULL::bigint,
+       (SELECT t.spec FROM workqueue.terms AS t WHERE t.job = j.id),
+       coalesce(j.claimed_at, j.lease_until - (SELECT r.lease FROM workqueue.runners AS r WHERE r.id = j.runner)),
        coalesce((SELECT r.label FROM workqueue.runners AS r WHERE r.id = j.runner), '')
   FROM workqueue.jobs AS j JOIN workqueue.backoffs AS b ON b.id = j.backoff
  WHERE j.id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
@@ -725,6 +729,7 @@ SELECT (SELECT count(*) FROM workqueue.attempts AS a
 SELECT count(*) FROM workqueue.jobs
  WHERE status NOT IN (0, 2, 3, 4, 5) OR (status IN (0, 2)) <> (ready IS NOT NULL) OR (status = 4) <> (runner IS NOT NULL)
     OR (status = 4) <> (lease_until IS NOT NULL) OR (status IN (3, 5)) <> (settled_at IS NOT NULL)
+    OR (status <> 4 AND claimed_at IS NOT NULL)
     OR (status = 4 AND attempt < 1) OR (status = 2 AND retry_count + lost < 1) OR (ready > 1 AND NOT special);
 
 -- name: check_terms

@@ -132,7 +132,7 @@ UPDATE jobs
        retry_count = retry_count + s.failures,
        lost = lost + s.losses,
        message = CASE WHEN s.message <> '' THEN s.message ELSE jobs.message END,
-       cancel_requested = 0, runner = NULL, lease_until = NULL
+       cancel_requested = 0, runner = NULL, lease_until = NULL, claimed_at = NULL
   FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS attempt,
                json_extract(value, '$[2]') AS lease, json_extract(value, '$[3]') AS status,
                json_extract(value, '$[4]') AS run_at, json_extract(value, '$[5]') AS failures,
@@ -186,7 +186,9 @@ SELECT json_group_array(id) FROM runners;
 SELECT id FROM runners WHERE queue = :queue;
 
 -- name: beat
-UPDATE jobs SET lease_until = :lease_until WHERE status = 4 AND runner = :runner;
+-- The first one after a claim keeps when that was, before it changes the lease that tells.
+UPDATE jobs SET claimed_at = coalesce(claimed_at, lease_until - :lease), lease_until = :now + :lease
+ WHERE status = 4 AND runner = :runner;
 
 -- name: held
 SELECT json_group_array(json_array(id, attempt, cancel_requested)) FROM jobs WHERE status = 4 AND runner = :runner;
@@ -202,7 +204,8 @@ SELECT id, runner, lease_until FROM jobs INDEXED BY jobs_running
 
 -- name: get
 SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.settled_at, j.attempt, j.retry_count,
-       j.lost, j.cancel_requested, j.message, coalesce(j.data, p.data), b.rule, t.spec, NULL,
+       j.lost, j.cancel_requested, j.message, coalesce(j.data, p.data), b.rule, t.spec,
+       coalesce(j.claimed_at, j.lease_until - (SELECT lease FROM runners WHERE id = j.runner)),
        coalesce((SELECT label FROM runners WHERE id = j.runner), '')
   FROM jobs AS j LEFT JOIN payloads AS p ON p.job = j.id JOIN backoffs AS b ON b.id = j.backoff
        LEFT JOIN terms AS t ON t.job = j.id
@@ -215,7 +218,8 @@ SELECT c.id, c.queue, c.name, 1, c.priority, c.run_at, c.pushed_at, c.settled_at
 
 -- name: jobs_of
 SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.settled_at, j.attempt, j.retry_count,
-       j.lost, j.cancel_requested, j.message, coalesce(j.data, p.data), b.rule, t.spec, NULL,
+       j.lost, j.cancel_requested, j.message, coalesce(j.data, p.data), b.rule, t.spec,
+       coalesce(j.claimed_at, j.lease_until - (SELECT lease FROM runners WHERE id = j.runner)),
        coalesce((SELECT label FROM runners WHERE id = j.runner), '')
   FROM jobs AS j LEFT JOIN payloads AS p ON p.job = j.id JOIN backoffs AS b ON b.id = j.backoff
        LEFT JOIN terms AS t ON t.job = j.id
@@ -527,6 +531,7 @@ SELECT (SELECT count(*) FROM jobs WHERE data IS NULL AND id NOT IN (SELECT job F
 SELECT count(*) FROM jobs
  WHERE status NOT IN (0, 2, 3, 4, 5) OR (status IN (0, 2)) <> (ready IS NOT NULL) OR (status = 4) <> (runner IS NOT NULL)
     OR (status = 4) <> (lease_until IS NOT NULL) OR (status IN (3, 5)) <> (settled_at IS NOT NULL)
+    OR (status <> 4 AND claimed_at IS NOT NULL)
     OR (status = 4 AND attempt < 1) OR (status = 2 AND retry_count + lost < 1) OR (ready > 1 AND NOT special);
 
 -- name: add_terms
