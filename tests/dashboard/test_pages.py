@@ -14,6 +14,7 @@ from workqueue.dashboard import app
 from workqueue.dashboard.pages import LARGEST_EDIT
 from workqueue.errors import StoreUnavailable
 from workqueue.job import Lane, NewJob, Terms
+from workqueue.store.contract import Want
 
 
 @pytest.fixture
@@ -195,6 +196,18 @@ def test_batches_and_schedules_and_runners_are_listed(lived_in, queue):
     assert "None of its jobs is here" not in said
     assert "nightly default 0 4 * * * Europe/Berlin" in text_of(lived_in.get("/schedules").text)
     assert "alive 0" in text_of(lived_in.get("/runners").text)
+
+
+def test_what_runs_is_shown_with_who_runs_it_and_since_when(queue, visitor):
+    store = queue._store
+    queue.push("task", None, run_at=store.now() - timedelta(hours=2))
+    runner = store.enlist("default", "host:77")
+    store.introduce(runner, timedelta(minutes=1), None)
+    store.turn([], Want("default", runner, timedelta(minutes=1), 1))
+    assert "running default 1 just now on host:77" in text_of(visitor.get("/jobs").text)
+    assert "running default 1 just now host:77" in text_of(visitor.get("/runners").text)
+    assert re.search(r"Attempt 1 runs \S+ \S+ · just now on host:77", text_of(visitor.get("/jobs/1").text))
+    store.retire(runner)
 
 
 def test_a_queue_has_a_page_of_its_own(lived_in):

@@ -123,17 +123,17 @@ def jobs(
     if as_json:
         say_json([job_record(job) for job in found])
     elif found:
+        runs = any(job.status is JobStatus.RUNNING for job in found)
         table(
-            ["ID", "QUEUE", "STATUS", "NAME", "PRIORITY", "ATTEMPT", "RUN AT", "MESSAGE"],
+            [
+                *("ID", "QUEUE", "STATUS", "NAME", "PRIORITY", "ATTEMPT", "RUN AT"),
+                *(["SINCE", "RUNNER"] if runs else []),
+                "MESSAGE",
+            ],
             [
                 [
-                    j.id,
-                    j.queue,
-                    j.status,
-                    shortened(j.name),
-                    j.priority,
-                    j.attempt,
-                    moment(j.run_at),
+                    *(j.id, j.queue, j.status, shortened(j.name), j.priority, j.attempt, moment(j.run_at)),
+                    *([moment(j.claimed_at), j.runner] if runs else []),
                     shortened(j.message),
                 ]
                 for j in found
