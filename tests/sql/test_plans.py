@@ -171,7 +171,7 @@ LOOKS: Final[dict[str, dict[str, object]]] = {
     "claim": {"queue": "default", "limit": FEW},
     "claim_alone": {"queue": "default", "limit": 1},
     "horizon": {"queue": "default"},
-    "beat": {"runner": 1, "lease_until": 9},
+    "beat": {"runner": 1, "now": 5, "lease": 4},
     "held": {"runner": 1},
     "holders": {},
     "orphans": {"dead": "[1]", "expired_before": 0, "limit": FEW},
