@@ -62,7 +62,7 @@ class Row:
         self.job = msgspec.structs.replace(self.job, status=JobStatus.RUNNING, attempt=attempt, runner=label)
 
     def say_since(self, lease: int | None) -> None:
-        """Note when it was claimed, where that is not known: by its lease, not renewed so far. lease: how long it is."""
+        """Note when it was claimed, if that is not known: by its lease, not renewed so far. lease: how long it is."""
         if self.job.claimed_at is None and lease is not None:
             self.job = msgspec.structs.replace(self.job, claimed_at=instant(self.lease_until - lease))
 
