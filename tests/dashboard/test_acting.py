@@ -264,8 +264,14 @@ def test_where_the_tasks_are_not_known_their_schedules_are_not_run_from(visitor,
     queue.stop()
     elsewhere = app(tmp_path / "jobs.db", read_only=False)
     guest = Visitor(elsewhere)
-    assert "Run now" not in guest.get("/schedules").text
-    assert guest.fill("/act/schedule", queue="default", name="nightly", deed="trigger").status_code == 404
+    page = guest.get("/schedules").text
+    assert "Run now" not in page
+    assert "workqueue schedules trigger NAME --app module:queue" in page
+    assert "schedules trigger NAME" not in visitor.get("/schedules").text
+    refused = guest.fill("/act/schedule", queue="default", name="nightly", deed="trigger")
+    assert refused.status_code == 400
+    assert "`workqueue schedules trigger nightly --app module:queue`" in text_of(refused.text)
+    assert visitor.fill("/act/schedule", queue="default", name="unknown", deed="trigger").status_code == 404
     elsewhere.close()
 
 

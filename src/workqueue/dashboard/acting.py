@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from shlex import quote
 from typing import Final, cast, get_args
 from urllib.parse import urlencode
 
@@ -18,7 +19,7 @@ from workqueue.dashboard.filters import Filter, address
 from workqueue.dashboard.pages import LARGEST_EDIT, Looking
 from workqueue.dashboard.redaction import Redaction
 from workqueue.dashboard.rendering import Pages
-from workqueue.errors import InvalidOption, InvalidPayload, ScheduleNotFound
+from workqueue.errors import InvalidOption, InvalidPayload, UsageError
 from workqueue.job import Job, JobStatus
 from workqueue.store.paging import Deed, Find, Page, changes
 
@@ -185,7 +186,11 @@ class Acting:
         )
         if deed == "trigger":
             if desk.queue is None or desk.queue.id != queue:
-                raise ScheduleNotFound(queue, name)
+                raise UsageError(
+                    f"expected a dashboard of the program that has {name!r} of queue {queue!r}, which alone knows what "
+                    "its job is like, got one of the store; say `workqueue serve module:queue --allow-write`, or "
+                    f"`workqueue schedules trigger {quote(name)} --app module:queue`"
+                )
             await desk.ask(desk.queue.trigger, name)
             return self._back(request, back, "triggered")
         schedules = desk.store.schedules
