@@ -7,6 +7,7 @@ import os
 import re
 import statistics
 import time
+import zlib
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -575,6 +576,16 @@ def test_a_form_has_its_bounds(visitor, monkeypatch):
 
     monkeypatch.setattr(guard, "_FORM_TIME", 0.05)
     assert visitor.post("/theme", content=slowly(), headers=kind).status_code in (303, 200, 408)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "zstd", "x"])
+def test_a_form_that_is_packed_is_not_unpacked(visitor, coding):
+    """Row 102: a thousand bytes may become a million."""
+    packed = zlib.compress(f"csrf={visitor.csrf()}&theme=dark&x={'y' * 1_000_000}".encode())
+    kind = {"content-type": "application/x-www-form-urlencoded", "content-encoding": coding}
+    answer = visitor.post("/theme", content=packed, headers=kind)
+    assert answer.status_code == 415
+    assert "unpacked" in text_of(answer.text)
 
 
 @pytest.mark.parametrize(

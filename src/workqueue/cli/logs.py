@@ -24,7 +24,10 @@ level_option: Final = click.option(
 
 
 class _Lines(logging.Formatter):
-    """A line for each line, whatever the jobs' data hold; what a job logs itself says which it is."""
+    """A line for each line, whatever the jobs' data hold; what a job logs itself says which it is.
+
+    All but the first of a record stand further in, so that none of them looks like a record of its own.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
@@ -33,7 +36,7 @@ class _Lines(logging.Formatter):
             first, *more = text.split("\n")
             said = f"{first} [job {job} {getattr(record, 'task', '')!r}, attempt {getattr(record, 'attempt', '')}]"
             text = "\n".join([said, *more])
-        return "\n".join(printable(line) for line in text.split("\n"))
+        return "\n    ".join(printable(line) for line in text.split("\n"))
 
 
 def log_to_stderr(form: Format | None = None, level: str | None = None) -> None:

@@ -17,10 +17,10 @@ from workqueue.dashboard import filters, guard
 from workqueue.dashboard.desk import Desk, Sight
 from workqueue.dashboard.filters import Filter, address
 from workqueue.dashboard.pages import LARGEST_EDIT, Looking
-from workqueue.dashboard.redaction import Redaction
 from workqueue.dashboard.rendering import Pages
 from workqueue.errors import InvalidOption, InvalidPayload, UsageError
 from workqueue.job import Job, JobStatus
+from workqueue.redaction import Redaction
 from workqueue.store.paging import Deed, Find, Page, changes
 
 _STEP: Final = 1.0  # seconds that one request may spend on changing many jobs

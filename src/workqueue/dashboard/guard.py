@@ -326,6 +326,8 @@ async def _read_form(request: Request) -> list[tuple[str, str]]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         raise Refused(415, "Not a form", "Expected application/x-www-form-urlencoded.")
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise Refused(415, "Packed", "Expected a form that need not be unpacked.")
     try:
         async with asyncio.timeout(_FORM_TIME):
             body = await _read_body(request)

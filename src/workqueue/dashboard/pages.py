@@ -14,10 +14,10 @@ from workqueue.dashboard import filters, story
 from workqueue.dashboard.desk import Desk, Sight
 from workqueue.dashboard.filters import Filter
 from workqueue.dashboard.notes import note
-from workqueue.dashboard.redaction import Redaction
 from workqueue.dashboard.rendering import Pages
 from workqueue.errors import BatchNotFound, JobNotFound
 from workqueue.job import Attempt, Job, JobStatus
+from workqueue.redaction import Redaction
 from workqueue.store.contract import Outlook
 from workqueue.store.paging import Find
 

@@ -21,11 +21,11 @@ from workqueue.dashboard.desk import Desk, Place
 from workqueue.dashboard.guard import Guard, Refused, Rules
 from workqueue.dashboard.live import Live, mark
 from workqueue.dashboard.pages import SIGHT, Looking
-from workqueue.dashboard.redaction import SECRETS, Redaction
 from workqueue.dashboard.rendering import SEEN, STATIC, Pages
 from workqueue.errors import InvalidOption, StoreError, UsageError
 from workqueue.logs import Log
 from workqueue.probes import StoreProbes, answer
+from workqueue.redaction import SECRETS, Redaction
 from workqueue.store.clock import system_clock
 
 log = Log("workqueue.dashboard")
