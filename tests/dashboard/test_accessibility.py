@@ -57,7 +57,7 @@ def stumbles(page, path: str) -> list[str]:
     page.goto(path)
     page.evaluate("document.querySelectorAll('details').forEach((part) => part.open = true)")
     page.evaluate(AXE)  # by the debugger's hand: the page's policy lets no script in
-    found = page.evaluate("async rules => (await axe.run(rules)).violations", RULES)  # all it saw takes long to hand over
+    found = page.evaluate("async rules => (await axe.run(rules)).violations", RULES)  # all it saw is long to hand over
     return [
         f"{path}: {one['id']} ({one['impact']}): {one['help']}: {node['html'][:200]} {node['failureSummary'][:300]}"
         for one in found
