@@ -48,8 +48,7 @@ class Page:
 def exposition(store: Store) -> str:
     """Give all metrics of a store. It counts all that waits: who is asked again and again lets a `Look` do it."""
     page = Page()
-    totals = store.ledger.totals()
-    _add_totals(page, {place: counted for place, counted in totals.items() if place[1]})
+    _add_totals(page, store.ledger.totals())
     _add_standing(page, store.overview())
     return str(page)
 

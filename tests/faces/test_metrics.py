@@ -129,6 +129,32 @@ def test_what_stands_in_the_store_are_gauges(store, clock):
     assert values(found["workqueue_runners"], "queue") == {(QUEUE,): 1, ("mail",): 0}
 
 
+def test_a_runner_that_died_with_a_job_in_hand_is_none(clock, tmp_path):
+    store = open_engine("memory", clock, tmp_path)
+    push(store)
+    runner = store.enlist(QUEUE, "tests")
+    claim_one(store, runner)
+    store.retire(runner)
+    assert [one.alive for one in store.overview().runners] == [False]
+    assert values(read(exposition(store))["workqueue_runners"], "queue") == {(QUEUE,): 0}
+
+
+def test_no_job_has_been_due_for_less_than_no_time_though_the_clock_was_set_back(clock, tmp_path):
+    store = open_engine("memory", clock, tmp_path)
+    push(store)
+    clock.advance(-5 * SECOND)
+    assert values(read(exposition(store))["workqueue_oldest_due_seconds"], "queue") == {(QUEUE,): 0}
+
+
+def test_whole_numbers_are_written_as_such(clock, tmp_path):
+    store = open_engine("memory", clock, tmp_path)
+    store.ledger.add(QUEUE, {"send": COUNTED})
+    lines = exposition(store).splitlines()
+    assert 'workqueue_jobs_completed_total{queue="default",task="send"} 3' in lines
+    assert 'workqueue_wait_seconds_sum{queue="default",task="send"} 2.5' in lines
+    assert 'workqueue_wait_seconds_bucket{queue="default",task="send",le="60"} 7' in lines
+
+
 def test_the_backlog_of_a_queue_is_no_task(store):
     store.ledger.note_backlog(QUEUE)
     assert list(read(exposition(store))) == ["workqueue_info"]
