@@ -16,10 +16,10 @@ from workqueue import report
 from workqueue.dashboard import charts
 from workqueue.dashboard.charts import Chart
 from workqueue.dashboard.filters import Stretch
-from workqueue.dashboard.looks import Look, Looks
 from workqueue.duration import span
 from workqueue.errors import InvalidOption
 from workqueue.job import Job
+from workqueue.looks import Look, Looks
 from workqueue.queue import Queue
 from workqueue.store import open_existing
 from workqueue.store.contract import Overview, Standing, Store
