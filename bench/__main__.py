@@ -47,6 +47,7 @@ SCENARIOS = {
     "neighbour": neighbour.cpu_bound,
     "rescue": rescue.killed,
     "memory": memory.flat,
+    "figures": keeping.figures,
     "kept": keeping.completed,
     "room": keeping.room,
     "sleepers": sleepers.at_once,
