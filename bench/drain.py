@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal, TypeAlias, cast
 
 from workqueue import Queue
 
@@ -18,6 +19,8 @@ from bench.samples import Effort, Sample, costs, rates, ratio
 from bench.table import Row
 from bench.work import NoOp, objects
 
+Memory: TypeAlias = Literal["forgets", "keeps", "uncounted"]
+
 
 def drain(
     kind: str,
@@ -27,18 +30,18 @@ def drain(
     processes: int = 1,
     busy: bool = False,
     interval: float = 0.005,
-    keeps: bool = False,
+    memory: Memory = "forgets",
 ) -> Sample:
     """Let so many processes of a kind drain a new file, from their start until the last job is settled.
 
     busy: beside a thread that computes. interval: for which Python lets a thread compute before another gets its turn.
-    keeps: of ours, the jobs that completed.
+    memory: of ours, what is left of a job that completed: its figures; the job itself, too; not even figures.
     """
     with TemporaryDirectory(dir=folder) as inside, ExitStack() as stack:
         path = Path(inside) / "jobs.db"
         _fill(kind, path, count)
         company = "busy" if busy else "quiet"
-        words = "bench.drain", kind, path, company, interval, "keeps" if keeps else "forgets"
+        words = "bench.drain", kind, path, company, interval, memory
         children = [stack.enter_context(Child(*words)) for _ in range(processes)]
         for child in children:
             child.read()
@@ -120,7 +123,7 @@ def two_processes(effort: Effort, folder: Path) -> list[Row]:
     ]
 
 
-def main(kind: str, path: Path, company: str, interval: float, memory: str) -> None:
+def main(kind: str, path: Path, company: str, interval: float, memory: Memory) -> None:
     sys.setswitchinterval(interval)
     if company == "busy":
         threading.Thread(target=_spin, daemon=True).start()
@@ -128,7 +131,8 @@ def main(kind: str, path: Path, company: str, interval: float, memory: str) -> N
         if kind == "ours":
             worker = NoOp()
             keep = timedelta(hours=1) if memory == "keeps" else None
-            queue = Queue(path, worker, auto_start=False, batch_size=BATCH, keep_completed=keep)
+            figures = memory != "uncounted"
+            queue = Queue(path, worker, auto_start=False, batch_size=BATCH, keep_completed=keep, figures=figures)
             stack.enter_context(queue)
             ready()
             cpu = time.process_time()
@@ -153,4 +157,4 @@ def _spin() -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3], float(sys.argv[4]), sys.argv[5])
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3], float(sys.argv[4]), cast("Memory", sys.argv[5]))

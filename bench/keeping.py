@@ -1,4 +1,4 @@
-"""What it costs to keep completed jobs; and the room that a million jobs leave behind."""
+"""What it costs to count what became of jobs, and to keep them; and the room that a million jobs leave behind."""
 
 import time
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def completed(effort: Effort, folder: Path) -> list[Row]:
     """Drain with each job kept once it has completed, and with none."""
     found = effort.in_turn(
         {
-            "kept": lambda: drain("ours", folder, effort(40_000), keeps=True),
+            "kept": lambda: drain("ours", folder, effort(40_000), memory="keeps"),
             "gone": lambda: drain("ours", folder, effort(40_000)),
         },
         rounds=7,
@@ -38,6 +38,27 @@ def completed(effort: Effort, folder: Path) -> list[Row]:
             "",
             held.said("× those that leave"),
             f"{costs(found['kept'])}; that leave {costs(found['gone'])}",
+            reached=None,
+        )
+    ]
+
+
+def figures(effort: Effort, folder: Path) -> list[Row]:
+    """Drain and note what became of the jobs, as usual, and without."""
+    found = effort.in_turn(
+        {
+            "counted": lambda: drain("ours", folder, effort(40_000)),
+            "uncounted": lambda: drain("ours", folder, effort(40_000), memory="uncounted"),
+        },
+        rounds=7,
+    )
+    held = ratio(rates(found["counted"]), rates(found["uncounted"]))
+    return [
+        Row(
+            "drain no-op jobs, with the figures that charts are drawn from, one process",
+            "",
+            held.said("× without (`figures=False`)"),
+            f"{costs(found['counted'])}; without {costs(found['uncounted'])}",
             reached=None,
         )
     ]

@@ -115,7 +115,7 @@ def quantile(share: float, buckets: Buckets, longest: timedelta) -> timedelta | 
     for place, count in enumerate(buckets):
         if count and before + count >= rank:
             low = BOUNDS[place - 1] if place else 0.0
-            high = BOUNDS[place] if place < len(BOUNDS) else max(low, longest.total_seconds())
+            high = BOUNDS[place] if place < len(BOUNDS) else longest.total_seconds()
             return min(timedelta(seconds=low + (high - low) * (rank - before) / count), longest)
         before += count
     return None

@@ -59,8 +59,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     attempt: how often it was claimed; rises for ever, so (id, attempt) is a fencing token for foreign systems.
     retry_count: how often its handler failed. lost: how often its runner died under it.
     message: the last error, in one line. terms: what it asks for beyond its turn, if anything. runner: who runs it, or
-    completed it; claimed_at: when that began, of a job that completed. headers: what observers gave it for its way, as
-    the context of a trace; they steer nothing here. All instants are aware datetimes in UTC.
+    completed it; claimed_at: since when, where that is known (a job that is handed to its handler says neither).
+    headers: what observers gave it for its way, as the context of a trace; they steer nothing here. All instants
+    are aware datetimes in UTC.
     """
 
     id: int

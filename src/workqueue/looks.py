@@ -34,20 +34,28 @@ class Look(Generic[T]):
 
         Raises what asking raised, if that was the last that was heard.
         """
-        with self._changed:
-            if self._asked == self._ended and time.monotonic() >= self._next:
-                self._asked += 1
-                threading.Thread(target=self._find_out, name="workqueue-look", daemon=True).start()
-            asked = self._asked
-            self._changed.wait_for(lambda: self._ended >= asked, patience)
-            if self._error is not None:
-                raise self._error
-            return self._answer[0] if self._answer else None
+        found = self._heard(patience)
+        return found[0] if found else None
+
+    def answer(self) -> T:
+        """Give the answer, a new one where it is due, however long that takes. Raises as `latest`."""
+        return self._heard(None)[0]
 
     def outdate(self) -> None:
         """Let the next who asks see what was done just now."""
         with self._changed:
             self._next = float("-inf")
+
+    def _heard(self, patience: float | None) -> list[T]:
+        with self._changed:
+            if self._asked == self._ended and time.monotonic() >= self._next:
+                threading.Thread(target=self._find_out, name="workqueue-look", daemon=True).start()
+                self._asked += 1
+            asked = self._asked
+            self._changed.wait_for(lambda: self._ended >= asked, patience)
+            if self._error is not None:
+                raise self._error
+            return self._answer
 
     def _find_out(self) -> None:
         began = time.monotonic()

@@ -8,8 +8,6 @@ look at the store. What the disk under a file has room for is that of the machin
 from __future__ import annotations
 
 import os
-import threading
-import time
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from itertools import accumulate
@@ -20,8 +18,6 @@ from workqueue.store import is_url
 from workqueue.store.contract import Overview, Standing, Store
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-_LEAST: Final = 1.0  # seconds, between two looks at the store
-_SHARE: Final = 0.05  # of the time, at most, that is spent in counting, however often one asks
 
 Labels: TypeAlias = Mapping[str, str]
 _Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
@@ -54,37 +50,13 @@ class Page:
 
 
 def exposition(store: Store) -> str:
-    """Give all metrics of a store. It counts all that waits: see `Metrics`, for who is asked again and again."""
+    """Give all metrics of a store. It counts all that waits: who is asked again and again lets a `Look` do it."""
     page = Page()
-    totals = store.ledger.totals()
-    _add_totals(page, {place: counted for place, counted in totals.items() if place[1]})
+    _add_totals(page, store.ledger.totals())
     _add_standing(page, store.overview())
     if not is_url(store.path) and store.path != ":memory:":
         _add_disk(page, store.path)
     return str(page)
-
-
-class Metrics:
-    """The metrics of a store, for whoever asks. Safe from any thread.
-
-    Asked while the last look is fresh, it gives that once more; and a look that took long is fresh for longer.
-    """
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._looking = threading.Lock()
-        self._text = ""
-        self._fresh_until = 0.0
-
-    def text(self) -> str:
-        """Give them. Raises what the store does when it cannot be asked."""
-        with self._looking:
-            began = time.monotonic()
-            if began >= self._fresh_until:
-                self._text = exposition(self._store)
-                ended = time.monotonic()
-                self._fresh_until = ended + max(_LEAST, (ended - began) / _SHARE)
-            return self._text
 
 
 def _add_totals(page: Page, totals: Mapping[tuple[str, str], Counted]) -> None:

@@ -6,19 +6,22 @@ No server is here: `answer` is for whichever there is, `Listener` in `cli.listen
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import Final, Protocol
 
 import msgspec
 
 from workqueue.errors import WorkqueueError
 from workqueue.logs import Log
-from workqueue.metrics import CONTENT_TYPE, Metrics
+from workqueue.looks import Look
+from workqueue.metrics import CONTENT_TYPE, exposition
 from workqueue.queue import Queue
 from workqueue.store.contract import Store
 
 log = Log("workqueue.probes")
 
 PLAIN: Final = "text/plain; charset=utf-8"
+_PERIOD: Final = 1.0  # seconds, between two looks at the figures
 STUCK: Final = timedelta(minutes=2)
 """Without a round of the runner: far longer than it waits for a store that is away, or for its turn to write."""
 
@@ -54,7 +57,7 @@ class StoreProbes:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._metrics = Metrics(store)
+        self._metrics = Look(partial(exposition, store), period=_PERIOD)
 
     def live(self) -> None: ...
 
@@ -65,7 +68,7 @@ class StoreProbes:
             raise NotWellError(f"the store does not answer: {error}") from error
 
     def metrics(self) -> str:
-        return self._metrics.text()
+        return self._metrics.answer()
 
 
 class QueueProbes(StoreProbes):

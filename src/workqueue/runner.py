@@ -38,6 +38,7 @@ from workqueue.logs import Log
 from workqueue.pace import Pace
 from workqueue.plan import Plan
 from workqueue.pruning import Pruner
+from workqueue.redaction import clean
 from workqueue.store.contract import Beat, Store, Turn, Want
 from workqueue.timekeeper import MakeJob, Timekeeper
 from workqueue.upkeep import Upkeep
@@ -224,7 +225,7 @@ class Runner:
         del self._in_hand[job_id]
         if context.settled:
             if isinstance(outcome, Raised):
-                log.about(context.job, "raised after its transaction had completed it: %s", outcome.error)
+                log.about(context.job, "raised after its transaction had completed it: %s", clean(outcome.error))
             completed = Settlement(claim=context.claim, to=JobStatus.COMPLETED)
             self._books.ended([(context, completed)])
             tell_observers(self._plan.observers, context, completed)
@@ -232,7 +233,7 @@ class Runner:
             return
         settlement = self._verdict(context, outcome)
         if settlement.error:
-            log.about(context.job, "%s; it is %s", settlement.error, settlement.to)
+            log.about(context.job, "%s; it is %s", clean(settlement.error), settlement.to)
         tell_observers(self._plan.observers, context, settlement)
         self._unsettled.append(settlement)
         self._ended.append((context, settlement))

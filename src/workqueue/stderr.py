@@ -25,7 +25,10 @@ said: Logging | None = None
 
 
 class Lines(logging.Formatter):
-    """A line for each line, whatever the jobs' data hold; what a job logs itself says which it is."""
+    """A line for each line, whatever the jobs' data hold; what a job logs itself says which it is.
+
+    All but the first of a record stand further in, so that none of them looks like a record of its own.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
@@ -34,7 +37,7 @@ class Lines(logging.Formatter):
             first, *more = text.split("\n")
             about = f"{first} [job {job} {getattr(record, 'task', '')!r}, attempt {getattr(record, 'attempt', '')}]"
             text = "\n".join([about, *more])
-        return "\n".join(printable(line) for line in text.split("\n"))
+        return "\n    ".join(printable(line) for line in text.split("\n"))
 
 
 def log_to_stderr(form: Format | None = None, level: str | None = None) -> None:

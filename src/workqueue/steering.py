@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Final
 
+import msgspec
+
 from workqueue import arguments
 from workqueue.arguments import LARGEST_ID, as_status, between, checked_name, checked_text
 from workqueue.errors import InvalidOption
@@ -45,6 +47,7 @@ class Steering(ABC):
         status: JobStatus | str | None = None,
         name: str | None = None,
         text: str | None = None,
+        batch: int | None = None,
         limit: int = 100,
         after: int = 0,
         before: int | None = None,
@@ -52,14 +55,12 @@ class Steering(ABC):
     ) -> list[Job]:
         """List this queue's jobs by id, upwards, or the newest first.
 
-        text: stands in the job's message, or in its data, just so. after, before: only ids above, or below, such as the
-        last id of the page before. Without an index for what is asked it goes through all jobs until it has enough.
+        text: stands in the job's message, or in its data, just so. batch: the id of the one it was added to. after,
+        before: only ids above, or below, such as the last id of the page before. Without an index for what is asked it
+        goes through all jobs until it has enough.
         """
-        which = Find(
-            queue=self.id,
-            status=None if status is None else as_status(status),
-            name=None if name is None else checked_name(name, "name"),
-            text=None if text is None else checked_text(text, "text"),
+        which = msgspec.structs.replace(
+            self._meant(None if status is None else as_status(status), name, text, batch),
             after=between(after, 0, LARGEST_ID, "after"),
             before=None if before is None else between(before, 0, LARGEST_ID, "before"),
             newest_first=newest_first,
@@ -99,37 +100,61 @@ class Steering(ABC):
     # all that match
 
     def cancel_jobs(
-        self, *, status: JobStatus | str | None = None, name: str | None = None, text: str | None = None
+        self,
+        *,
+        status: JobStatus | str | None = None,
+        name: str | None = None,
+        text: str | None = None,
+        batch: int | None = None,
     ) -> int:
         """Cancel the jobs that match, as `cancel` does, in steps of some hundred; gives how many.
 
-        status: pending, retrying or running; any of them, if not said. name, text: as for `jobs`. When it raises, the
-        steps before are done, and the error's `__notes__` say how many jobs those were.
+        status: pending, retrying or running; any of them, if not said. name, text, batch: as for `jobs`. When it
+        raises, the steps before are done, and the error's `__notes__` say how many jobs those were.
         """
-        return self._change("cancel", status, name, text)
+        return self._change("cancel", self._meant(_status("cancel", status), name, text, batch))
 
-    def retry_jobs(self, *, status: JobStatus | str | None, name: str | None = None, text: str | None = None) -> int:
+    def retry_jobs(
+        self,
+        *,
+        status: JobStatus | str | None,
+        name: str | None = None,
+        text: str | None = None,
+        batch: int | None = None,
+    ) -> int:
         """Run the jobs that match again now, as `retry` does, in steps as `cancel_jobs`; gives how many.
 
         status: retrying, pending, failed or cancelled; None for all of these.
         """
-        return self._change("retry", status, name, text)
+        return self._change("retry", self._meant(_status("retry", status), name, text, batch))
 
     def restore_jobs(
-        self, *, status: JobStatus | str | None = JobStatus.FAILED, name: str | None = None, text: str | None = None
+        self,
+        *,
+        status: JobStatus | str | None = JobStatus.FAILED,
+        name: str | None = None,
+        text: str | None = None,
+        batch: int | None = None,
     ) -> int:
         """Make the jobs that match wait again, as `restore` does, in steps as `cancel_jobs`; gives how many.
 
         status: failed or cancelled; None for both. A completed job is not restored: push it again.
         """
-        return self._change("restore", status, name, text)
+        return self._change("restore", self._meant(_status("restore", status), name, text, batch))
 
-    def clean_jobs(self, *, status: JobStatus | str | None, name: str | None = None, text: str | None = None) -> int:
+    def clean_jobs(
+        self,
+        *,
+        status: JobStatus | str | None,
+        name: str | None = None,
+        text: str | None = None,
+        batch: int | None = None,
+    ) -> int:
         """Delete the jobs that match, in steps as `cancel_jobs`; gives how many.
 
         status: failed, cancelled or completed; None for all of these.
         """
-        return self._change("delete", status, name, text)
+        return self._change("delete", self._meant(_status("delete", status), name, text, batch))
 
     def restore_failed_jobs(self) -> int:
         """Make all failed jobs wait again, with fresh counters; gives how many."""
@@ -143,23 +168,17 @@ class Steering(ABC):
         """Delete all cancelled jobs; gives how many."""
         return self._open_store().clean(self.id, JobStatus.CANCELLED)
 
-    def _change(self, deed: Deed, status: JobStatus | str | None, name: str | None, text: str | None) -> int:
-        meant = None if status is None else as_status(status)
-        if meant is not None and meant not in DONE_TO[deed]:
-            words = ", ".join(map(str, sorted(DONE_TO[deed])))
-            raise InvalidOption(
-                f"expected status to be one of {words}, whose jobs can be {_DONE[deed]}, got: {meant}",
-                name="status",
-                value=status,
-            )
-        which = Find(
+    def _meant(self, status: JobStatus | None, name: str | None, text: str | None, batch: int | None) -> Find:
+        return Find(
             queue=self.id,
-            status=meant,
+            status=status,
             name=None if name is None else checked_name(name, "name"),
             text=None if text is None else checked_text(text, "text"),
-            newest_first=True,  # what is pushed meanwhile is not met
-            limit=_AT_ONCE,
+            batch=None if batch is None else between(batch, 1, LARGEST_ID, "batch"),
         )
+
+    def _change(self, deed: Deed, which: Find) -> int:
+        which = msgspec.structs.replace(which, newest_first=True, limit=_AT_ONCE)  # what is pushed meanwhile is not met
         store = self._open_store()
         count = 0
         try:
@@ -183,3 +202,16 @@ class Steering(ABC):
     def paused(self) -> list[str | None]:
         """Give the names that are paused; None, which comes first, means the whole queue."""
         return self._open_store().paused(self.id)
+
+
+def _status(deed: Deed, status: JobStatus | str | None) -> JobStatus | None:
+    """Give the status of the jobs that are meant. Raises InvalidOption for one to whose jobs that cannot be done."""
+    meant = None if status is None else as_status(status)
+    if meant is not None and meant not in DONE_TO[deed]:
+        words = ", ".join(map(str, sorted(DONE_TO[deed])))
+        raise InvalidOption(
+            f"expected status to be one of {words}, whose jobs can be {_DONE[deed]}, got: {meant}",
+            name="status",
+            value=status,
+        )
+    return meant

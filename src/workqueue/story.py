@@ -72,10 +72,12 @@ def _unknown(last: int, following: int) -> Iterator[Event]:
 def _standing(job: Job, now: datetime) -> Event:
     match job.status:
         case JobStatus.RUNNING:
-            details = ["was asked to stop"] if job.cancel_requested else []
+            details = [] if job.claimed_at is None else [f"for {span(max(now - job.claimed_at, timedelta(0)))}"]
+            details += ["was asked to stop"] if job.cancel_requested else []
             return Event(
                 title=f"Attempt {job.attempt} runs",
                 tone="busy",
+                at=job.claimed_at,
                 runner=job.runner,
                 details=details,
             )

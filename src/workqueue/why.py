@@ -88,10 +88,11 @@ def _running(found: Situation) -> Iterator[Said]:
         return
     runner = next((runner for runner in found.runners if runner.id == held.runner), None)
     label = "" if runner is None else f" ({runner.label})"
+    since = "" if job.claimed_at is None else f" since {_at(found, job.claimed_at)}"
     seen = "" if held.seen_at is None else f"; that was last seen at {_at(found, held.seen_at)}"
     yield Said(
         "running",
-        f"Job {job.id} {job.name!r} runs, as attempt {job.attempt}, leased by runner {held.runner}{label} until "
+        f"Job {job.id} {job.name!r} runs{since}, as attempt {job.attempt}, leased by runner {held.runner}{label} until "
         f"{moment(held.until)}{seen}.",
     )
     if job.cancel_requested:

@@ -38,7 +38,12 @@ def test_jobs_are_listed_by_what_their_data_say_either_way(queue):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"text": 5}, {"text": "x" * 1001}, {"text": "\ud800"}, {"before": -1}, {"before": 2**63}, {"status": "done"}],
+    [
+        *({"text": text} for text in (5, "x" * 1001, "\ud800")),
+        *({"before": before} for before in (-1, 2**63)),
+        *({"batch": batch} for batch in (0, True, "1", 2**63)),
+        {"status": "done"},
+    ],
 )
 def test_what_cannot_be_looked_for_is_refused(queue, wrong):
     with pytest.raises(InvalidOption):
@@ -70,6 +75,27 @@ def test_all_that_match_are_tried_again_now(queue):
     assert queue.get(cancelled).status is JobStatus.PENDING
     with Queue(queue.path, id="elsewhere") as elsewhere:
         assert elsewhere.retry(elsewhere.push_after("a", 1, 3600), queue.push_after("a", 1, 3600)) == 1
+
+
+def test_the_jobs_of_a_batch_are_listed_and_changed_together(queue):
+    @queue.task(name="part")
+    def part(n: int) -> None: ...
+
+    queue.push("part", {"n": 0})
+    with queue.batch() as batch:
+        for number in range(3):
+            batch.add(part.s(number))
+    inside = queue.jobs(batch=batch.id)
+    assert [job.decode() for job in inside] == [{"n": 0}, {"n": 1}, {"n": 2}]
+    assert queue.jobs(batch=batch.id + 1) == []
+    assert [job.id for job in queue.jobs(batch=batch.id, newest_first=True, limit=1)] == [inside[-1].id]
+    assert queue.cancel_jobs(batch=batch.id) == 3
+    assert queue.restore_jobs(status="cancelled", batch=batch.id, text="1") == 1
+    assert queue.retry_jobs(status=None, batch=batch.id, text="2") == 1
+    assert queue.clean_jobs(status=None, batch=batch.id) == 1
+    assert queue.size().waiting == 3
+    with Queue(queue.path, id="elsewhere") as elsewhere:
+        assert elsewhere.jobs(batch=batch.id) == []
 
 
 def test_those_of_another_queue_are_left_alone(queue):

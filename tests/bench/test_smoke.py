@@ -44,6 +44,7 @@ def test_a_quick_run_prints_a_row_for_each_figure(tmp_path: Path) -> None:
         "limited",
         "rescue",
         "memory",
+        "pages",
     )
     head, _, *rows = first_cells(said)
     assert head == "what"
@@ -59,6 +60,7 @@ def test_a_quick_run_prints_a_row_for_each_figure(tmp_path: Path) -> None:
         "drain jobs of which at most 100 run at once, one process",
         "kill -9 of one of two worker processes: its jobs run again",
         "memory while draining 1,000,000 jobs",
+        "dashboard: a page with 1,000,000 jobs",
     ]
     assert "SQLite" in said
     lines = [line for line in said.splitlines() if line.startswith("|")]

@@ -174,6 +174,42 @@ def test_the_attempt_rises_at_every_claim_whatever_ended_the_last(store):
     assert claim_one(store, alone=True).job.attempt == 4
 
 
+def test_since_when_a_job_runs_is_known_however_often_its_lease_is_renewed(store, clock):
+    runner = store.enlist(QUEUE, "tests")
+    store.introduce(runner, LEASE, None)
+    job_id = push(store)
+    clock.advance(SECOND)
+    since = clock.now()
+    claim = claim_one(store, runner)
+    assert claim.job.claimed_at is None
+    for pause in (SECOND, SECOND * 15, SECOND * 15):
+        assert store.get(job_id).claimed_at == store.find(Find()).jobs[0].claimed_at == since
+        clock.advance(pause)
+        store.beat(runner, LEASE)
+    for settled in (again, handed_back):
+        apply(store, settled(claim))
+        assert store.get(job_id).claimed_at is None
+        clock.advance(SECOND)
+        claim = claim_one(store, runner)
+        assert store.get(job_id).claimed_at == clock.now()
+    assert store.check() == []
+
+
+@pytest.mark.parametrize("first", ["beat", "introduction"])
+def test_since_when_a_job_runs_for_a_runner_that_did_not_say_how_long_its_leases_are(store, clock, first):
+    runner = store.enlist(QUEUE, "tests")
+    job_id, since = push(store), clock.now()
+    claim_one(store, runner)
+    assert store.get(job_id).claimed_at is None
+    for word in ("beat", "introduction") if first == "beat" else ("introduction", "beat"):
+        clock.advance(SECOND)
+        if word == "beat":
+            store.beat(runner, LEASE)
+        else:
+            store.introduce(runner, LEASE, None)
+        assert store.get(job_id).claimed_at == since
+
+
 def test_a_claim_names_its_runner_lease_and_age(store, clock):
     push(store)
     clock.advance(SECOND * 7)

@@ -43,19 +43,25 @@ def width(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def mixed(store: Store) -> list[Job]:
-    """Jobs of two queues and two names, in each status that a job can have."""
+    """Jobs of two queues and two names, in each status there is; all but a quarter are of two batches, 1 and 2."""
     runners = {queue: store.enlist(queue, "tests") for queue in ("a", "b")}
+    first, second = store.batches.open("a"), store.batches.open("b")
+    terms = [Terms(batch=first), Terms(batch=second), Terms(batch=first), None]
+
+    def push_both(queue: str, place: int, size: int = 0) -> list[int]:
+        data = b"%d" % place + b" " * size
+        return store.push([new_job(queue=queue, name=name, data=data, terms=terms[place]) for name in ("x", "y")])
+
     for place in range(4):
         for queue, runner in runners.items():
-            store.push([new_job(queue=queue, name=name, data=b"%d" % place) for name in ("x", "y")])
+            push_both(queue, place)
             failing, retrying = claim_all(store, runner, queue=queue)
             apply(store, raised(failing, f"error {place}"), again(retrying, timedelta(days=1)))
-            size = 1500 * (place == 2)
-            store.push([new_job(queue=queue, name=name, data=b"%d" % place + b" " * size) for name in ("x", "y")])
+            push_both(queue, place, 1500 * (place == 2))
             apply(store, *(completed(claim, stays=True) for claim in claim_all(store, runner, queue=queue)))
     for place in range(4):
         for queue in runners:
-            cancelled, _ = store.push([new_job(queue=queue, name=name, data=b"%d" % place) for name in ("x", "y")])
+            cancelled, _ = push_both(queue, place)
             store.cancel(cancelled)
     for queue, runner in runners.items():
         claim_one(store, runner, queue=queue)
@@ -79,6 +85,7 @@ def fits(job: Job, which: Find) -> bool:
         which.queue in (None, job.queue)
         and which.status in (None, job.status)
         and which.name in (None, job.name)
+        and (which.batch is None or (job.terms is not None and job.terms.batch == which.batch))
         and (which.text is None or which.text in job.message or which.text.encode() in job.data)
         and which.after < job.id < (which.before or 2**63)
     )
@@ -101,6 +108,10 @@ def test_the_pages_of_a_search_have_what_is_meant_once_each_and_in_order(store, 
         {"text": "error", "queue": "b"},
         {"text": "7777", "status": JobStatus.PENDING},
         {"text": "nothing has it"},
+        {"batch": 1},
+        {"batch": 3},
+        *({"batch": 2, "status": status} for status in JobStatus),
+        {"batch": 1, "queue": "b", "name": "y", "text": "2"},
         {"after": jobs[3].id, "before": jobs[-3].id},
         {"queue": "b", "status": JobStatus.FAILED, "after": jobs[3].id},
     ]
@@ -133,6 +144,15 @@ def test_a_page_looks_at_a_bounded_number_of_jobs(store, engine):
     assert first.jobs == []
     assert first.next is not None
     assert [job.id for job in store.find(Find(name="rare").beyond(first.next)).jobs] == [last]
+
+
+def test_a_page_of_a_batch_looks_at_no_jobs_of_others(store, engine, monkeypatch):
+    if engine == "memory":
+        pytest.skip("looks at all there are")
+    monkeypatch.setattr(finding, "MOST", 5)
+    batch = store.batches.open(QUEUE)
+    [inside, *_] = store.push([new_job(terms=Terms(batch=batch)), *[new_job()] * 10, new_job(terms=Terms(batch=batch))])
+    assert [job.id for job in store.find(Find(batch=batch, limit=3)).jobs] == [inside, inside + 11]
 
 
 # text
@@ -207,6 +227,7 @@ def test_a_deed_is_done_to_all_that_match_and_can_take_it(store, width, deed):
         Find(queue="a", status=JobStatus.RUNNING, limit=100),
         Find(queue="b", status=JobStatus.COMPLETED, limit=2),
         Find(text="3", status=JobStatus.COMPLETED),
+        Find(batch=1, limit=3),
         Find(limit=100),
     ]
     for which in searches:

@@ -372,8 +372,8 @@ def test_leased_by_a_runner_that_was_last_seen(store, runner, clock):
     store.beat(runner, LEASE)
     clock.advance(SECOND * 5)
     assert said(store, job) == {
-        "running": f"Job {job} 'task' runs, as attempt 1, leased by runner {runner} (host:1) until "
-        "2023-11-14 22:14:23Z; that was last seen at 2023-11-14 22:13:23Z, 5s ago."
+        "running": f"Job {job} 'task' runs since 2023-11-14 22:13:20Z, 8s ago, as attempt 1, leased by runner {runner} "
+        "(host:1) until 2023-11-14 22:14:23Z; that was last seen at 2023-11-14 22:13:23Z, 5s ago."
     }
     assert report.why(store, job).not_before is None
 

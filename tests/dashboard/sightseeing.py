@@ -23,7 +23,7 @@ PAGES = [
     "/batches/1",
     "/runners",
     "/confirm?deed=delete&status=failed",
-    "/confirm?deed=cancel&batch=1",
+    "/confirm/batch?id=1",
     "/nowhere",
     "/jobs?status=unknown",
 ]

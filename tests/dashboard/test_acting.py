@@ -264,8 +264,14 @@ def test_where_the_tasks_are_not_known_their_schedules_are_not_run_from(visitor,
     queue.stop()
     elsewhere = app(tmp_path / "jobs.db", read_only=False)
     guest = Visitor(elsewhere)
-    assert "Run now" not in guest.get("/schedules").text
-    assert guest.fill("/act/schedule", queue="default", name="nightly", deed="trigger").status_code == 404
+    page = guest.get("/schedules").text
+    assert "Run now" not in page
+    assert "workqueue schedules trigger NAME --app module:queue" in page
+    assert "schedules trigger NAME" not in visitor.get("/schedules").text
+    refused = guest.fill("/act/schedule", queue="default", name="nightly", deed="trigger")
+    assert refused.status_code == 400
+    assert "`workqueue schedules trigger nightly --app module:queue`" in text_of(refused.text)
+    assert visitor.fill("/act/schedule", queue="default", name="unknown", deed="trigger").status_code == 404
     elsewhere.close()
 
 
@@ -276,11 +282,26 @@ def test_a_batch_is_cancelled_after_a_question(visitor, queue):
     with queue.batch() as batch:
         for number in range(3):
             batch.add(part.s(number))
-    assert "Cancel batch 1?" in text_of(visitor.get("/confirm?deed=cancel&batch=1").text)
-    assert "Left 3 of 3 jobs" in text_of(visitor.get("/confirm?deed=cancel&batch=1").text)
+    assert "Cancel batch 1?" in text_of(visitor.get("/confirm/batch?id=1").text)
+    assert "Left 3 of 3 jobs" in text_of(visitor.get("/confirm/batch?id=1").text)
     assert "Cancelled 3 jobs of the batch." in text_of(visitor.fill("/act/batch", id="1").text)
     assert set(statuses(queue).values()) == {"cancelled"}
     assert visitor.fill("/act/batch", id="7").status_code == 404
+
+
+def test_all_jobs_of_a_batch_that_match_are_acted_on(visitor, queue):
+    @queue.task(name="part")
+    def part(n: int) -> None: ...
+
+    part.push(0)
+    with queue.batch() as batch:
+        for number in range(3):
+            batch.add(part.s(number))
+    asked = visitor.get(f"/confirm?deed=cancel&batch={batch.id}").text
+    assert f"Batch {batch.id} How many 3" in text_of(asked)
+    fields = {name: value_of(name, asked) for name in ("deed", "before", "batch")}
+    assert "Cancelled 3 jobs" in text_of(visitor.fill("/act/all", **fields).text)
+    assert statuses(queue) == {1: "pending", **dict.fromkeys((2, 3, 4), "cancelled")}
 
 
 def test_the_theme_is_kept(visitor):

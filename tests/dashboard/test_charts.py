@@ -106,6 +106,12 @@ def test_the_story_of_a_job(changes, attempts, titles):
     assert [event.title for event in told] == titles
 
 
+def test_the_story_says_since_when_a_job_runs_and_on_whom():
+    running = job(status=JobStatus.RUNNING, attempt=1, claimed_at=NOON - timedelta(minutes=5), runner="host:1")
+    event = story.told(running, [], NOON)[-1]
+    assert (event.at, event.runner, event.details) == (NOON - timedelta(minutes=5), "host:1", ["for 5m"])
+
+
 @pytest.mark.parametrize(
     ("outcome", "title"),
     [

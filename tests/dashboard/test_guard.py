@@ -7,19 +7,20 @@ import os
 import re
 import statistics
 import time
+import zlib
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from dashboard_support import HERE, Visitor, text_of, value_of
-from workqueue.dashboard import Password, Token, app, guard
-from workqueue.dashboard.access import SESSION, Door, Links, read_auth
+from workqueue.dashboard import Password, Token, access, app, guard
+from workqueue.dashboard.access import IDLE, SESSION, Door, Links, read_auth
 from workqueue.errors import InvalidOption, StoreUnavailable, UsageError
 
 ADA = Password("ada", "correct horse")
 LONG = Token("0123456789abcdef0123456789abcdef")
 PAGES = [
     "/", "/jobs", "/jobs/1", "/queue?id=default", "/tasks", "/schedules", "/batches", "/runners",
-    "/confirm?deed=cancel", "/live", "/metrics",
+    "/confirm?deed=cancel", "/confirm/batch?id=1", "/live", "/metrics",
 ]  # fmt: skip
 FORMS = ["/act/jobs", "/act/all", "/act/edit", "/act/pause", "/act/schedule", "/act/batch"]
 
@@ -135,35 +136,134 @@ def test_the_application_may_say_who_is_let_in(visit):
     assert visit(auth=lambda connection: True).get("/").status_code == 200
 
 
-def test_a_session_ends(visit, monkeypatch):
-    guest = visit(auth=LONG)
+@pytest.fixture
+def clock() -> list[float]:
+    """The seconds since 1970, as doors see them."""
+    return [1_800_000_000.0]
+
+
+@pytest.fixture
+def signed_in(visit, clock) -> Visitor:
+    guest = visit(auth=LONG, read_only=False)
+    guest.app._door._now = lambda: clock[0]
     guest.post("/sign-in", data={"csrf": guest.csrf("/sign-in"), "secret": LONG.token})
-    assert guest.get("/", follow_redirects=False).status_code == 200
-    guest.post("/sign-out", data={"csrf": guest.csrf("/")})
-    assert guest.get("/", follow_redirects=False).status_code == 303
+    return guest
 
 
-def test_a_session_is_good_for_its_time_and_its_secret_alone():
-    now = [1_800_000_000.0]
-    door = Door(LONG, place="a", now=lambda: now[0], links=None)
-    session = door.new_session()
-    again = Door(LONG, place="a", now=lambda: now[0], links=None)
-    assert door.holds(session)
-    assert again.holds(session)
-    assert not Door(LONG, place="b", now=lambda: now[0], links=None).holds(session)
-    assert not Door(Token("another" * 4), place="a", now=lambda: now[0], links=None).holds(session)
-    until, nonce, signature = session.split(".")
+def door(clock: list[float], *, token: Token = LONG, place: str = "a") -> Door:
+    return Door(token, place=place, now=lambda: clock[0], links=None)
+
+
+def session_of(guest: Visitor) -> str:
+    return next(value for name, value in guest.cookies.items() if name.endswith("-session"))
+
+
+def is_in(guest: Visitor, session: str | None = None) -> bool:
+    """Whether it is let in, with what its cookie says now, or with another."""
+    name = next((name for name in guest.cookies if name.endswith("-session")), "")
+    told = {} if session is None else {"cookie": f"{name}={session}"}
+    return guest.get("/", headers=told, follow_redirects=False).status_code == 200
+
+
+def test_who_signs_out_ends_the_session_wherever_its_cookies_are(signed_in, clock):
+    stolen = [session_of(signed_in)]
+    clock[0] += 600
+    assert is_in(signed_in)
+    stolen.append(session_of(signed_in))
+    assert len(set(stolen)) == 2
+    assert all(is_in(signed_in, cookie) for cookie in stolen)
+    other = Visitor(signed_in.app)
+    other.post("/sign-in", data={"csrf": other.csrf("/sign-in"), "secret": LONG.token})
+    token = signed_in.csrf("/")
+    clock[0] += 600
+    answer = signed_in.post("/sign-out", data={"csrf": token}, follow_redirects=False)
+    assert answer.headers["location"] == "/sign-in"
+    assert len([told for told in answer.headers.get_list("set-cookie") if "-session=" in told]) == 1
+    assert not any("-session" in name for name in signed_in.cookies)
+    assert not is_in(signed_in)
+    assert is_in(other)
+    assert not any(is_in(other, cookie) for cookie in stolen)
+
+
+def test_a_session_ends_half_an_hour_after_the_last_request(signed_in, clock):
+    for _ in range(4):
+        clock[0] += IDLE - 1
+        assert is_in(signed_in)
+    clock[0] += IDLE
+    assert not is_in(signed_in)
+
+
+def test_a_session_ends_twelve_hours_after_it_began_however_busy_it_is(signed_in, clock):
+    for _ in range(SESSION // 1200 - 1):
+        clock[0] += 1200
+        assert is_in(signed_in)
+    clock[0] += 1200
+    assert not is_in(signed_in)
+
+
+def test_the_cookie_of_a_session_is_replaced_by_the_minute_and_the_last_one_holds_no_longer_than_it_would(
+    signed_in, clock
+):
+    first = session_of(signed_in)
+    clock[0] += 59
+    assert is_in(signed_in)
+    assert session_of(signed_in) == first
+    clock[0] += 1
+    assert is_in(signed_in)
+    assert session_of(signed_in) != first
+    clock[0] += IDLE - 60
+    assert not is_in(signed_in, first)
+    assert is_in(signed_in)
+
+
+def test_what_may_be_kept_by_others_has_no_cookie_of_a_session(signed_in, clock):
+    clock[0] += 600
+    answer = signed_in.get("/static/dashboard.css?v=1")
+    assert "public" in answer.headers["cache-control"]
+    assert answer.headers.get_list("set-cookie") == []
+
+
+def test_forms_have_another_token_after_a_sign_in_and_a_sign_out(signed_in):
+    inside = signed_in.csrf("/")
+    signed_in.post("/sign-out", data={"csrf": inside})
+    outside = signed_in.csrf("/sign-in")
+    signed_in.post("/sign-in", data={"csrf": outside, "secret": LONG.token})
+    assert len({inside, outside, signed_in.csrf("/")}) == 3
+
+
+def test_a_session_is_good_for_its_place_and_its_secret_alone(clock):
+    session = door(clock).new_session()
+    assert door(clock).holds(session), "another process with the same secret"
+    assert not door(clock, place="b").holds(session)
+    assert not door(clock, token=Token("another" * 4)).holds(session)
+
+
+def test_a_session_cannot_be_forged(clock):
+    began, seen, name, signature = door(clock).new_session().split(".")
     for forged in (
         "",
-        "..",
-        f"{int(until) + 1}.{nonce}.{signature}",
-        f"{until}.{nonce}.",
-        f"{until}.x.{signature}",
+        "...",
+        f"{int(began) + 1}.{seen}.{name}.{signature}",
+        f"{began}.{int(seen) + 1}.{name}.{signature}",
+        f"{began}.{seen}.x.{signature}",
+        f"{began}.{seen}.{name}.",
         "é",
     ):
-        assert not door.holds(forged)
-    now[0] += SESSION + 1
-    assert not door.holds(session)
+        assert not door(clock).holds(forged)
+        assert door(clock).renewed(forged) is None
+
+
+def test_what_is_known_of_ended_sessions_stays_small(clock, monkeypatch):
+    monkeypatch.setattr(access, "_MOST_ENDED", 3)
+    one = door(clock)
+    sessions = [one.new_session() for _ in range(5)]
+    for session in (*sessions, "forged"):
+        one.end(session)
+    assert [one.holds(session) for session in sessions] == [True, True, False, False, False]
+    clock[0] += SESSION
+    one.end(later := one.new_session())
+    assert len(one._ended) == 1
+    assert not one.holds(later)
 
 
 # 103: links that are good for once
@@ -476,6 +576,16 @@ def test_a_form_has_its_bounds(visitor, monkeypatch):
 
     monkeypatch.setattr(guard, "_FORM_TIME", 0.05)
     assert visitor.post("/theme", content=slowly(), headers=kind).status_code in (303, 200, 408)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "zstd", "x"])
+def test_a_form_that_is_packed_is_not_unpacked(visitor, coding):
+    """Row 102: a thousand bytes may become a million."""
+    packed = zlib.compress(f"csrf={visitor.csrf()}&theme=dark&x={'y' * 1_000_000}".encode())
+    kind = {"content-type": "application/x-www-form-urlencoded", "content-encoding": coding}
+    answer = visitor.post("/theme", content=packed, headers=kind)
+    assert answer.status_code == 415
+    assert "unpacked" in text_of(answer.text)
 
 
 @pytest.mark.parametrize(

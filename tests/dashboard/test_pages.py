@@ -14,6 +14,7 @@ from workqueue.dashboard import app
 from workqueue.dashboard.pages import LARGEST_EDIT
 from workqueue.errors import StoreUnavailable
 from workqueue.job import Lane, NewJob, Terms
+from workqueue.store.contract import Want
 
 
 @pytest.fixture
@@ -183,9 +184,30 @@ def test_the_bytes_of_data_survive_an_edit_that_changes_nothing(visitor, queue):
 
 def test_batches_and_schedules_and_runners_are_listed(lived_in, queue):
     assert "1 default 0% 0 0 0 3 Cancel … batch 1" in text_of(lived_in.get("/batches").text)
-    assert "Of queue default . No more jobs come" in text_of(lived_in.get("/batches/1").text)
+    said = text_of(batch := lived_in.get("/batches/1").text)
+    assert "Of queue default . No more jobs come" in said
+    assert "Jobs Filter and act on them" in said
+    assert [number for number in range(1, 10) if f'href="/jobs/{number}"' in batch] == [4, 5, 6]
+    assert [number for number in range(1, 10) if f'href="/jobs/{number}"' in lived_in.get("/jobs?batch=1").text] == [
+        4,
+        5,
+        6,
+    ]
+    assert "None of its jobs is here" not in said
     assert "nightly default 0 4 * * * Europe/Berlin" in text_of(lived_in.get("/schedules").text)
     assert "alive 0" in text_of(lived_in.get("/runners").text)
+
+
+def test_what_runs_is_shown_with_who_runs_it_and_since_when(queue, visitor):
+    store = queue._store
+    queue.push("task", None, run_at=store.now() - timedelta(hours=2))
+    runner = store.enlist("default", "host:77")
+    store.introduce(runner, timedelta(minutes=1), None)
+    store.turn([], Want("default", runner, timedelta(minutes=1), 1))
+    assert "running default 1 just now on host:77" in text_of(visitor.get("/jobs").text)
+    assert "running default 1 just now host:77" in text_of(visitor.get("/runners").text)
+    assert re.search(r"Attempt 1 runs \S+ \S+ · just now on host:77", text_of(visitor.get("/jobs/1").text))
+    store.retire(runner)
 
 
 def test_a_queue_has_a_page_of_its_own(lived_in):

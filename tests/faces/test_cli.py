@@ -9,6 +9,7 @@ import select
 import sqlite3
 import subprocess
 import sys
+import unicodedata
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -227,6 +228,13 @@ def test_data_never_steer_the_terminal(failed, command, json_too):
     assert {c for c in result.output if not c.isprintable()} == {"\n"}
     if command[0] in ("jobs", "show") and not json_too:
         assert r"a\x1b[31mred\x9bz\u202eevil\u200b\x7f\U000e0041\u2028" in result.stdout
+
+
+def test_no_character_there_is_steers_a_terminal_or_hides():
+    """Row 99 of the threats we know of: controls (C0, C1), what turns text round or joins it, halves, separators."""
+    shown = printable("".join(map(chr, [*range(0x20000), *range(0xE0000, 0xE1000)])))  # the other planes have none
+    assert {unicodedata.category(c) for c in set(shown)}.isdisjoint({"Cc", "Cf", "Cs", "Zl", "Zp"})
+    assert all(printable(c) == c for c in "\u00a0\u3000\ue000")
 
 
 def test_printable_leaves_letters_alone():

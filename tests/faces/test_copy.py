@@ -96,9 +96,11 @@ def fill(place: str) -> None:
         store.turn([raised(claims[0]), raised(claims[1])], None)
         assert store.cancel(claims[2].job.id)  # runs, and was asked to stop
         store.push([new_job(queue="traced", headers={"traceparent": "00"}, delay=timedelta(days=1))])
+        together = store.batches.open("kept")
         for data in (b"1", b"y" * 5000):
             headers = {"traceparent": f"00-{len(data):032x}-01"}
-            store.push([new_job(queue="kept", data=data, terms=Terms(key=f"{len(data)}"), headers=headers)])
+            terms = Terms(key=f"{len(data)}", batch=together)
+            store.push([new_job(queue="kept", data=data, terms=terms, headers=headers)])
             runner = store.enlist("kept", "worker")
             for done in (
                 again,
@@ -134,11 +136,13 @@ def test_all_is_copied_and_what_ran_waits_again(places):
     said = json.loads(result.stdout)
     kept = [job for job in jobs.values() if job.status is JobStatus.COMPLETED]
     assert len(kept) == 2
+    batch = kept[0].terms.batch
     assert (said["jobs"], said["handed_back"]) == (len(jobs) - len(kept), len(running))
     assert {(s["table"], s["queue"]): (s["rows"], s["checksum"]) for s in said["sums"]} == before
     assert all((s["rows"], s["checksum"]) == (s["rows_copied"], s["checksum_copied"]) for s in said["sums"])
     assert sums(source) == before
     with opened(target) as [store]:
+        assert [job.id for job in store.find(Find(batch=batch)).jobs] == [job.id for job in kept]
         for job in store.find(Find(limit=10_000)).jobs:
             was = jobs.pop(job.id)
             assert store.history(job.id) == histories[job.id]

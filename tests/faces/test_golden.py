@@ -51,10 +51,11 @@ SCENES = {
         "jobs jobs.db --status failed --queue mail",
         "jobs jobs.db --name send --newest --limit 2",
         "jobs jobs.db --text ada@",
+        "jobs jobs.db --batch 1",
         "jobs jobs.db --after 3 --before 6 --json",
         "jobs jobs.db --name nobody",
     ],
-    "show": [f"show jobs.db {job}" for job in (2, 3, 5, 9, 12)] + ["show jobs.db 3 --json", "show jobs.db 99"],
+    "show": [f"show jobs.db {job}" for job in (2, 3, 5, 7, 9, 12)] + ["show jobs.db 3 --json", "show jobs.db 99"],
     "why": [f"why jobs.db {job}" for job in range(1, 13)] + ["why jobs.db 7 --json", "why jobs.db 99"],
     "check": ["check jobs.db", "check jobs.db --json"],
     "push": [

@@ -11,10 +11,11 @@ import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prove.clock import FakeClock
-from workqueue import metrics
+from workqueue import looks
 from workqueue.errors import StoreUnavailable
 from workqueue.figures import BOUNDS, Counted
-from workqueue.metrics import Metrics, exposition
+from workqueue.metrics import exposition
+from workqueue.probes import StoreProbes
 from workqueue.store.contract import Store
 from workqueue.store.ledger import HOURS_STAY
 
@@ -132,6 +133,32 @@ def test_what_stands_in_the_store_are_gauges(store, clock):
     assert values(found["workqueue_runners"], "queue") == {(QUEUE,): 1, ("mail",): 0}
 
 
+def test_a_runner_that_died_with_a_job_in_hand_is_none(clock, tmp_path):
+    store = open_engine("memory", clock, tmp_path)
+    push(store)
+    runner = store.enlist(QUEUE, "tests")
+    claim_one(store, runner)
+    store.retire(runner)
+    assert [one.alive for one in store.overview().runners] == [False]
+    assert values(read(exposition(store))["workqueue_runners"], "queue") == {(QUEUE,): 0}
+
+
+def test_no_job_has_been_due_for_less_than_no_time_though_the_clock_was_set_back(clock, tmp_path):
+    store = open_engine("memory", clock, tmp_path)
+    push(store)
+    clock.advance(-5 * SECOND)
+    assert values(read(exposition(store))["workqueue_oldest_due_seconds"], "queue") == {(QUEUE,): 0}
+
+
+def test_whole_numbers_are_written_as_such(clock, tmp_path):
+    store = open_engine("memory", clock, tmp_path)
+    store.ledger.add(QUEUE, {"send": COUNTED})
+    lines = exposition(store).splitlines()
+    assert 'workqueue_jobs_completed_total{queue="default",task="send"} 3' in lines
+    assert 'workqueue_wait_seconds_sum{queue="default",task="send"} 2.5' in lines
+    assert 'workqueue_wait_seconds_bucket{queue="default",task="send",le="60"} 7' in lines
+
+
 def test_the_backlog_of_a_queue_is_no_task(store):
     store.ledger.note_backlog(QUEUE)
     assert set(read(exposition(store))) == ABOUT[store.overview().engine.name]
@@ -183,24 +210,24 @@ class Time:
 @pytest.fixture
 def time(monkeypatch) -> Time:
     time = Time()
-    monkeypatch.setattr(metrics, "time", time)
+    monkeypatch.setattr(looks, "time", time)
     return time
 
 
 def test_who_asks_often_gets_the_last_look_again(time, clock, tmp_path):
     store = open_engine("memory", clock, tmp_path)
-    often = Metrics(store)
-    first = often.text()
+    often = StoreProbes(store)
+    first = often.metrics()
     store.ledger.add(QUEUE, {"send": COUNTED})
     time.now += 0.9
-    assert often.text() == first
+    assert often.metrics() == first
     time.now += 0.2
-    assert often.text() == exposition(store) != first
+    assert often.metrics() == exposition(store) != first
 
 
 def test_a_look_that_took_long_is_given_for_longer(time, clock, tmp_path, monkeypatch):
     store = open_engine("memory", clock, tmp_path)
-    often = Metrics(store)
+    often = StoreProbes(store)
     overview = store.overview
     looked: list[float] = []
 
@@ -212,22 +239,23 @@ def test_a_look_that_took_long_is_given_for_longer(time, clock, tmp_path, monkey
     monkeypatch.setattr(store, "overview", slow)
     for second in range(100):
         time.now = max(time.now, 1000.0 + second)
-        often.text()
+        often.metrics()
     assert looked == [1000.0, 1042.0, 1084.0]
 
 
-def test_an_error_of_the_store_is_not_kept(time, clock, tmp_path, monkeypatch):
+def test_an_error_of_the_store_is_kept_no_longer_than_an_answer(time, clock, tmp_path, monkeypatch):
     store = open_engine("memory", clock, tmp_path)
-    often = Metrics(store)
+    often = StoreProbes(store)
     with monkeypatch.context() as broken:
         broken.setattr(store, "overview", lambda: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            often.text()
-    assert "workqueue_info" in often.text()
+            often.metrics()
+    time.now += 1.1
+    assert "workqueue_info" in often.metrics()
     monkeypatch.setattr(store, "overview", _away)
     time.now += 10
     with pytest.raises(StoreUnavailable):
-        often.text()
+        often.metrics()
 
 
 def _away():

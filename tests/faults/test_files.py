@@ -9,7 +9,7 @@ import sys
 from datetime import timedelta
 
 import pytest
-from workqueue import Queue, SchemaOutdated, StoreError, UnsuitableFile
+from workqueue import Queue, SchemaOutdated, StoreError, StoreUnavailable, UnsuitableFile
 from workqueue.store.sqlite import connection as sqlite
 from workqueue.store.sqlite import location
 from workqueue.store.sqlite.engine import SqliteStore
@@ -25,6 +25,24 @@ def test_a_folder_is_no_file(tmp_path):
 def test_the_folder_must_be_there(tmp_path):
     with pytest.raises(UnsuitableFile, match="create it"):
         Queue(tmp_path / "none" / "jobs.db")
+
+
+@pytest.mark.parametrize("side", ["-owners", "-reserve", "-wake-1"])
+def test_a_link_that_somebody_left_leads_no_file_of_ours_elsewhere(tmp_path, side):
+    """Row 98 of the threats we know of; a link in place of the database itself is the user's word where it stands."""
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    elsewhere = tmp_path / "elsewhere"
+    (folder / f"jobs.db{side}").symlink_to(elsewhere)
+    if side == "-owners":
+        with pytest.raises(StoreUnavailable, match=r"expected .*jobs\.db-owners'.* no link"):
+            Queue(folder / "jobs.db")
+    else:
+        with Queue(folder / "jobs.db") as queue:
+            runner = queue._store.enlist("default", "tests")
+            queue.push("n")
+            queue._store.retire(runner)
+    assert not elsewhere.exists()
 
 
 def test_what_is_no_database_stays_as_it_was(tmp_path):

@@ -45,3 +45,22 @@ def test_a_file_of_the_first_schema_keeps_its_jobs_and_its_ids(tmp_path):
         assert queue.push("new") == 7  # 6 was given out, and is gone
         assert queue.restore_failed_jobs() == 1
         assert queue.check() == []
+
+
+def test_completed_jobs_that_a_file_kept_before_are_found_by_their_batch(tmp_path):
+    path = tmp_path / "jobs.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as old:
+        for script in schema.MIGRATIONS[:7]:
+            old.executescript(script)
+        old.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+        old.execute("PRAGMA user_version = 7")
+        old.execute("INSERT INTO backoffs (id, rule) VALUES (1, '{}')")
+        keep = """
+            INSERT INTO completed (id, queue, name, priority, run_at, pushed_at, claimed_at, settled_at, backoff,
+                                   attempt, retry_count, lost, runner, spec, data)
+            VALUES (?, 'default', 'part', 0, 1, 1, 1, 1, 1, 1, 0, 0, '', ?, x'7b7d')"""
+        old.executemany(keep, [(1, None), (2, '{"key":"k","batch":5}'), (3, '{"batch":6}')])
+        old.execute("UPDATE sqlite_sequence SET seq = 3 WHERE name = 'jobs'")
+    with Queue(path) as queue:
+        assert [job.id for job in queue.jobs(batch=5)] == [2]
+        assert len(queue.jobs(status="completed")) == 3

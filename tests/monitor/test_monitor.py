@@ -47,7 +47,7 @@ def path(tmp_path: Path) -> Path:
 
 def fill(store: Store) -> dict[str, int]:
     """A queue in which there is a job of each kind."""
-    failed = a_failed_job(store, queue="mail", name="send", data=b'{"to":"ada@example.org"}')
+    failed = a_failed_job(store, queue="mail", name="send", data=b'{"to":"ada@example.org","password":"hunter2"}')
     runner = store.enlist("mail", "host:7")
     retrying = push(store, queue="mail", name="digest")
     apply(store, again(claim_one(store, runner, queue="mail"), timedelta(hours=1)))
@@ -163,6 +163,7 @@ def test_a_job_is_looked_into(store, path):
             await watcher.sees("ValueError")
             await watcher.press("tab", "tab", "down", "enter")
             text = await watcher.sees("failed for good", "a traceback", "ada@example.org", "Attempt 1 failed", "Pushed")
+            assert "hunter2" not in text and "password" in text
             assert f"job {jobs['failed']} 'send' of queue 'mail'" in text and "It stays until somebody" in text
             assert isinstance(watcher.app.screen, StoryView)
             store.restore("mail", [jobs["failed"]])

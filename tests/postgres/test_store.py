@@ -91,7 +91,7 @@ def test_the_password_is_shown_nowhere():
     assert address.url == "postgresql://me:secret@db.example:5433/app?sslmode=require"
 
 
-@pytest.mark.parametrize("schema", ["", "a-b", '"', "1a", "x" * 49])
+@pytest.mark.parametrize("schema", ["", "a-b", '"', "1a", "x" * 49, "a;DROP", "a.b", "a'", "é", "pg\x00"])
 def test_a_schema_has_a_plain_name(schema):
     with pytest.raises(UnsuitableFile, match="name of up to 48 letters"):
         parse(f"postgresql:///app?schema={schema}")

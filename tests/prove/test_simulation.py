@@ -132,7 +132,7 @@ def the_dead_go_unseen(patch: pytest.MonkeyPatch) -> None:
         pytest.param(without("claim", "AND lost = 0"), 26, {"S4"}, id="a suspect in company"),
         pytest.param(without("claim", "priority DESC, "), 18, {"I12"}, id="no priority"),
         pytest.param(without("promote", "AND run_at <= :now "), 3, {"S3", "I8"}, id="before its time"),
-        pytest.param(without("beat", "lease_until = :lease_until", "lease_until = 0"), 1, {"S6"}, id="short beats"),
+        pytest.param(without("beat", "lease_until = :now + :lease", "lease_until = 0"), 1, {"S6"}, id="short beats"),
         pytest.param(without("settle", "lost = lost + s.losses", "lost = lost"), 1, {"S11"}, id="losses not counted"),
         pytest.param(clock_steps_go_unnoticed, 125, {"S6"}, id="clock steps go unnoticed"),
         pytest.param(commits_are_thought_to_last, 95, {"I1"}, id="commits are thought to last"),

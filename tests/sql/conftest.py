@@ -36,8 +36,8 @@ SELECT id, queue, name, '{}', settled_at IS NULL, iif(ready = 2, 1 + id % 4, NUL
   FROM jobs WHERE special;
 
 INSERT INTO completed (id, queue, name, priority, run_at, pushed_at, claimed_at, settled_at, backoff, attempt,
-                       retry_count, lost, runner, data)
-SELECT id + :far, queue, name, 0, 1, 1, 1, id, 1, 1, 0, 0, '', x'7b7d' FROM jobs WHERE settled_at IS NOT NULL;
+                       retry_count, lost, runner, batch, data)
+SELECT id + :far, queue, name, 0, 1, 1, 1, id, 1, 1, 0, 0, '', 1, x'7b7d' FROM jobs WHERE settled_at IS NOT NULL;
 
 INSERT INTO starts (queue, lane, at) SELECT queue, 'lane', id FROM jobs WHERE settled_at IS NOT NULL;
 INSERT INTO taken_keys (queue, name, key, job, until) SELECT queue, name, key, job, :far FROM terms WHERE kept_by > 0;

@@ -76,6 +76,8 @@ HOT = {
     "walk": {"jobs_pkey"},
     "task_standings": {"jobs_pkey"},
     "settled_ids": {"jobs_settled"},
+    "batch_ids": {"terms_of_batch"},
+    "batch_completed_ids": {"completed_of_batch"},
     "settled_queues": {"jobs_settled"},
     "running_ids": {"jobs_running"},
     "open_ids": {"jobs_running", "jobs_ready", "jobs_suspect", "jobs_later", "jobs_kept_back"},
@@ -133,13 +135,14 @@ FILL = """
 """
 FILL_COMPLETED = """
     INSERT INTO workqueue.completed (id, queue, name, priority, run_at, pushed_at, claimed_at, settled_at, backoff,
-                                     attempt, retry_count, lost, runner, data)
-    SELECT 1000000000 + id, queue, name, 0, 1, 1, 1, id, 1, 1, 0, 0, '', '{}' FROM workqueue.jobs
+                                     attempt, retry_count, lost, runner, spec, data)
+    SELECT 1000000000 + id, queue, name, 0, 1, 1, 1, id, 1, 1, 0, 0, '', '{"batch":' || id % 100 || '}', '{}'
+      FROM workqueue.jobs
 """
 FILL_TERMS = """
-    INSERT INTO workqueue.terms (job, queue, name, priority, position, spec, is_open, limit_lane, order_lane)
+    INSERT INTO workqueue.terms (job, queue, name, priority, position, spec, is_open, limit_lane, order_lane, batch)
     SELECT id, queue, name, priority, position, '{}', settled_at IS NULL, 'lane ' || id % 100,
-           'lane ' || id % 100
+           'lane ' || id % 100, id % 100
       FROM workqueue.jobs
 """
 

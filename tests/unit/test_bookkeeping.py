@@ -141,6 +141,30 @@ def test_the_wait_is_from_when_it_was_due_to_the_start(books, store):
     assert (found.wait_sum, found.wait_max, found.wait_buckets) == (6.5 * SECOND, 6.5 * SECOND, (0,) * 12 + (1,))
 
 
+def test_a_wait_of_just_a_bound_is_in_the_bucket_that_ends_there_whatever_came_before_it(books, store):
+    books.ended([ended(Returned(), age=timedelta(0), waited=wait) for wait in (0.002, 0.001, 0.0025, 0.0, 0.001)])
+    books.close()
+    assert totals(store)["task"].wait_buckets == (3, 2)
+
+
+def test_those_that_were_due_together_and_claimed_one_after_another_waited_for_different_times(books, store):
+    first, settlement = ended(Returned(), age=SECOND)
+    second = Context(Claim(first.claim.job, 1, 4 * SECOND, 0), None, 0.0)
+    books.ended([(first, settlement), (second, settlement)])
+    books.close()
+    assert (totals(store)["task"].wait_sum, totals(store)["task"].wait_max) == (5 * SECOND, 4 * SECOND)
+
+
+def test_where_nobody_wants_figures_nothing_is_counted_and_nothing_looked_at(store, writes):
+    books = Bookkeeping(store, QUEUE, counts=False)
+    context, settlement = ended(Returned())
+    books.ended([(context, settlement)])
+    books.lost([settle(context.claim, Lost("gone"), age=SECOND)])
+    books.step()
+    books.close()
+    assert writes.added == writes.looked == []
+
+
 def test_no_job_starts_before_it_is_due_whatever_its_clock_says(books, store):
     books.ended([ended(Returned(), age=-SECOND)])
     books.close()
@@ -148,7 +172,7 @@ def test_no_job_starts_before_it_is_due_whatever_its_clock_says(books, store):
 
 
 def test_what_was_refused_is_not_counted(books, store):
-    mine, others = ended(Returned(), job_id=1), ended(Returned(), job_id=2)
+    mine, others = ended(Returned(), job_id=1), ended(OUTCOMES["retried"], job_id=2, ran=5)
     books.ended([mine, others], [others[0].claim])
     books.lost([others[1], mine[1]], [others[0].claim])
     books.close()

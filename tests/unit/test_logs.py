@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from workqueue import Queue
 from workqueue.job import Job
@@ -250,7 +251,30 @@ def test_run_logs_lines_for_people_and_a_job_is_named_behind_what_it_said(capsys
         Log("workqueue.test").about(JOB, "it fails")
     first, second, third = capsys.readouterr().err.splitlines()
     assert first.endswith(" WARNING app: two [job 7 'send', attempt 2]")
-    assert (second, third.split(": ", 1)[1]) == (r"lines\x1b[31m", "job 7 'send', attempt 2: it fails")
+    assert (second, third.split(": ", 1)[1]) == (r"    lines\x1b[31m", "job 7 'send', attempt 2: it fails")
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("separator", ["\n", "\r\n", "\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"])
+def test_what_is_logged_cannot_pass_for_another_record(capsys, form, separator):
+    """Row 100 of the threats we know of, by the words, the name of the job, and an error with its traceback."""
+    forged = f"{separator}2026-01-01 00:00:00,000 INFO workqueue.runner: all is well"
+    job = msgspec.structs.replace(JOB, name=f"send{forged}")
+    with bare_root():
+        log_to_stderr(form)
+        logging.getLogger("app").warning("hello %s", forged)
+        Log("workqueue.test").about(job, "it fails: %s", forged)
+        try:
+            raise ValueError(forged)
+        except ValueError:
+            logging.getLogger("app").exception("failed")
+    told = capsys.readouterr().err
+    lines = told.splitlines()
+    begun = [line for line in lines if not line.startswith("    ")]
+    assert len(begun) == 3
+    assert not any(line.startswith("2026-01-01 00:00:00,000 INFO") for line in lines)
+    if form == "json":
+        assert len([json.loads(line) for line in lines]) == 3
 
 
 def test_run_leaves_a_programs_own_logging_alone_unless_a_format_is_asked_for(capsys):

@@ -1,4 +1,4 @@
-"""Which jobs a command means, where it means all that match: --status, --name, --text, --queue."""
+"""Which jobs a command means, where it means all that match: --status, --name, --text, --batch, --queue."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from workqueue.arguments import checked_text
-from workqueue.cli.options import name_option, queue_option
+from workqueue.cli.options import ID, name_option, queue_option
 from workqueue.duration import times
 from workqueue.job import JobStatus
 from workqueue.store.contract import Store
@@ -25,12 +25,13 @@ class Filters(msgspec.Struct, frozen=True):
     status: JobStatus | None = None
     name: str | None = None
     text: str | None = None
+    batch: int | None = None
     queue: str | None = None
 
     def find(self, status: JobStatus | None = None) -> Find:
         """Give what the store is asked for. status: where none was said."""
         meant = status if self.status is None else self.status
-        return Find(queue=self.queue, status=meant, name=self.name, text=self.text)
+        return Find(queue=self.queue, status=meant, name=self.name, text=self.text, batch=self.batch)
 
     def check(self, ids: Collection[int], *, alone: bool, but_queue: bool = False) -> None:
         """Raise UsageError if both were said, ids and filters; or neither, unless `alone` the command means something.
@@ -40,11 +41,11 @@ class Filters(msgspec.Struct, frozen=True):
         told = msgspec.structs.replace(self, queue=None) if ids and but_queue else self
         if bool(ids) and told != Filters():
             raise click.UsageError(
-                "expected ids, or which jobs are meant by --status, --name, --text, --queue; got both"
+                "expected ids, or which jobs are meant by --status, --name, --text, --batch, --queue; got both"
             )
         if not (ids or alone or told != Filters()):  # all there are may be more than was meant
             raise click.UsageError(
-                "expected ids, or which jobs are meant by --status, --name, --text, --queue; got none"
+                "expected ids, or which jobs are meant by --status, --name, --text, --batch, --queue; got none"
             )
 
     def question(self, store: Store, statuses: Collection[JobStatus]) -> str:
@@ -54,12 +55,13 @@ class Filters(msgspec.Struct, frozen=True):
         parts += [
             f"{word} {value!r}" for word, value in (("name", self.name), ("text", self.text)) if value is not None
         ]
+        parts += [] if self.batch is None else [f"batch {self.batch}"]
         parts += [] if self.queue is None else [f"queue {self.queue!r}"]
         return f"{self.count(store, meant)} of {store.path} ({', '.join(parts)})"
 
     def count(self, store: Store, statuses: Collection[JobStatus]) -> str:
         """Say how many jobs these are, exactly where that is soon known."""
-        if self.name is None and self.text is None:
+        if self.name is None and self.text is None and self.batch is None:
             queues = [one for one in store.overview().queues if self.queue in (None, one.queue)]
             return times(sum(int(getattr(one, str(status), 0)) for one in queues for status in statuses), "job")
         found = 0
@@ -73,6 +75,7 @@ def filter_options(*statuses: JobStatus) -> Callable[[Callable[..., None]], Call
     status_option = click.option(
         "--status", type=click.Choice([str(status) for status in statuses]), help="Only jobs of this status."
     )
+    batch_option = click.option("--batch", type=ID, metavar="ID", help="Only jobs that were added to this batch.")
     text_option = click.option("--text", help="Only jobs with this in their message, or their data, just so.")
 
     def add(function: Callable[..., None]) -> Callable[..., None]:
@@ -82,13 +85,14 @@ def filter_options(*statuses: JobStatus) -> Callable[[Callable[..., None]], Call
             status: str | None,
             name: str | None,
             text: str | None,
+            batch: int | None,
             queue: str | None,
             **others: object,
         ) -> None:
             meant = None if status is None else JobStatus[status.upper()]
             checked = None if text is None else checked_text(text, "--text")
-            function(*arguments, filters=Filters(meant, name, checked, queue), **others)
+            function(*arguments, filters=Filters(meant, name, checked, batch, queue), **others)
 
-        return status_option(name_option(text_option(queue_option(with_filters))))
+        return status_option(name_option(text_option(batch_option(queue_option(with_filters)))))
 
     return add

@@ -17,10 +17,11 @@ from workqueue.cli.output import complain, facts, job_record, say, say_json, tab
 from workqueue.cli.pausing import pause_said
 from workqueue.duration import span, times
 from workqueue.job import Attempt, Job, JobStatus, Terms
+from workqueue.redaction import SECRETS, Redaction, clean
 from workqueue.store import is_url
 from workqueue.store.contract import Overview
 from workqueue.store.paging import walk
-from workqueue.words import moment, pretty, printable, shortened
+from workqueue.words import moment, printable, shortened
 
 
 @click.command(
@@ -123,18 +124,18 @@ def jobs(
     if as_json:
         say_json([job_record(job) for job in found])
     elif found:
+        runs = any(job.status is JobStatus.RUNNING for job in found)
         table(
-            ["ID", "QUEUE", "STATUS", "NAME", "PRIORITY", "ATTEMPT", "RUN AT", "MESSAGE"],
+            [
+                *("ID", "QUEUE", "STATUS", "NAME", "PRIORITY", "ATTEMPT", "RUN AT"),
+                *(["SINCE", "RUNNER"] if runs else []),
+                "MESSAGE",
+            ],
             [
                 [
-                    j.id,
-                    j.queue,
-                    j.status,
-                    shortened(j.name),
-                    j.priority,
-                    j.attempt,
-                    moment(j.run_at),
-                    shortened(j.message),
+                    *(j.id, j.queue, j.status, shortened(j.name), j.priority, j.attempt, moment(j.run_at)),
+                    *([moment(j.claimed_at), j.runner] if runs else []),
+                    shortened(clean(j.message)),
                 ]
                 for j in found
             ],
@@ -152,21 +153,26 @@ def jobs(
 )
 @file_argument
 @click.argument("job_id", type=ID, metavar="ID")
+@click.option("--secrets", is_flag=True, help="Show what is called like a secret, too.")
 @json_option
-def show(file: str, job_id: int, *, as_json: bool) -> None:
-    """Show all that FILE knows of job ID: its data, and its attempts that did not complete."""
+def show(file: str, job_id: int, *, secrets: bool, as_json: bool) -> None:
+    """Show all that FILE knows of job ID: its data, and its attempts that did not complete.
+
+    What is called like a secret (password, token, api_key …) is hidden, but not from programs, which ask by --json.
+    """
     with existing(file) as store:
         job = store.get(job_id)
         history = store.history(job_id)
     if as_json:
         say_json({**job_record(job), "history": history})
         return
-    _show(job)
+    redaction = Redaction([] if secrets else SECRETS)
+    _show(job, redaction)
     for attempt in history:
-        _show_attempt(attempt)
+        _show_attempt(attempt, redaction)
 
 
-def _show(job: Job) -> None:
+def _show(job: Job, redaction: Redaction) -> None:
     facts(
         [
             ("id", job.id),
@@ -181,13 +187,13 @@ def _show(job: Job) -> None:
             ("took", "" if job.duration is None else span(job.duration)),
             ("runner", job.runner),
             ("attempts", f"{job.attempt} (handler failed {times(job.retry_count)}, runner died {times(job.lost)})"),
-            ("message", job.message),
+            ("message", redaction.text(job.message)),
             ("backoff", _rule(job.backoff)),
             *([] if job.terms is None else _asked(job.terms)),
             ("data", f"{len(job.data):,} bytes"),
         ]
     )
-    for line in pretty(job.data):
+    for line in redaction.shown(job.data):
         say(f"  {line}")
 
 
@@ -215,12 +221,13 @@ def _asked(terms: Terms) -> list[tuple[str, object]]:
     ]
 
 
-def _show_attempt(attempt: Attempt) -> None:
+def _show_attempt(attempt: Attempt, redaction: Redaction) -> None:
     say()
     took = "" if attempt.duration == timedelta(0) else f" after {span(attempt.duration)}"
     runner = f" by {attempt.runner}" if attempt.runner else ""
-    say(f"attempt {attempt.attempt} at {moment(attempt.started_at)}{runner}: {attempt.outcome}{took}: {attempt.error}")
-    for line in attempt.traceback.rstrip("\n").split("\n") if attempt.traceback else []:
+    error, traceback = redaction.text(attempt.error), redaction.text(attempt.traceback)
+    say(f"attempt {attempt.attempt} at {moment(attempt.started_at)}{runner}: {attempt.outcome}{took}: {error}")
+    for line in traceback.rstrip("\n").split("\n") if traceback else []:
         say(f"  {line}")
 
 
@@ -249,7 +256,7 @@ def why(file: str, job_id: int, *, as_json: bool) -> None:
         )
         return
     for sentence in found.sentences:
-        say(sentence)
+        say(clean(sentence))
 
 
 @click.command(

@@ -18,7 +18,7 @@ except ImportError as error:
     ) from error
 
 from workqueue.dashboard.access import Auth, Password, Token
-from workqueue.dashboard.redaction import SECRETS
 from workqueue.dashboard.site import Dashboard as app  # noqa: N813 - it is called like what it is for
+from workqueue.redaction import SECRETS
 
 __all__ = ["SECRETS", "Auth", "Password", "Token", "app"]

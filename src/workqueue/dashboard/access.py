@@ -1,7 +1,8 @@
 """Who may ask: passwords and tokens, links that are good for once, and the cookies that stand for having shown one.
 
-Nothing is kept of a session: its cookie is signed with a key made from the secret, so that several processes with the
-same secret know the same sessions, and another secret ends them all. Secrets are compared in constant time.
+Nothing is kept of a session that goes on: its cookie is signed with a key made from the secret, so that several
+processes with the same secret know the same sessions, and another secret ends them all. Kept is which were ended by
+hand, by the process that was told. Secrets are compared in constant time.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from starlette.requests import HTTPConnection
 
 from workqueue.errors import InvalidOption, UsageError
 
-SESSION: Final = 12 * 3600  # seconds
+SESSION: Final = 12 * 3600  # seconds that one lasts at most
+IDLE: Final = 30 * 60  # seconds without a request that end one
+_RENEWED: Final = 60  # seconds after which its cookie is replaced
+_MOST_ENDED: Final = 10_000  # sessions ended by hand, of which that is known
 _SHORTEST_PASSWORD: Final = 8
 _SHORTEST_TOKEN: Final = 16
 _COST = 2**14  # of making a key of a secret: a twentieth of a second
@@ -128,6 +132,8 @@ class Door:
         self.secret = secret
         self.links = links
         self._now = now
+        self._lock = threading.Lock()
+        self._ended: dict[str, float] = {}  # until when it would have gone on
         text = secret.token if isinstance(secret, Token) else f"{secret.user}:{secret.password}"
         # Costly to guess from, for whoever gets hold of a cookie: a password may be short.
         self._key = hashlib.scrypt(text.encode(), salt=f"workqueue {place}".encode(), n=_COST, r=8, p=1)
@@ -153,17 +159,53 @@ class Door:
 
     def new_session(self) -> str:
         """Give what the cookie of a session holds."""
-        head = f"{int(self._now()) + SESSION}.{secrets.token_urlsafe(12)}"
-        return f"{head}.{self._sign(head)}"
+        began = int(self._now())
+        return self._cookie(began, began, secrets.token_urlsafe(12))
 
     def holds(self, session: str) -> bool:
         """Say whether a cookie stands for a session that has not ended."""
-        head, _, signature = session.rpartition(".")
-        until = head.partition(".")[0]
-        return _same(self._sign(head), signature) and until.isdecimal() and int(until) > self._now()
+        found = self._read(session)
+        return found is not None and found.name not in self._ended
+
+    def renewed(self, session: str) -> str | None:
+        """Give the next cookie of a session, by which it stays open; None where the last one is new enough."""
+        found = self._read(session)
+        if found is None or self._now() < found.seen + _RENEWED:
+            return None
+        return self._cookie(found.began, int(self._now()), found.name)
+
+    def end(self, session: str) -> None:
+        """Let none of the cookies that this session ever had be good any more."""
+        found, now = self._read(session), self._now()
+        if found is not None:
+            with self._lock:
+                going = {name: until for name, until in self._ended.items() if until > now}
+                going[found.name] = found.began + SESSION
+                self._ended = dict(list(going.items())[-_MOST_ENDED:])
+
+    def _cookie(self, began: int, seen: int, name: str) -> str:
+        head = f"{began}.{seen}.{name}"
+        return f"{head}.{self._sign(head)}"
+
+    def _read(self, cookie: str) -> _Session | None:
+        """Give what a cookie of ours says, if it is in time."""
+        head, _, signature = cookie.rpartition(".")
+        if not _same(self._sign(head), signature):
+            return None
+        began, seen, name = head.split(".")
+        found = _Session(int(began), int(seen), name)
+        return found if self._now() < min(found.began + SESSION, found.seen + IDLE) else None
 
     def _sign(self, head: str) -> str:
         return base64.urlsafe_b64encode(hmac.digest(self._key, head.encode(), "sha256")).decode().rstrip("=")
+
+
+class _Session(msgspec.Struct, frozen=True):
+    """What a cookie says. began: the session; seen: this cookie was given out; name: tells the session from others."""
+
+    began: int
+    seen: int
+    name: str
 
 
 def _same(one: str, other: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from shlex import quote
 from typing import Final, cast, get_args
 from urllib.parse import urlencode
 
@@ -16,10 +17,10 @@ from workqueue.dashboard import filters, guard
 from workqueue.dashboard.desk import Desk
 from workqueue.dashboard.filters import Filter, address
 from workqueue.dashboard.pages import LARGEST_EDIT, Looking
-from workqueue.dashboard.redaction import Redaction
 from workqueue.dashboard.rendering import Pages
-from workqueue.errors import InvalidOption, InvalidPayload, ScheduleNotFound
+from workqueue.errors import InvalidOption, InvalidPayload, UsageError
 from workqueue.job import Job, JobStatus
+from workqueue.redaction import Redaction
 from workqueue.report import Sight
 from workqueue.store.paging import Deed, Find, Page, changes
 
@@ -82,8 +83,6 @@ class Acting:
     async def confirm(self, request: Request) -> Response:
         """Say what would be done to all jobs that match, before it is."""
         desk, told = self._desk, request.query_params
-        if told.get("batch"):
-            return await self._confirm_batch(request, filters.whole(told, "batch"))
         deed, chosen = _deed(told), Filter.read(told).with_()
         found = await desk.find(chosen.find())
         first = found.jobs[0].id + 1 if found.jobs else found.next
@@ -188,15 +187,20 @@ class Acting:
         )
         if deed == "trigger":
             if desk.queue is None or desk.queue.id != queue:
-                raise ScheduleNotFound(queue, name)
+                raise UsageError(
+                    f"expected a dashboard of the program that has {name!r} of queue {queue!r}, which alone knows what "
+                    "its job is like, got one of the store; say `workqueue serve module:queue --allow-write`, or "
+                    f"`workqueue schedules trigger {quote(name)} --app module:queue`"
+                )
             await desk.ask(desk.queue.trigger, name)
             return self._back(request, back, "triggered")
         schedules = desk.store.schedules
         await desk.ask(schedules.pause if deed == "pause" else schedules.resume, queue, name)
         return self._back(request, back, "paused" if deed == "pause" else "resumed")
 
-    async def _confirm_batch(self, request: Request, batch: int) -> Response:
-        desk = self._desk
+    async def confirm_batch(self, request: Request) -> Response:
+        """Say what of a batch would be cancelled, before it is."""
+        desk, batch = self._desk, filters.whole(request.query_params, "id")
         standing = await desk.ask(desk.store.batches.get, batch)
         left = standing.total - standing.ended
         return self._pages.page(
@@ -244,7 +248,7 @@ def _number(told: Mapping[str, str], name: str) -> int:
 
 def _described(chosen: Filter) -> list[tuple[str, str]]:
     """Say in words which jobs are meant."""
-    words = {"status": "Status", "queue": "Queue", "name": "Task", "text": "Contains"}
+    words = {"status": "Status", "queue": "Queue", "name": "Task", "text": "Contains", "batch": "Batch"}
     fields = chosen.with_().fields()
     return [(words[name], value) for name, value in fields.items()] or [("Jobs", "all of them, in every queue")]
 
@@ -253,7 +257,7 @@ def _how_many(chosen: Filter, found: Page, sight: Sight | None) -> str:
     """Say how many jobs match, as far as that can be told without counting all of them."""
     if found.next is None:
         return f"{len(found.jobs):,}"
-    if sight is None or chosen.name or chosen.text or chosen.status in (None, JobStatus.COMPLETED):
+    if sight is None or chosen.name or chosen.text or chosen.batch or chosen.status in (None, JobStatus.COMPLETED):
         return f"more than {len(found.jobs):,}" if found.jobs else "none among the newest; the rest is looked through"
     standing = sight.total if chosen.queue is None else sight.standing(chosen.queue)
     known: dict[JobStatus, int] = {

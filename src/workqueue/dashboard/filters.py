@@ -28,6 +28,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     status: JobStatus | None = None
     name: str | None = None
     text: str = ""
+    batch: int | None = None
     before: int | None = None
 
     @classmethod
@@ -43,6 +44,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
             status=as_status(status) if status else None,
             name=_name(told, "name"),
             text=text,
+            batch=whole(told, "batch") if told.get("batch") else None,
             before=whole(told, "before") if told.get("before") else None,
         )
 
@@ -53,6 +55,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
             status=self.status,
             name=self.name,
             text=self.text or None,
+            batch=self.batch,
             before=self.before,
             newest_first=True,
             limit=limit,
@@ -61,9 +64,9 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     def fields(self) -> dict[str, str]:
         """Give it as the fields of a form, without those that mean any."""
         status = None if self.status is None else str(self.status)
-        before = None if self.before is None else str(self.before)
-        told = {"queue": self.queue, "status": status, "name": self.name, "text": self.text, "before": before}
-        return {name: value for name, value in told.items() if value}
+        told = {"queue": self.queue, "status": status, "name": self.name, "text": self.text}
+        numbers = {"batch": self.batch, "before": self.before}
+        return {name: str(value) for name, value in {**told, **numbers}.items() if value}
 
     def with_(self, **changes: object) -> Filter:
         """Give it with these changes, from its first page on."""

@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from workqueue.dashboard.access import Auth, Door
+from workqueue.dashboard.access import IDLE, Auth, Door
 
 LARGEST_FORM: Final = 1024 * 1024  # bytes; the data of a job that can be edited here take a quarter of it
 MOST_FIELDS: Final = 2000
@@ -84,11 +84,15 @@ Refuse: TypeAlias = Callable[[Request, Refused], Response]
 
 
 class Entrance(msgspec.Struct, frozen=True, kw_only=True):
-    """What the guard found out, for the pages: the token for their forms, the form that came, and who is there."""
+    """What the guard found out, for the pages: the token for their forms, the form that came, and who is there.
+
+    session: the cookie of it that came, if any.
+    """
 
     csrf: str
     form: list[tuple[str, str]] = []
     signed_in: bool = False
+    session: str = ""
 
 
 def entrance(connection: HTTPConnection) -> Entrance:
@@ -121,10 +125,16 @@ class Guard:
         try:
             entrance = await self._let_in(request, csrf, is_new=is_new)
         except Refused as refused:  # without a new token: other pages that are open still have the old one
-            await self._refuse(request, refused)(scope, receive, _Finished(send, None))
+            await self._refuse(request, refused)(scope, receive, _Finished(send))
             return
-        finished = _Finished(send, cookie(request, name, csrf) if is_new else None)
+        finished = _Finished(send, cookie(request, name, csrf) if is_new else None, self._renewed(request, entrance))
         await self._inner({**scope, ENTRANCE: entrance}, receive, finished)
+
+    def _renewed(self, request: Request, entrance: Entrance) -> str | None:
+        """Give the cookie by which a session stays open, if it is time for another."""
+        door = self._rules.door
+        session = None if door is None or not entrance.session else door.renewed(entrance.session)
+        return None if session is None else session_cookie(request, self._rules.cookie, session)
 
     async def _let_in(self, request: Request, csrf: str, *, is_new: bool) -> Entrance:
         rules, headers, path = self._rules, request.headers, path_of(request)
@@ -139,10 +149,11 @@ class Guard:
                 # A link elsewhere led here, so our cookies stayed behind. Asked again by our own page, they come.
                 raise Refused(200, "Opening", "The page opens in a moment.", {"refresh": "0"})
         signed_in = await self._is_known(request)
+        session = request.cookies.get(f"{rules.cookie}-session", "") if signed_in else ""
         if not signed_in and not _is_among(path, rules.open_paths):
             raise self._unknown(request)
         if request.method in _SAFE:
-            return Entrance(csrf=csrf, signed_in=signed_in)
+            return Entrance(csrf=csrf, signed_in=signed_in, session=session)
         if rules.read_only and path not in rules.free_posts:
             raise Refused(403, "Read-only", "This dashboard only looks. Start it with --allow-write to act from here.")
         _check_origin(headers, site)
@@ -152,7 +163,7 @@ class Guard:
             raise Refused(
                 403, "The form is out of date", "Go back, reload the page, and try again. Nothing was changed."
             )
-        return Entrance(csrf=csrf, form=form, signed_in=signed_in)
+        return Entrance(csrf=csrf, form=form, signed_in=signed_in, session=session)
 
     def _check_host(self, headers: Headers) -> None:
         rules, told = self._rules, headers.getlist("host")
@@ -198,11 +209,16 @@ class Guard:
 
 
 class _Finished:
-    """Says with every answer what all of them say; with a page, also the token of its forms, if that is new."""
+    """Says with every answer what all of them say.
 
-    def __init__(self, send: Send, cookie: str | None) -> None:
+    token: the cookie of the forms, if that is new; comes with a page. session: that of a session that stays open; comes
+    with what nobody keeps, and not where another one is said, or none.
+    """
+
+    def __init__(self, send: Send, token: str | None = None, session: str | None = None) -> None:
         self._send = send
-        self._cookie = cookie
+        self._token = token
+        self._session = session
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -210,8 +226,12 @@ class _Finished:
             for name, value in _SAID.items():
                 headers[name] = value
             headers.setdefault("cache-control", "no-store")
-            if self._cookie is not None and headers.get("content-type", "").startswith("text/html"):
-                headers.append("set-cookie", self._cookie)
+            if self._token is not None and headers.get("content-type", "").startswith("text/html"):
+                headers.append("set-cookie", self._token)
+            if self._session is not None and headers["cache-control"] == "no-store":
+                name = self._session.partition("=")[0]
+                if not any(told.startswith(f"{name}=") for told in headers.getlist("set-cookie")):
+                    headers.append("set-cookie", self._session)
         await self._send(message)
 
 
@@ -243,6 +263,11 @@ def cookie(request: Request, name: str, value: str, *, max_age: int | None = Non
         samesite="strict",
     )
     return answer.headers["set-cookie"]
+
+
+def session_cookie(request: Request, name: str, session: str) -> str:
+    """Give the header that lets a browser keep a session; an empty one ends it there."""
+    return cookie(request, f"{name}-session", session, max_age=IDLE if session else 0)
 
 
 def path_of(request: Request) -> str:
@@ -301,6 +326,8 @@ async def _read_form(request: Request) -> list[tuple[str, str]]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         raise Refused(415, "Not a form", "Expected application/x-www-form-urlencoded.")
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise Refused(415, "Packed", "Expected a form that need not be unpacked.")
     try:
         async with asyncio.timeout(_FORM_TIME):
             body = await _read_body(request)

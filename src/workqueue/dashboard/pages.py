@@ -14,10 +14,10 @@ from workqueue.dashboard import filters
 from workqueue.dashboard.desk import Desk
 from workqueue.dashboard.filters import Filter
 from workqueue.dashboard.notes import note
-from workqueue.dashboard.redaction import Redaction
 from workqueue.dashboard.rendering import Pages
 from workqueue.errors import BatchNotFound, JobNotFound
 from workqueue.job import Attempt, Job, JobStatus
+from workqueue.redaction import Redaction
 from workqueue.report import Sight
 from workqueue.store.contract import Outlook
 from workqueue.store.paging import Find
@@ -201,12 +201,21 @@ class Looking:
         )
 
     async def batch(self, request: Request) -> Response:
-        """Show how one batch stands."""
+        """Show how one batch stands, and its jobs, newest first."""
         desk, number = self._desk, request.path_params["id"]
         if not may_be_job_id(number):
             raise BatchNotFound(number)
         batch = await desk.ask(desk.store.batches.get, number)
-        return self._pages.page(request, "batch.html", batch=batch, note=note(request.query_params))
+        found = await desk.find(Filter(batch=number).find())
+        return self._pages.page(
+            request,
+            "batch.html",
+            batch=batch,
+            jobs=found.jobs,
+            next=found.next,
+            now=await desk.ask(desk.store.now),
+            note=note(request.query_params),
+        )
 
 
 def _bounded(lines: list[str]) -> list[str]:

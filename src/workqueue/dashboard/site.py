@@ -15,17 +15,17 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from workqueue.dashboard import filters, guard
-from workqueue.dashboard.access import SESSION, Auth, Door, Links, Password, Token
+from workqueue.dashboard.access import Auth, Door, Links, Password, Token
 from workqueue.dashboard.acting import Acting
 from workqueue.dashboard.desk import Desk, Place
 from workqueue.dashboard.guard import Guard, Refused, Rules
 from workqueue.dashboard.live import Live, mark
 from workqueue.dashboard.pages import SIGHT, Looking
-from workqueue.dashboard.redaction import SECRETS, Redaction
 from workqueue.dashboard.rendering import SEEN, STATIC, Pages
 from workqueue.errors import InvalidOption, StoreError, UsageError
 from workqueue.logs import Log
 from workqueue.probes import StoreProbes, answer
+from workqueue.redaction import SECRETS, Redaction
 from workqueue.store.clock import system_clock
 
 log = Log("workqueue.dashboard")
@@ -127,6 +127,7 @@ class Dashboard:
                 Route("/batches/{id:int}", self._fresh(looking.batch)),
                 Route("/runners", self._fresh(looking.runners)),
                 Route("/confirm", acting.confirm),
+                Route("/confirm/batch", acting.confirm_batch),
                 Route("/act/jobs", acting.jobs, methods=["POST"]),
                 Route("/act/all", acting.all, methods=["POST"]),
                 Route("/act/edit", acting.edit, methods=["POST"]),
@@ -183,12 +184,7 @@ class Dashboard:
             is_known = self._door.knows(told.get("user", ""), key) if links is None else links.take(key)
             if request.method == "POST" or links is not None:
                 if await guard.after_guess(is_known):
-                    answer = self._to(request, back)
-                    answer.headers.append(
-                        "set-cookie",
-                        guard.cookie(request, f"{self._cookie}-session", self._door.new_session(), max_age=SESSION),
-                    )
-                    return answer
+                    return self._to(request, back, session=self._door.new_session())
                 error = _WRONG_LINK if links is not None else _WRONG
         asks = (
             "link" if self._door.links is not None else "token" if isinstance(self._door.secret, Token) else "password"
@@ -196,12 +192,18 @@ class Dashboard:
         return self._pages.page(request, "sign_in.html", 403 if error else 200, error=error, asks=asks, back=back)
 
     async def _sign_out(self, request: Request) -> Response:
-        answer = self._to(request, "/sign-in")
-        answer.headers.append("set-cookie", guard.cookie(request, f"{self._cookie}-session", "", max_age=0))
-        return answer
+        """End the session: wherever else its cookies are, they are good for nothing."""
+        if self._door is not None:
+            self._door.end(guard.entrance(request).session)
+        return self._to(request, "/sign-in", session="")
 
-    def _to(self, request: Request, path: str) -> Response:
-        return RedirectResponse(request.scope.get("root_path", "").rstrip("/") + path, 303)
+    def _to(self, request: Request, path: str, *, session: str | None = None) -> Response:
+        """Lead to another page; session: a new one, or none from now on. Forms have another token then."""
+        answer = RedirectResponse(request.scope.get("root_path", "").rstrip("/") + path, 303)
+        if session is not None:
+            answer.headers.append("set-cookie", guard.session_cookie(request, self._cookie, session))
+            answer.headers.append("set-cookie", guard.cookie(request, f"{self._cookie}-form", "", max_age=0))
+        return answer
 
     def _refuse(self, request: Request, refused: Refused) -> Response:
         if refused.status == 303:

@@ -40,12 +40,10 @@ _FAILED: Final = Find(status=JobStatus.FAILED, newest_first=True, limit=_MOST_FA
 _RETRYING: Final = Find(status=JobStatus.RETRYING, newest_first=True, limit=_MOST_FAILURES)
 
 
-class Running(msgspec.Struct, frozen=True, kw_only=True):
-    """A job that runs. lasts: for how long, or, unless `is_whole`, for how long at least. progress: what it said."""
+class Running(msgspec.Struct, frozen=True):
+    """A job that runs. progress: what its handler said last."""
 
     job: Job
-    lasts: timedelta
-    is_whole: bool
     progress: Json = None
 
 
@@ -130,9 +128,7 @@ class Desk:
         self._standings = Look(lambda: self._at_hand().task_standings(COUNTED), period=period)
         self._failures = Look(self._see_failures, period=period)
         self._totals: deque[tuple[float, int, int]] = deque()
-        self._began: dict[tuple[int, int], tuple[float, bool]] = {}
         self._failed_at: dict[tuple[int, int], datetime | None] = {}
-        self._has_looked = False
         self._looking = threading.Lock()
 
     # look
@@ -203,7 +199,6 @@ class Desk:
             store.close()
 
     def _frame(self, store: Store, patience: float) -> Frame:
-        running = store.find(_RUNNING).jobs
         return Frame(
             path=self.path,
             now=store.now(),
@@ -211,32 +206,16 @@ class Desk:
             points=self._points.latest(patience) or [],
             tasks=self._tasks.latest(patience) or [],
             standings=self._standings.latest(patience) or [],
-            running=self._timed(store, running),
+            running=self._running(store),
             failures=self._failures.latest(patience) or [],
             rates=self._rates(store),
         )
 
-    def _timed(self, store: Store, jobs: list[Job]) -> list[Running]:
-        """Say for how long these jobs run, which no store tells: since they were seen first."""
-        now = time.monotonic()
-        self._began = {
-            (job.id, job.attempt): self._began.get((job.id, job.attempt), (now, self._has_looked)) for job in jobs
-        }
-        self._has_looked = True
+    def _running(self, store: Store) -> list[Running]:
+        jobs = store.find(_RUNNING).jobs
         outlooks = store.outlook([job.id for job in jobs])
-        running: list[Running] = []
-        for job in jobs:
-            began, is_whole = self._began[job.id, job.attempt]
-            said = outlooks.get(job.id, Outlook(status=None)).progress
-            running.append(
-                Running(
-                    job=job,
-                    lasts=timedelta(seconds=now - began),
-                    is_whole=is_whole,
-                    progress=None if said is None else payload.decode(said),
-                )
-            )
-        return running
+        said = {job: outlook.progress for job, outlook in outlooks.items() if outlook.progress is not None}
+        return [Running(job, payload.decode(said[job.id]) if job.id in said else None) for job in jobs]
 
     def _rates(self, store: Store) -> Rates | None:
         totals = store.ledger.totals().values()

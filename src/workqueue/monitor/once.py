@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from workqueue.monitor import panels
 from workqueue.monitor.desk import Frame
 from workqueue.monitor.panels import Column, Row
 from workqueue.words import printable
-
-_TIMED: Final = "FOR"  # for how long a job runs is known to who looks twice
 
 
 def record(frame: Frame) -> dict[str, object]:
@@ -31,6 +28,7 @@ def record(frame: Frame) -> dict[str, object]:
                 "name": one.job.name,
                 "attempt": one.job.attempt,
                 "runner": one.job.runner,
+                "since": one.job.claimed_at,
                 "cancel_requested": one.job.cancel_requested,
                 "progress": one.progress,
             }
@@ -62,12 +60,11 @@ def tables(frame: Frame) -> list[tuple[list[str], list[list[object]]]]:
 
 
 def _table(columns: Sequence[Column], rows: Sequence[Row]) -> tuple[list[str], list[list[object]]]:
-    shown = [(place, column) for place, column in enumerate(columns) if column.title != _TIMED]
     cells = [
-        [_value(row.cells[place].text) if column.right else row.cells[place].text for place, column in shown]
+        [_value(cell.text) if column.right else cell.text for column, cell in zip(columns, row.cells, strict=True)]
         for row in rows
     ]
-    return [column.title for _, column in shown], cells
+    return [column.title for column in columns], cells
 
 
 def _value(text: str) -> object:

@@ -15,6 +15,7 @@ import msgspec
 from workqueue.duration import span
 from workqueue.job import Job, JobStatus
 from workqueue.monitor.desk import Failure, Frame, Running
+from workqueue.redaction import Redaction, clean
 from workqueue.report import Sight, TaskFigures
 from workqueue.store.contract import Standing, TaskStanding
 from workqueue.store.situation import Enlisted
@@ -23,6 +24,7 @@ from workqueue.words import ago, count, printable, seconds
 Tone: TypeAlias = Literal["plain", "strong", "faint", "good", "bad", "busy", "wait"]
 
 _MOST_ROWS: Final = 1000
+_REDACTION: Final = Redaction()
 _MINUTE: Final = timedelta(minutes=1)
 _SOONEST: Final = timedelta(seconds=15)
 NOTHING: Final = "·"  # a zero, so that the eye finds what is none
@@ -221,15 +223,15 @@ def runners(frame: Frame, wanted: str = "") -> list[Row]:
     rows: list[Row] = []
     for runner in listed:
         its = jobs.pop((runner.queue, runner.label), [])
-        rows += [_running_row(one, runner if place == 0 else None) for place, one in enumerate(its)]
+        rows += [_running_row(one, frame.now, runner if place == 0 else None) for place, one in enumerate(its)]
         if not its and not (wanted and wanted not in runner.queue):
             rows.append(_idle_row(runner))
     for left in jobs.values():  # their runners are not on the list any more
-        rows += [_running_row(one, None, gone=True) for one in left]
+        rows += [_running_row(one, frame.now, None, gone=True) for one in left]
     return rows
 
 
-def _running_row(one: Running, runner: Enlisted | None, *, gone: bool = False) -> Row:
+def _running_row(one: Running, now: datetime, runner: Enlisted | None, *, gone: bool = False) -> Row:
     job = one.job
     who = _runner_cell(runner) if runner is not None else Cell(printable(job.runner) if gone else "", "bad")
     said = "asked to stop" if job.cancel_requested else _progress(one.progress)
@@ -241,17 +243,19 @@ def _running_row(one: Running, runner: Enlisted | None, *, gone: bool = False) -
             Cell(printable(job.queue), "faint"),
             Cell(str(job.id), "faint"),
             Cell(printable(job.name), "busy"),
-            Cell(_lasts(one)),
+            Cell(_lasts(job, now)),
             Cell(str(job.attempt), "faint" if job.attempt == 1 else "wait"),
             Cell(said, "wait" if job.cancel_requested else "faint"),
         ],
     )
 
 
-def _lasts(one: Running) -> str:
-    """Say for how long it runs, to the second; `+`: or longer, for it ran before anybody looked."""
-    whole = timedelta(seconds=int(one.lasts.total_seconds()))
-    return (span(whole) if whole else "0s") + ("" if one.is_whole else "+")
+def _lasts(job: Job, now: datetime) -> str:
+    """Say for how long it runs, to the second, where that is known."""
+    if job.claimed_at is None:
+        return ""
+    whole = timedelta(seconds=int((now - job.claimed_at).total_seconds()))
+    return span(whole) if whole > timedelta(0) else "0s"
 
 
 def _idle_row(runner: Enlisted) -> Row:
@@ -276,7 +280,9 @@ def _runner_cell(runner: Enlisted) -> Cell:
 
 
 def _progress(said: object) -> str:
-    return "" if said is None else printable(said if isinstance(said, str) else msgspec.json.encode(said).decode())
+    if isinstance(said, str):
+        return printable(clean(said))
+    return "" if said is None else " ".join(line.strip() for line in _REDACTION.shown(msgspec.json.encode(said)))
 
 
 def failures(frame: Frame, wanted: str = "") -> list[Row]:
@@ -305,7 +311,7 @@ def _failure_row(one: Failure, now: datetime) -> Row:
             Cell(printable(job.name)),
             Cell(str(job.attempt), "faint"),
             then,
-            Cell(printable(job.message), "bad" if tone == "bad" else "plain"),
+            Cell(printable(clean(job.message)), "bad" if tone == "bad" else "plain"),
         ],
     )
 
@@ -324,7 +330,7 @@ def jobs(found: Iterable[Job], now: datetime) -> list[Row]:
                 Cell(str(job.attempt) if job.attempt else "", "faint"),
                 Cell(ago(job.pushed_at, now), "faint"),
                 Cell(ago(job.run_at, now) if job.status in (JobStatus.PENDING, JobStatus.RETRYING) else "", "faint"),
-                Cell(printable(job.message), "faint"),
+                Cell(printable(clean(job.message)), "faint"),
             ],
         )
         for job in found

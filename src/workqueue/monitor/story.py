@@ -20,13 +20,15 @@ from workqueue.monitor import drawing
 from workqueue.monitor.desk import Story
 from workqueue.monitor.panels import Subject, Tone
 from workqueue.monitor.views import ACTS, Bar, Keys, View
-from workqueue.words import ago, moment, pretty, printable
+from workqueue.redaction import Redaction, clean
+from workqueue.words import ago, moment, printable
 
 if TYPE_CHECKING:
     from workqueue.monitor.app import Monitor
 
 _MOST_LINES: Final = 500
 _LONGEST_LINE: Final = 2000
+_REDACTION: Final = Redaction()
 _TONES: Final[dict[story.Tone, Tone]] = {
     "plain": "plain",
     "good": "good",
@@ -100,7 +102,7 @@ def told(found: Story) -> Text:
 def _lines(found: Story) -> Iterator[tuple[str, str]]:
     yield "", ""
     for number, sentence in enumerate(found.why):
-        yield printable(sentence), "bold" if number == 0 else ""
+        yield printable(clean(sentence)), "bold" if number == 0 else ""
     yield "", ""
     job = found.job
     if job is not None:
@@ -136,8 +138,8 @@ def _event(event: story.Event, now: datetime) -> Iterator[tuple[str, str]]:
     runner = f", by {event.runner}" if event.runner else ""
     yield printable(f"{when}  {event.title}{took}{runner}"), style
     for line in (*event.details, *([event.error] if event.error else [])):
-        yield " " * 34 + printable(line), "dim" if line != event.error else style
-    for line in _bounded(event.traceback.rstrip("\n").split("\n") if event.traceback else []):
+        yield " " * 34 + printable(clean(line)), "dim" if line != event.error else style
+    for line in _bounded(clean(event.traceback).rstrip("\n").split("\n") if event.traceback else []):
         yield " " * 4 + printable(line.expandtabs(4)), "dim"
     if event.traceback:
         yield "", ""
@@ -146,7 +148,7 @@ def _event(event: story.Event, now: datetime) -> Iterator[tuple[str, str]]:
 def _data(title: str, data: bytes) -> Iterator[tuple[str, str]]:
     yield "", ""
     yield title, "bold"
-    for line in _bounded(pretty(data)):
+    for line in _bounded(_REDACTION.shown(data)):
         yield f"  {printable(line)}", ""
 
 

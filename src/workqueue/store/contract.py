@@ -242,7 +242,10 @@ class Store(Protocol):
         ...
 
     def introduce(self, runner: int, lease: timedelta, knows: Collection[str] | None) -> None:
-        """Say of a runner, for people, how long its leases are and which names it can run, None: any. May change."""
+        """Say of a runner, for people, how long its leases are and which names it can run, None: any. May change.
+
+        By their lease it is known since when its jobs run (`Job.claimed_at`), until a beat has kept that.
+        """
         ...
 
     def retire(self, runner: int) -> None:

@@ -15,14 +15,15 @@ from workqueue.lifecycle import FINAL, WAITING
 class Find(msgspec.Struct, frozen=True, kw_only=True):
     """Which jobs are meant, in the order of their ids: upwards, or `newest_first`. None means any.
 
-    text: stands so, upper and lower case told apart, in the job's message, or as UTF-8 in its data. after, before: only
-    ids above, or below. limit: jobs in one page.
+    text: stands so, upper and lower case told apart, in the job's message, or as UTF-8 in its data. batch: the one that
+    it was added to. after, before: only ids above, or below. limit: jobs in one page.
     """
 
     queue: str | None = None
     status: JobStatus | None = None
     name: str | None = None
     text: str | None = None
+    batch: int | None = None
     after: int = 0
     before: int | None = None
     newest_first: bool = False

@@ -10,10 +10,12 @@ from workqueue.store.contract import Want
 from workqueue.store.gate import Gate, Kept
 from workqueue.store.memory.keeping import Keeping
 from workqueue.store.memory.rows import Row, Rows
+from workqueue.store.memory.runners import Runner
 
 
-def claim(rows: Rows, keeping: Keeping, want: Want, now: int, *, label: str) -> list[Claim]:
-    """Lease what is wanted to the runner, whose label that is."""
+def claim(rows: Rows, keeping: Keeping, want: Want, now: int, *, runner: Runner | None) -> list[Claim]:
+    """Lease what is wanted to the runner, which is that of `want`, if it was ever enlisted."""
+    label, its_lease = ("", None) if runner is None else (runner.label, runner.lease)
     _promote(rows, want.queue, now)
     keeping.open_lanes(want.queue, now)
     limit = 1 if want.alone else want.limit
@@ -24,12 +26,13 @@ def claim(rows: Rows, keeping: Keeping, want: Want, now: int, *, label: str) -> 
         started = [row for row in alive if _may_start(rows, gate, row)]
         for row in started:
             rows.change(row).lease(want.runner, label, now + micros(want.lease))
+            row.say_since(its_lease)
         claimed += started
         keeping.let_others_come(want.queue, gate)
     keeping.note_starts(want.queue, gate, claimed, now)
     claimed.sort(key=Row.order)
-    # What is claimed to be run carries neither the last error along nor who runs it, as in every engine.
-    return [row.claim(msgspec.structs.replace(row.job, message="", runner=""), now) for row in claimed]
+    # What is claimed to be run carries neither the last error along nor who runs it and since when, as in every engine.
+    return [row.claim(msgspec.structs.replace(row.job, message="", runner="", claimed_at=None), now) for row in claimed]
 
 
 def _promote(rows: Rows, queue: str, now: int) -> None:

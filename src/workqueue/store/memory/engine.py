@@ -114,7 +114,7 @@ class MemoryStore(Situations):
                 return Turn([], refused, suspects=False, next_due=None)
             if self._keeping.is_paused(want.queue):
                 return Turn([], refused, suspects=False, next_due=None)
-            claims = claim(self._rows, self._keeping, want, now, label=self._label(want.runner))
+            claims = claim(self._rows, self._keeping, want, now, runner=self._runners.get(want.runner))
             left = [row for row in self._rows.of(want.queue) if row.waits()]
             times = [micros(row.job.run_at) for row in left if not row.ready and not row.following]
             opening = self._keeping.next_opening(want.queue)
@@ -225,7 +225,8 @@ class MemoryStore(Situations):
     def beat(self, runner: int, lease: timedelta) -> Beat:
         with self._turn() as now:
             for row in self._held(runner):
-                self._rows.change(row).lease_until = now + micros(lease)
+                self._rows.change(row).say_since(micros(lease))
+                row.lease_until = now + micros(lease)
             return self.held(runner)
 
     def held(self, runner: int) -> Beat:

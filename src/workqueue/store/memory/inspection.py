@@ -16,7 +16,12 @@ from workqueue.store.memory.runners import Runner, enlisted
 from workqueue.store.paging import Find, Page
 
 _RULES: Final[dict[str, Callable[[Row], bool]]] = {
-    "does not fit its claimed_at": lambda row: (row.job.claimed_at is None) is (row.job.status is JobStatus.COMPLETED),
+    "has completed without having been claimed": lambda row: (
+        row.job.claimed_at is None and row.job.status is JobStatus.COMPLETED
+    ),
+    "was claimed without running": lambda row: (
+        row.job.claimed_at is not None and not (row.runs() or row.job.status is JobStatus.COMPLETED)
+    ),
     "is ready without waiting": lambda row: row.ready and not row.waits(),
     "is kept back without being due": lambda row: row.kept is not None and not row.is_due_now(),
     "follows others without waiting": lambda row: row.following and not row.waits(),
@@ -101,6 +106,7 @@ def is_meant(job: Job, which: Find) -> bool:
         and which.queue in (None, job.queue)
         and which.status in (None, job.status)
         and which.name in (None, job.name)
+        and (which.batch is None or (job.terms is not None and job.terms.batch == which.batch))
         and (text is None or text in job.data or text in job.message.encode())
     )
 

@@ -62,6 +62,11 @@ class Row:
         attempt = self.job.attempt + 1
         self.job = msgspec.structs.replace(self.job, status=JobStatus.RUNNING, attempt=attempt, runner=label)
 
+    def say_since(self, lease: int | None) -> None:
+        """Note when it was claimed, if that is not known: by its lease, not renewed so far. lease: how long it is."""
+        if self.job.claimed_at is None and lease is not None:
+            self.job = msgspec.structs.replace(self.job, claimed_at=instant(self.lease_until - lease))
+
     def restore(self, now: int) -> None:
         """Let it wait again, due now, with fresh counters."""
         self.ready = True

@@ -49,6 +49,7 @@ def settle(rows: Rows, settlement: Settlement, *, label: str, now: int) -> Row |
         lost=job.lost + settlement.losses,
         message=settlement.error or job.message,
         cancel_requested=False,
+        claimed_at=None,
         runner="",
     )
     row.ready = waits and (delay is None or delay <= _NOW)

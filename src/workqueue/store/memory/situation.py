@@ -34,6 +34,9 @@ class Situations:
             if runner in self._runners:
                 self._runners[runner].lease = micros(lease)
                 self._runners[runner].knows = None if knows is None else sorted(knows)
+                for row in self._rows:
+                    if row.runs_for(runner):
+                        self._rows.change(row).say_since(micros(lease))
 
     def task_standings(self, most: int) -> list[TaskStanding]:
         with self._turn() as now:

@@ -280,7 +280,7 @@ UPDATE workqueue.jobs AS j
        retry_count = j.retry_count + s.failures,
        lost = j.lost + s.losses,
        message = CASE WHEN s.message <> '' THEN s.message ELSE j.message END,
-       cancel_requested = false, runner = NULL, lease_until = NULL, token = NULL
+       cancel_requested = false, runner = NULL, lease_until = NULL, token = NULL, claimed_at = NULL
   FROM s
  WHERE j.id = s.id AND j.id = ANY (ARRAY(SELECT id FROM s))
    AND j.lease_until IS NOT NULL AND j.attempt = s.attempt AND j.runner = s.runner
@@ -362,9 +362,11 @@ SELECT r.id, r.session_pid, r.session_start,
   FROM workqueue.runners AS r WHERE r.id = ANY (:ids::bigint[]);
 
 -- name: beat
--- Past rows that somebody settles at this moment: a beat waits for nobody.
+-- Past rows that somebody settles at this moment: a beat waits for nobody. The first one after a claim keeps when that
+-- was, before it changes the lease that tells.
 UPDATE workqueue.jobs
-   SET lease_until = coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint) + :lease
+   SET claimed_at = coalesce(claimed_at, lease_until - :lease),
+       lease_until = coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint) + :lease
  WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM workqueue.jobs WHERE status = 4 AND runner = :runner FOR NO KEY UPDATE SKIP LOCKED));
 
@@ -389,7 +391,8 @@ SELECT id, runner, lease_until FROM workqueue.jobs
 -- name: get
 SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.settled_at, j.attempt, j.retry_count,
        j.lost, j.cancel_requested::int, j.message, j.data, b.rule,
-       (SELECT t.spec FROM workqueue.terms AS t WHERE t.job = j.id), NULL::bigint,
+       (SELECT t.spec FROM workqueue.terms AS t WHERE t.job = j.id),
+       coalesce(j.claimed_at, j.lease_until - (SELECT r.lease FROM workqueue.runners AS r WHERE r.id = j.runner)),
        coalesce((SELECT r.label FROM workqueue.runners AS r WHERE r.id = j.runner), ''), j.headers
   FROM workqueue.jobs AS j JOIN workqueue.backoffs AS b ON b.id = j.backoff
  WHERE j.id = :id
@@ -402,7 +405,8 @@ SELECT c.id, c.queue, c.name, 1, c.priority, c.run_at, c.pushed_at, c.settled_at
 -- name: jobs_of
 SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.settled_at, j.attempt, j.retry_count,
        j.lost, j.cancel_requested::int, j.message, j.data, b.rule,
-       (SELECT t.spec FROM workqueue.terms AS t WHERE t.job = j.id), NULL::bigint,
+       (SELECT t.spec FROM workqueue.terms AS t WHERE t.job = j.id),
+       coalesce(j.claimed_at, j.lease_until - (SELECT r.lease FROM workqueue.runners AS r WHERE r.id = j.runner)),
        coalesce((SELECT r.label FROM workqueue.runners AS r WHERE r.id = j.runner), ''), j.headers
   FROM workqueue.jobs AS j JOIN workqueue.backoffs AS b ON b.id = j.backoff
  WHERE j.id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
@@ -439,6 +443,29 @@ SELECT coalesce(json_agg(id), '[]')::text FROM (
       WHERE NOT :up::bool AND attempt > 0
         AND (queue, id) > (:queue, :after::bigint) AND (queue, id) < (:queue, :before::bigint)
       ORDER BY queue DESC, id DESC LIMIT :most)
+  ) AS next;
+
+-- name: batch_ids
+-- Of a batch: those that wait or run, where :open; else those that failed or were cancelled.
+SELECT coalesce(json_agg(job), '[]')::text FROM (
+    (SELECT job FROM workqueue.terms
+      WHERE :up::bool AND batch = :batch::bigint AND is_open = :open::bool AND job > :after AND job < :before
+      ORDER BY batch, is_open, job LIMIT :most)
+    UNION ALL
+    (SELECT job FROM workqueue.terms
+      WHERE NOT :up::bool AND batch = :batch::bigint AND is_open = :open::bool AND job > :after AND job < :before
+      ORDER BY batch DESC, is_open DESC, job DESC LIMIT :most)
+  ) AS next;
+
+-- name: batch_completed_ids
+SELECT coalesce(json_agg(id), '[]')::text FROM (
+    (SELECT id FROM workqueue.completed
+      WHERE :up::bool AND substring(spec from '"batch":(\d+)')::bigint = :batch::bigint AND id > :after AND id < :before
+      ORDER BY id LIMIT :most)
+    UNION ALL
+    (SELECT id FROM workqueue.completed
+      WHERE NOT :up::bool AND substring(spec from '"batch":(\d+)')::bigint = :batch::bigint AND id > :after AND id < :before
+      ORDER BY id DESC LIMIT :most)
   ) AS next;
 
 -- name: settled_ids
@@ -723,6 +750,7 @@ SELECT (SELECT count(*) FROM workqueue.attempts AS a
 SELECT count(*) FROM workqueue.jobs
  WHERE status NOT IN (0, 2, 3, 4, 5) OR (status IN (0, 2)) <> (ready IS NOT NULL) OR (status = 4) <> (runner IS NOT NULL)
     OR (status = 4) <> (lease_until IS NOT NULL) OR (status IN (3, 5)) <> (settled_at IS NOT NULL)
+    OR (status <> 4 AND claimed_at IS NOT NULL)
     OR (status = 4 AND attempt < 1) OR (status = 2 AND retry_count + lost < 1) OR (ready > 1 AND NOT special);
 
 -- name: check_terms
@@ -946,7 +974,7 @@ UPDATE workqueue.batches SET done_at = :now
 -- name: batch_waiting
 SELECT coalesce(json_agg(job), '[]')::text FROM (
     SELECT t.job FROM workqueue.terms AS t
-     WHERE t.batch = :batch AND t.batch IS NOT NULL
+     WHERE t.batch = :batch AND t.batch IS NOT NULL AND t.is_open
        AND (SELECT j.status IN (0, 2) FROM workqueue.jobs AS j WHERE j.id = t.job) LIMIT :limit) AS waiting;
 
 -- name: cancel_running_of_batch

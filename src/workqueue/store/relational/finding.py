@@ -1,7 +1,8 @@
 """Finding jobs: ids in their order, from what has that order, window by window; then those of them that are meant.
 
 No index knows what may be asked for (a name, a text), so a page looks at a bounded number of jobs, however few are
-meant. Where an index leads to few, as for those that failed, only these are looked at; else all, by their ids.
+meant. Where an index leads to few, as for those that failed, or of a batch, only these are looked at; else all, by
+their ids.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def look(session: Session, which: Find, statuses: Collection[JobStatus]) -> Matc
     wanted = frozenset(statuses if which.status is None else {which.status} & frozenset(statuses))
     if not wanted or which.limit < 1:
         return Matches([], None)
-    sources = _sources(session, which.queue, wanted)
+    sources = _sources(session, which, wanted)
     found: list[Match] = []
     size = looked = searched = 0
     width = max(_NARROW, which.limit + 1)
@@ -146,8 +147,11 @@ class _Few(NamedTuple):
         return sorted(found, reverse=which.newest_first)[:most]
 
 
-def _sources(session: Session, queue: str | None, wanted: Collection[JobStatus]) -> list[_Source]:
-    """Give what knows the ids of all jobs that may be meant; of others, too."""
+def _sources(session: Session, which: Find, wanted: Collection[JobStatus]) -> list[_Source]:
+    """Give what knows the ids of all jobs that may be meant; of others, too, but not of those of another batch."""
+    if which.batch is not None:
+        return _of_batch(which.batch, wanted)
+    queue = which.queue
     few = _completed(queue) if JobStatus.COMPLETED in wanted else []
     everything: list[_Source] = [_Ordered("walk", {}), *few]  # in this order: a job leaves the first for the second
     if not _OPEN.isdisjoint(wanted):
@@ -171,6 +175,18 @@ def _sources(session: Session, queue: str | None, wanted: Collection[JobStatus])
             _Ordered("settled_ids", {"queue": name, "status": int(status)}) for name in queues for status in settled
         ]
     return few
+
+
+def _of_batch(batch: int, wanted: Collection[JobStatus]) -> list[_Source]:
+    row: dict[str, object] = {"batch": batch}
+    sources: list[_Source] = []  # in this order, as above
+    if not _OPEN.isdisjoint(wanted):
+        sources.append(_Ordered("batch_ids", row | {"open": True}))
+    if not _SETTLED.isdisjoint(wanted):
+        sources.append(_Ordered("batch_ids", row | {"open": False}))
+    if JobStatus.COMPLETED in wanted:
+        sources.append(_Ordered("batch_completed_ids", row))
+    return sources
 
 
 def _completed(queue: str | None) -> list[_Source]:

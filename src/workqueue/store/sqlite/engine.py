@@ -242,7 +242,7 @@ class SqliteStore(Verbs):
 
     def beat(self, runner: int, lease: timedelta) -> Beat:
         def work(connection: Connection, now: int) -> Beat:
-            connection.execute(SQL["beat"], {"runner": runner, "lease_until": now + micros(lease)})
+            connection.execute(SQL["beat"], {"runner": runner, "now": now, "lease": micros(lease)})
             database.checkpoints.note_size()
             return _beat(connection, runner)
 

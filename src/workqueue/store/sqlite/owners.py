@@ -11,6 +11,8 @@ import os
 import threading
 import time
 
+from workqueue.errors import StoreUnavailable
+
 
 class Owners:
     """The byte locks of one file, as seen and held by this process. Safe from any thread.
@@ -20,7 +22,14 @@ class Owners:
     """
 
     def __init__(self, path: str) -> None:
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"expected to be allowed to read and write {path!r}, a file beside the database and no link: "
+                f"{error.strerror}",
+                path=path,
+            ) from error
         self._held: set[int] = set()
         self._lock = threading.Lock()
 

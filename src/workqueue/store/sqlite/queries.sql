@@ -113,10 +113,11 @@ DELETE FROM jobs WHERE id IN (SELECT value FROM json_each(:ids)) AND +status = 4
 -- name: keep_completed
 -- Rows [id, claimed_at], of those that run as :attempt of :runner; before `complete` takes them from where they were.
 INSERT INTO completed (id, queue, name, priority, run_at, pushed_at, claimed_at, settled_at, backoff, attempt,
-                       retry_count, lost, runner, spec, headers, data)
+                       retry_count, lost, runner, spec, batch, headers, data)
 SELECT j.id, j.queue, j.name, j.priority, j.run_at, j.pushed_at, s.claimed_at, :now, j.backoff, j.attempt,
        j.retry_count, j.lost, coalesce((SELECT label FROM runners WHERE id = j.runner), ''),
-       CASE WHEN j.special THEN (SELECT spec FROM terms WHERE job = j.id) END, j.headers, j.data
+       CASE WHEN j.special THEN (SELECT spec FROM terms WHERE job = j.id) END,
+       CASE WHEN j.special THEN (SELECT batch FROM terms WHERE job = j.id) END, j.headers, j.data
   FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS claimed_at FROM json_each(:rows)) AS s
        JOIN jobs AS j ON j.id = s.id
  WHERE +j.status = 4 AND j.attempt = :attempt AND j.runner = :runner;
@@ -133,7 +134,7 @@ UPDATE jobs
        retry_count = retry_count + s.failures,
        lost = lost + s.losses,
        message = CASE WHEN s.message <> '' THEN s.message ELSE jobs.message END,
-       cancel_requested = 0, runner = NULL, lease_until = NULL
+       cancel_requested = 0, runner = NULL, lease_until = NULL, claimed_at = NULL
   FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS attempt,
                json_extract(value, '$[2]') AS lease, json_extract(value, '$[3]') AS status,
                json_extract(value, '$[4]') AS run_at, json_extract(value, '$[5]') AS failures,
@@ -187,7 +188,9 @@ SELECT json_group_array(id) FROM runners;
 SELECT id FROM runners WHERE queue = :queue;
 
 -- name: beat
-UPDATE jobs SET lease_until = :lease_until WHERE status = 4 AND runner = :runner;
+-- The first one after a claim keeps when that was, before it changes the lease that tells.
+UPDATE jobs SET claimed_at = coalesce(claimed_at, lease_until - :lease), lease_until = :now + :lease
+ WHERE status = 4 AND runner = :runner;
 
 -- name: held
 SELECT json_group_array(json_array(id, attempt, cancel_requested)) FROM jobs WHERE status = 4 AND runner = :runner;
@@ -203,7 +206,8 @@ SELECT id, runner, lease_until FROM jobs INDEXED BY jobs_running
 
 -- name: get
 SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.settled_at, j.attempt, j.retry_count,
-       j.lost, j.cancel_requested, j.message, coalesce(j.data, p.data), b.rule, t.spec, NULL,
+       j.lost, j.cancel_requested, j.message, coalesce(j.data, p.data), b.rule, t.spec,
+       coalesce(j.claimed_at, j.lease_until - (SELECT lease FROM runners WHERE id = j.runner)),
        coalesce((SELECT label FROM runners WHERE id = j.runner), ''), j.headers
   FROM jobs AS j LEFT JOIN payloads AS p ON p.job = j.id JOIN backoffs AS b ON b.id = j.backoff
        LEFT JOIN terms AS t ON t.job = j.id
@@ -216,7 +220,8 @@ SELECT c.id, c.queue, c.name, 1, c.priority, c.run_at, c.pushed_at, c.settled_at
 
 -- name: jobs_of
 SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.settled_at, j.attempt, j.retry_count,
-       j.lost, j.cancel_requested, j.message, coalesce(j.data, p.data), b.rule, t.spec, NULL,
+       j.lost, j.cancel_requested, j.message, coalesce(j.data, p.data), b.rule, t.spec,
+       coalesce(j.claimed_at, j.lease_until - (SELECT lease FROM runners WHERE id = j.runner)),
        coalesce((SELECT label FROM runners WHERE id = j.runner), ''), j.headers
   FROM jobs AS j LEFT JOIN payloads AS p ON p.job = j.id JOIN backoffs AS b ON b.id = j.backoff
        LEFT JOIN terms AS t ON t.job = j.id
@@ -247,6 +252,29 @@ SELECT json_group_array(id) FROM (
          ORDER BY id LIMIT :most)
     UNION ALL SELECT id FROM (
         SELECT id FROM completed WHERE NOT :up AND queue = :queue AND id > :after AND id < :before
+         ORDER BY id DESC LIMIT :most));
+
+-- name: batch_ids
+-- Of a batch: those that wait or run, where :open; else those that failed or were cancelled.
+SELECT json_group_array(id) FROM (
+    SELECT id FROM (
+        SELECT job AS id FROM terms
+         WHERE :up AND batch = :batch AND is_open = :open AND job > :after AND job < :before
+         ORDER BY job LIMIT :most)
+    UNION ALL SELECT id FROM (
+        SELECT job AS id FROM terms
+         WHERE NOT :up AND batch = :batch AND is_open = :open AND job > :after AND job < :before
+         ORDER BY job DESC LIMIT :most));
+
+-- name: batch_completed_ids
+SELECT json_group_array(id) FROM (
+    SELECT id FROM (
+        SELECT id FROM completed
+         WHERE :up AND batch = :batch AND id > :after AND id < :before
+         ORDER BY id LIMIT :most)
+    UNION ALL SELECT id FROM (
+        SELECT id FROM completed
+         WHERE NOT :up AND batch = :batch AND id > :after AND id < :before
          ORDER BY id DESC LIMIT :most));
 
 -- name: settled_ids
@@ -513,6 +541,7 @@ SELECT (SELECT count(*) FROM jobs WHERE data IS NULL AND id NOT IN (SELECT job F
 SELECT count(*) FROM jobs
  WHERE status NOT IN (0, 2, 3, 4, 5) OR (status IN (0, 2)) <> (ready IS NOT NULL) OR (status = 4) <> (runner IS NOT NULL)
     OR (status = 4) <> (lease_until IS NOT NULL) OR (status IN (3, 5)) <> (settled_at IS NOT NULL)
+    OR (status <> 4 AND claimed_at IS NOT NULL)
     OR (status = 4 AND attempt < 1) OR (status = 2 AND retry_count + lost < 1) OR (ready > 1 AND NOT special);
 
 -- name: add_terms
@@ -717,7 +746,7 @@ UPDATE batches SET done_at = :now
 -- name: batch_waiting
 SELECT json_group_array(t.job) FROM (
     SELECT terms.job FROM terms JOIN jobs ON jobs.id = terms.job
-     WHERE terms.batch = :batch AND terms.is_open AND jobs.status IN (0, 2) LIMIT :limit) AS t;
+     WHERE terms.batch = :batch AND terms.is_open = 1 AND jobs.status IN (0, 2) LIMIT :limit) AS t;
 
 -- name: cancel_running_of_batch
 UPDATE jobs SET cancel_requested = 1
@@ -1109,9 +1138,11 @@ INSERT INTO jobs (id, queue, name, status, ready, special, priority, position, r
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: import_completed
+WITH r (id, queue, name, priority, run_at, pushed_at, claimed_at, settled_at, attempt, retry_count, backoff, lost, runner,
+        spec, headers, data) AS (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?))
 INSERT INTO completed (id, queue, name, priority, run_at, pushed_at, claimed_at, settled_at, attempt, retry_count,
-                       backoff, lost, runner, spec, headers, data)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+                       backoff, lost, runner, spec, headers, data, batch)
+SELECT r.*, json_extract(spec, '$.batch') FROM r;
 
 -- name: import_payloads
 INSERT INTO payloads (job, data) VALUES (?, ?);

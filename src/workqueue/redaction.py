@@ -1,4 +1,4 @@
-"""What is not shown of the data of jobs: the values of members that are called like secrets. Pure."""
+"""What people are not shown of the data of jobs: the values of members that are called like secrets. Pure."""
 
 from __future__ import annotations
 
@@ -165,3 +165,7 @@ def _restored(value: Json, name: str, hidden: list[_Hidden], path: str) -> Json:
 
 def _words(name: str) -> list[str]:
     return [word.lower() for word in _WORDS.findall(name)]
+
+
+clean: Final = Redaction().text
+"""Gives what people and programs wrote without the values that it calls secrets, by their usual names."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from workqueue.dashboard.redaction import Redaction
 from workqueue.errors import InvalidPayload
+from workqueue.redaction import Redaction
 
 MARKER = "hunter2-marker"
 USUAL = Redaction()

@@ -56,6 +56,20 @@ def test_nobody_waits_longer_than_they_can():
     assert slow.most_at_once == 1
 
 
+def test_who_needs_an_answer_waits_for_one_that_is_new():
+    slow = Slow()
+    look = Look(slow, period=60)
+    with ThreadPoolExecutor(2) as pool:
+        for number in (1, 2):
+            slow.go_on.clear()
+            look.outdate()
+            asked = pool.submit(look.answer)
+            assert slow.began.acquire(timeout=10)
+            assert not asked.done()
+            slow.go_on.set()
+            assert asked.result(10) == look.answer() == number
+
+
 def test_an_answer_is_good_for_its_period():
     numbers = iter(range(9))
     look = Look(lambda: next(numbers), period=60)
