@@ -69,8 +69,8 @@ class Bookkeeping:
         self._counts = counts
         self._store = store
         self._queue = queue
-        self._tallies: dict[str, Tally] = {}
-        self._names: set[str] = set()
+        self._tallies: dict[tuple[str, str], Tally] = {}  # by queue and name: a rescuer meets jobs of other queues
+        self._names: set[tuple[str, str]] = set()
         self._next_write = time.monotonic() + _BETWEEN
         self._next_look = 0.0
         self._failing: set[str] = set()
@@ -83,10 +83,10 @@ class Bookkeeping:
             done = [(context, settlement) for context, settlement in done if context.claim not in refused]
         names = {context.claim.job.name for context, _ in done}
         if len(names) == 1:  # nearly always
-            self._count(self._tally(names.pop()), done)
+            self._count(self._tally(self._queue, names.pop()), done)
             return
         for name, alike in groupby(done, _name):
-            self._count(self._tally(name), list(alike))
+            self._count(self._tally(self._queue, name), list(alike))
 
     def _count(self, tally: Tally, done: Sequence[tuple[Context, Settlement]]) -> None:
         """Count attempts of one name.
@@ -138,7 +138,7 @@ class Bookkeeping:
         """Count attempts whose runner died, but for those that another runner counts."""
         for settlement in settlements if self._counts else ():
             if settlement.claim not in refused:
-                tally = self._tally(settlement.claim.job.name)
+                tally = self._tally(settlement.claim.job.queue, settlement.claim.job.name)
                 tally.lost += 1
                 tally.failed += settlement.to is JobStatus.FAILED
 
@@ -158,18 +158,21 @@ class Bookkeeping:
         if self._tallies:
             self._quietly("written", self._write)
 
-    def _tally(self, name: str) -> Tally:
-        tally = self._tallies.get(name)
+    def _tally(self, queue: str, name: str) -> Tally:
+        tally = self._tallies.get((queue, name))
         if tally is None:
-            if name not in self._names and len(self._names) >= _MOST_NAMES:
+            if (queue, name) not in self._names and len(self._names) >= _MOST_NAMES:
                 name = OTHERS
-            self._names.add(name)
-            tally = self._tallies.setdefault(name, Tally())
+            self._names.add((queue, name))
+            tally = self._tallies.setdefault((queue, name), Tally())
         return tally
 
     def _write(self) -> None:
-        self._store.ledger.add(self._queue, {name: tally.counted() for name, tally in self._tallies.items()})
-        self._tallies.clear()  # and not before: where the store is away, they wait
+        for queue in {queue for queue, _ in self._tallies}:
+            ours = {name: tally for (of, name), tally in self._tallies.items() if of == queue}
+            self._store.ledger.add(queue, {name: tally.counted() for name, tally in ours.items()})
+            for name in ours:  # and not before: where the store is away, they wait
+                del self._tallies[queue, name]
 
     def _look(self) -> None:
         self._store.ledger.note_backlog(self._queue)

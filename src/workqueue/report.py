@@ -19,6 +19,8 @@ from workqueue.store.timetable import ScheduleStanding
 from workqueue.why import Why, explain, explain_gone
 
 _HOUR: Final = timedelta(hours=1)
+_MOST_QUEUES: Final = 500  # whose pauses are asked for
+_COUNTS: Final = ("pending", "retrying", "running", "failed", "cancelled", "completed", "later")
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +37,29 @@ class Paused(msgspec.Struct, frozen=True, kw_only=True):
 
     queue: str
     name: str | None
+
+
+class Sight(msgspec.Struct, frozen=True):
+    """What there was to see a moment ago. paused: by queue, the names of what is paused; None is the queue itself."""
+
+    overview: Overview
+    paused: dict[str, list[str | None]]
+
+    @property
+    def total(self) -> Standing:
+        """All queues as one."""
+        standings = self.overview.queues
+        due = [standing.oldest_due for standing in standings if standing.oldest_due is not None]
+        counts = {word: sum(getattr(standing, word) for standing in standings) for word in _COUNTS}
+        return Standing(queue="", oldest_due=min(due, default=None), **counts)
+
+    def standing(self, queue: str) -> Standing:
+        """Give the figures of one queue; zeros if nothing of it is there."""
+        return next((one for one in self.overview.queues if one.queue == queue), Standing(queue=queue))
+
+    def runners(self, queue: str) -> int:
+        """Count the runners of a queue that are alive."""
+        return sum(runner.alive for runner in self.overview.runners if runner.queue == queue)
 
 
 class Times(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +117,15 @@ def overview(store: Store, queue: str | None = None) -> Overview:
 def paused(store: Store, queues: Iterable[str]) -> list[Paused]:
     """Give what is paused of these queues."""
     return [Paused(queue=queue, name=name) for queue in queues for name in store.paused(queue)]
+
+
+def sight(store: Store) -> Sight:
+    """Give what there is to see just now: the figures, and what is paused of the first some hundred queues."""
+    found = overview(store)
+    pauses: dict[str, list[str | None]] = {}
+    for one in paused(store, [standing.queue for standing in found.queues[:_MOST_QUEUES]]):
+        pauses.setdefault(one.queue, []).append(one.name)
+    return Sight(found, pauses)
 
 
 def history(store: Store, queue: str | None, since: datetime, until: datetime, step: timedelta) -> list[Point]:

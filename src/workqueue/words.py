@@ -6,11 +6,12 @@ Data of jobs are shown, never obeyed: whatever could steer a terminal, or hide o
 from __future__ import annotations
 
 import unicodedata
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
 
+from workqueue.duration import span
 from workqueue.errors import InvalidPayload
 from workqueue.payload import decode
 
@@ -71,3 +72,43 @@ def shortened(text: str, most: int = 60) -> str:
     """Give the beginning of `text`, with … where something is left out."""
     text = printable(text)
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def count(value: float | None) -> str:
+    """Give a number of jobs for people.
+
+    >>> count(1234567), count(0.25), count(None)
+    ('1,234,567', '0.25', '–')
+    """
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.3g}"
+
+
+def seconds(value: float | None) -> str:
+    """Give a duration in seconds for people.
+
+    >>> seconds(0.0123), seconds(3.2), seconds(90), seconds(None)
+    ('12ms', '3.2s', '1m 30s', '–')
+    """
+    if value is None:
+        return "–"
+    if 1 <= value < 10:
+        return f"{value:.1f}s"
+    return span(timedelta(seconds=value))
+
+
+def ago(value: datetime | None, now: datetime) -> str:
+    """Say how long ago an instant was, or how soon it comes.
+
+    >>> noon = datetime(2026, 1, 1, 12)
+    >>> ago(datetime(2026, 1, 1, 11, 58), noon), ago(datetime(2026, 1, 1, 13), noon), ago(noon, noon)
+    ('2m ago', 'in 1h', 'just now')
+    """
+    if value is None:
+        return ""
+    gone = now - value
+    if abs(gone) < timedelta(seconds=1):
+        return "just now"
+    largest = span(abs(gone)).split(" ")[0]
+    return f"{largest} ago" if gone > timedelta(0) else f"in {largest}"

@@ -64,6 +64,7 @@ VERBS = {
     "schedules.pause": lambda store, runner, claim: store.schedules.pause(QUEUE, "a"),
     "schedules.resume": lambda store, runner, claim: store.schedules.resume(QUEUE, "a"),
     "schedules.forget": lambda store, runner, claim: store.schedules.forget(QUEUE, "a"),
+    "task_standings": lambda store, runner, claim: store.task_standings(10),
     "overview": lambda store, runner, claim: store.overview(),
     "check": lambda store, runner, claim: store.check(),
 }

@@ -6,8 +6,9 @@ from datetime import UTC, timedelta
 
 import pytest
 from workqueue.errors import JobNotFound
-from workqueue.job import JobStatus, Size
+from workqueue.job import JobStatus, Size, Terms
 from workqueue.lifecycle import SECOND_LOSS_PAUSE
+from workqueue.store.contract import TaskStanding
 from workqueue.store.paging import Find
 
 from support import (
@@ -342,6 +343,38 @@ def test_a_job_handed_back_while_the_clock_stepped_back_keeps_the_queue_from_bei
     clock.advance(-SECOND)
     apply(store, handed_back(claim))
     assert not store.idle(QUEUE)
+
+
+# task_standings
+
+
+def test_jobs_are_counted_by_queue_and_name(store, clock):
+    a_failed_job(store, name="b")
+    a_suspect(store, name="b")
+    store.cancel(push(store, name="b"))
+    store.push([new_job(terms=Terms(followed=True)), new_job(name="b", terms=Terms(follows=-1))])
+    push(store, name="b", delay=SECOND)
+    push(store, name="b", delay=LEASE)
+    push(store, queue="a", name="b")
+    push(store, queue="z", name="kept")
+    apply(store, completed(claim_one(store, queue="z"), stays=True))
+    claim_one(store, queue="a")
+    clock.advance(SECOND)
+    assert store.task_standings(100) == [
+        TaskStanding(queue="a", name="b", running=1),
+        TaskStanding(queue=QUEUE, name="b", due=2, later=2, failed=1, cancelled=1),
+        TaskStanding(queue=QUEUE, name="task", due=1),
+    ]
+    whole = {standing.queue: standing for standing in store.overview().queues}
+    assert (whole[QUEUE].due, whole[QUEUE].later) == (3, 2)
+
+
+def test_no_more_jobs_are_counted_than_were_asked_for_the_newest(store):
+    push(store, name="old")
+    store.push([new_job(name="new")] * 3)
+    assert store.task_standings(3) == [TaskStanding(queue=QUEUE, name="new", due=3)]
+    assert sum(one.jobs for one in store.task_standings(5)) == 4
+    assert store.task_standings(0) == []
 
 
 # now

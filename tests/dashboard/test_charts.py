@@ -7,7 +7,8 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from workqueue.dashboard import charts, story
+from workqueue import story
+from workqueue.dashboard import charts
 from workqueue.dashboard.charts import HEIGHT, WIDTH, Chart, Line
 from workqueue.dashboard.filters import STRETCHES, Filter, address, stretch
 from workqueue.errors import InvalidOption

@@ -120,6 +120,14 @@ SCENES = {
         "serve jobs.db --auth ada",
         "serve jobs.db --auth ada:short",
     ],
+    "top": [
+        "top jobs.db --once",
+        "top empty.db --once",
+        "top jobs.db",
+        "top jobs.db --json",
+        "top jobs.db --once --interval 5ms",
+        "top missing.db --once",
+    ],
     "backup": [
         "backup jobs.db b.db",
         "backup jobs.db b.db",

@@ -19,6 +19,8 @@ from workqueue.store.sqlite import connection as sqlite
 from workqueue.store.sqlite.engine import SqliteStore
 from workqueue.store.sqlite.reserve import Reserve
 
+from support import QUEUE, new_job
+
 MIB = 1024 * 1024
 
 
@@ -222,3 +224,15 @@ def test_acknowledged_jobs_outlive_a_log_that_was_removed_under_us(tmp_path):
         seen = subprocess.run([sys.executable, "-c", look, path], capture_output=True, text=True, check=True)
         assert seen.stdout.strip() == str([(job_id,) for job_id in [before, *after]])
         assert queue.check() == []
+
+
+def test_closing_a_store_whose_file_was_moved_away_makes_no_other(tmp_path):
+    path = tmp_path / "jobs.db"
+    store = SqliteStore(path)
+    store.push([new_job()])
+    for file in list(tmp_path.iterdir()):
+        file.rename(tmp_path / f"old-{file.name}")
+    store.close()
+    assert [file.name for file in tmp_path.iterdir() if not file.name.startswith("old-")] == []
+    with closing(SqliteStore(tmp_path / "old-jobs.db")) as moved:
+        assert moved.size(QUEUE).waiting == 1

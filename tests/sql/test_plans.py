@@ -181,6 +181,7 @@ LOOKS: Final[dict[str, dict[str, object]]] = {
     "batch_ids": {"batch": 1, "open": False, "up": False, "after": 0, "before": FAR, "most": FEW},
     "batch_completed_ids": {"batch": 1, "up": True, "after": 0, "before": 2**62, "most": FEW},
     "settled_queues": {"most": FEW},
+    "task_standings": {"now": 5, "most": FEW},
     "walk_completed": {"up": False, "after": 0, "before": 2**62, "most": FEW},
     "completed_ids": {"queue": "default", "up": True, "after": 0, "before": 2**62, "most": FEW},
     "nth_completed": {"queue": "default", "count": FEW},

@@ -74,6 +74,7 @@ HOT = {
     "prune_failed": {"jobs_pkey"},
     "prune_results": {"results_pkey"},
     "walk": {"jobs_pkey"},
+    "task_standings": {"jobs_pkey"},
     "settled_ids": {"jobs_settled"},
     "batch_ids": {"terms_of_batch"},
     "batch_completed_ids": {"completed_of_batch"},
@@ -121,7 +122,7 @@ HOT = {
 IN_ORDER = {"ahead", "is_behind", "let_go_ordered"}
 # What these look for is all there is, and that is little; or somebody asked for all to be checked or counted.
 READS_ALL = {"standings", "check_jobs", "check_rows", "check_terms", "check_figures", "backoff_rules", "runners",
-             "enlisted", "drop_figures",
+             "enlisted", "drop_figures", "task_standings",
              "schema_version", "set_version", "last_id", "forget_progress", "wants_sweeping", "is_empty"}  # fmt: skip
 FEW = {"jobs_running"}  # all of this index are meant
 FILL = """

@@ -7,6 +7,7 @@ from collections import defaultdict
 from datetime import timedelta
 from itertools import pairwise
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -189,6 +190,19 @@ def test_lost_attempts_are_counted_and_the_job_that_is_failed_for_it(books, stor
     books.lost([failed, Settlement(claim=claim, to=JobStatus.FAILED, losses=1)])
     books.close()
     assert totals(store) == {"task": Counted(lost=2, failed=1)}
+
+
+def test_what_a_rescuer_counts_is_counted_for_the_queue_of_the_job(books, store):
+    context, done = ended(Returned())
+    job = msgspec.structs.replace(context.claim.job, queue="other")
+    claim = msgspec.structs.replace(context.claim, job=job)
+    books.lost([settle(claim, Lost("gone"), age=SECOND)])
+    books.ended([(context, done)])
+    books.close()
+    assert {key: (one.completed, one.lost) for key, one in store.ledger.totals().items()} == {
+        (QUEUE, "task"): (1, 0),
+        ("other", "task"): (0, 1),
+    }
 
 
 def test_a_runner_tells_so_many_names_apart(books, store):

@@ -27,6 +27,7 @@ _SECTIONS: Final = {
         "schedules": "schedules",
         "batches": "batches",
         "serve": "serve",
+        "top": "top",
     },
     "Change": {
         "push": "change",

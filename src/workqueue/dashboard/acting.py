@@ -14,13 +14,14 @@ from starlette.responses import RedirectResponse, Response
 from workqueue import payload
 from workqueue.arguments import one_of
 from workqueue.dashboard import filters, guard
-from workqueue.dashboard.desk import Desk, Sight
+from workqueue.dashboard.desk import Desk
 from workqueue.dashboard.filters import Filter, address
 from workqueue.dashboard.pages import LARGEST_EDIT, Looking
 from workqueue.dashboard.rendering import Pages
 from workqueue.errors import InvalidOption, InvalidPayload, UsageError
 from workqueue.job import Job, JobStatus
 from workqueue.redaction import Redaction
+from workqueue.report import Sight
 from workqueue.store.paging import Deed, Find, Page, changes
 
 _STEP: Final = 1.0  # seconds that one request may spend on changing many jobs

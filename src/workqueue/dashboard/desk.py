@@ -21,8 +21,9 @@ from workqueue.errors import InvalidOption
 from workqueue.job import Job
 from workqueue.looks import Look, Looks
 from workqueue.queue import Queue
+from workqueue.report import Sight
 from workqueue.store import open_existing
-from workqueue.store.contract import Overview, Standing, Store
+from workqueue.store.contract import Store
 from workqueue.store.paging import Find, Page
 from workqueue.store.timetable import ScheduleStanding
 
@@ -34,33 +35,8 @@ T = TypeVar("T")
 _THREADS: Final = 8
 _PATIENCE: Final = 0.4  # seconds that a page waits for new figures, before it shows the last ones
 _LOOKING_ON: Final = 0.5  # seconds that one page is looked for
-_MOST_QUEUES: Final = 500  # whose pauses are asked for
 _MOST_SCHEDULES: Final = 1000
-_COUNTS: Final = ("pending", "retrying", "running", "failed", "cancelled", "completed", "later")
 _CHART_PERIODS: Final = 5  # runners tell what they did every few seconds
-
-
-class Sight(msgspec.Struct, frozen=True):
-    """What there was to see a moment ago. paused: by queue, the names of what is paused; None is the queue itself."""
-
-    overview: Overview
-    paused: dict[str, list[str | None]]
-
-    @property
-    def total(self) -> Standing:
-        """All queues as one."""
-        standings = self.overview.queues
-        due = [standing.oldest_due for standing in standings if standing.oldest_due is not None]
-        counts = {word: sum(getattr(standing, word) for standing in standings) for word in _COUNTS}
-        return Standing(queue="", oldest_due=min(due, default=None), **counts)
-
-    def standing(self, queue: str) -> Standing:
-        """Give the figures of one queue; zeros if nothing of it is there."""
-        return next((one for one in self.overview.queues if one.queue == queue), Standing(queue=queue))
-
-    def runners(self, queue: str) -> int:
-        """Count the runners of a queue that are alive."""
-        return sum(runner.alive for runner in self.overview.runners if runner.queue == queue)
 
 
 class Slot(msgspec.Struct, frozen=True):
@@ -85,7 +61,7 @@ class Desk:
         self.queue = place if isinstance(place, Queue) else None
         self.store, self._is_ours = _opened(place)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="workqueue-dashboard")
-        self._sight = Look(self._see, period=period)
+        self._sight = Look(lambda: report.sight(self.store), period=period)
         self._charts: Looks[list[Chart]] = Looks(period=_CHART_PERIODS * period)
         self._tasks: Looks[list[report.TaskFigures]] = Looks(period=_CHART_PERIODS * period)
 
@@ -143,13 +119,6 @@ class Desk:
             if page.next is None or len(jobs) >= which.limit or time.monotonic() >= until:
                 return Page(jobs, page.next)
             which = which.beyond(page.next)
-
-    def _see(self) -> Sight:
-        found = report.overview(self.store)
-        paused: dict[str, list[str | None]] = {}
-        for one in report.paused(self.store, [standing.queue for standing in found.queues[:_MOST_QUEUES]]):
-            paused.setdefault(one.queue, []).append(one.name)
-        return Sight(found, paused)
 
     def _slots(self, queue: str | None) -> list[Slot]:
         now, ours = self.store.now(), self.queue

@@ -17,8 +17,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from workqueue.dashboard.desk import Desk, Sight
+from workqueue.dashboard.desk import Desk
 from workqueue.errors import StoreError
+from workqueue.report import Sight
 
 MOST_STREAMS: Final = 32
 _BEAT: Final = 15.0  # seconds; proxies close a connection that says nothing

@@ -7,17 +7,18 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from workqueue import report
+from workqueue import report, story
 from workqueue.arguments import job_id as checked_id
 from workqueue.arguments import may_be_job_id
-from workqueue.dashboard import filters, story
-from workqueue.dashboard.desk import Desk, Sight
+from workqueue.dashboard import filters
+from workqueue.dashboard.desk import Desk
 from workqueue.dashboard.filters import Filter
 from workqueue.dashboard.notes import note
 from workqueue.dashboard.rendering import Pages
 from workqueue.errors import BatchNotFound, JobNotFound
 from workqueue.job import Attempt, Job, JobStatus
 from workqueue.redaction import Redaction
+from workqueue.report import Sight
 from workqueue.store.contract import Outlook
 from workqueue.store.paging import Find
 

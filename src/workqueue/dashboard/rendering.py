@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final, cast
 from urllib.parse import urlencode
@@ -17,7 +16,7 @@ from starlette.responses import HTMLResponse, Response
 from workqueue.dashboard import filters, guard
 from workqueue.dashboard.filters import address
 from workqueue.duration import span
-from workqueue.words import moment, printable, shortened
+from workqueue.words import ago, count, moment, printable, seconds, shortened
 
 STATIC: Final = os.path.join(os.path.dirname(__file__), "static")
 SEEN: Final = "workqueue.seen"
@@ -132,43 +131,3 @@ def version(name: str) -> str:
     """Give what changes in the address of a static file when the file does."""
     with open(os.path.join(STATIC, name), "rb") as file:
         return hashlib.sha256(file.read()).hexdigest()[:12]
-
-
-def count(value: float | None) -> str:
-    """Give a number of jobs for people.
-
-    >>> count(1234567), count(0.25), count(None)
-    ('1,234,567', '0.25', '–')
-    """
-    if value is None:
-        return "–"
-    return f"{value:,.0f}" if value == int(value) else f"{value:,.3g}"
-
-
-def seconds(value: float | None) -> str:
-    """Give a duration in seconds for people.
-
-    >>> seconds(0.0123), seconds(3.2), seconds(90), seconds(None)
-    ('12ms', '3.2s', '1m 30s', '–')
-    """
-    if value is None:
-        return "–"
-    if 1 <= value < 10:
-        return f"{value:.1f}s"
-    return span(timedelta(seconds=value))
-
-
-def ago(value: datetime | None, now: datetime) -> str:
-    """Say how long ago an instant was, or how soon it comes.
-
-    >>> noon = datetime(2026, 1, 1, 12)
-    >>> ago(datetime(2026, 1, 1, 11, 58), noon), ago(datetime(2026, 1, 1, 13), noon), ago(noon, noon)
-    ('2m ago', 'in 1h', 'just now')
-    """
-    if value is None:
-        return ""
-    gone = now - value
-    if abs(gone) < timedelta(seconds=1):
-        return "just now"
-    largest = span(abs(gone)).split(" ")[0]
-    return f"{largest} ago" if gone > timedelta(0) else f"in {largest}"

@@ -126,6 +126,23 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
         return self.pending + self.retrying + self.running + self.failed + self.cancelled + self.completed
 
 
+class TaskStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """The jobs of one name of a queue in figures. due: that wait, and could start; later: those that cannot yet."""
+
+    queue: str
+    name: str
+    due: int = 0
+    later: int = 0
+    running: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+    @property
+    def jobs(self) -> int:
+        """All of them."""
+        return self.due + self.later + self.running + self.failed + self.cancelled
+
+
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
     """What keeps the jobs. settings: read back from a connection of ours, by the engine's own names.
 
@@ -341,6 +358,13 @@ class Store(Protocol):
 
     def overview(self) -> Overview:
         """Give the figures of every queue, its runners and the engine; for people, so it may take a moment."""
+        ...
+
+    def task_standings(self, most: int) -> list[TaskStanding]:
+        """Count the newest `most` jobs, but for completed ones, by queue and name, in their order; for people.
+
+        No index has names, so it reads that many rows: these are all where they count up to less.
+        """
         ...
 
     # itself

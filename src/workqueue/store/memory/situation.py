@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection
 from contextlib import AbstractContextManager
 from datetime import timedelta
 
-from workqueue.job import Job, Lane, Terms
+from workqueue.job import Job, JobStatus, Lane, Terms
 from workqueue.lifecycle import FINAL
 from workqueue.store.clock import instant, micros
+from workqueue.store.contract import TaskStanding
 from workqueue.store.memory.keeping import Keeping
 from workqueue.store.memory.rows import Row, Rows
 from workqueue.store.memory.runners import Runner, enlisted
@@ -36,6 +37,15 @@ class Situations:
                 for row in self._rows:
                     if row.runs_for(runner):
                         self._rows.change(row).say_since(micros(lease))
+
+    def task_standings(self, most: int) -> list[TaskStanding]:
+        with self._turn() as now:
+            figures: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+            rows = [row for row in self._rows if row.job.status is not JobStatus.COMPLETED]
+            for row in sorted(rows, key=lambda row: row.job.id, reverse=True)[:most]:
+                due = "due" if row.is_due(now) else "later"
+                figures[row.job.queue, row.job.name][due if row.waits() else str(row.job.status)] += 1
+            return [TaskStanding(queue=queue, name=name, **figures[queue, name]) for queue, name in sorted(figures)]
 
     def situation(self, job_id: int) -> Situation:
         with self._turn() as now:

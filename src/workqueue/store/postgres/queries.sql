@@ -682,6 +682,14 @@ SELECT coalesce(json_agg(json_build_array(queue, kind, jobs, oldest,
     UNION ALL SELECT queue, 6, count(*), NULL FROM workqueue.completed WHERE attempt > 0 GROUP BY queue
   ) AS counted;
 
+-- name: task_standings
+-- For people. Of the newest jobs, because no index has their names. Kinds: as of standings.
+SELECT queue, name,
+       CASE WHEN status IN (3, 4, 5) THEN status WHEN ready IN (1, 2) OR ready = 0 AND run_at <= :now THEN 1 ELSE 0 END AS kind,
+       count(*)
+  FROM (SELECT queue, name, status, ready, run_at FROM workqueue.jobs ORDER BY id DESC LIMIT :most) AS newest
+ GROUP BY queue, name, kind;
+
 -- name: enlisted
 SELECT coalesce(json_agg(json_build_array(id, queue, label, started_at, (
            SELECT count(*) FROM workqueue.jobs AS j WHERE j.status = 4 AND j.runner = r.id), knows::json) ORDER BY id), '[]')::text

@@ -11,7 +11,7 @@ import msgspec
 from workqueue.backoff import Backoff
 from workqueue.job import Attempt, Job, JobStatus, Terms
 from workqueue.store.clock import instant
-from workqueue.store.contract import Engine, Overview, Standing
+from workqueue.store.contract import Engine, Overview, Standing, TaskStanding
 from workqueue.store.headers import read_headers
 from workqueue.store.relational.session import Session
 from workqueue.store.situation import Enlisted
@@ -81,7 +81,7 @@ def overview(session: Session, now: int, engine: Engine, *, is_dead: Callable[[i
     standings = _standing_rows.decode(session.ask("standings", {"now": now}).fetchone()[0])
     for queue, kind, jobs, first, run_at in standings:
         counts = figures.setdefault(queue, {})
-        word = _WORDS.get(kind) or str(JobStatus(kind))
+        word = _word(kind)
         counts[word] = counts.get(word, 0) + jobs
         if first is not None and run_at is not None:
             oldest[queue] = min(oldest.get(queue, (first, run_at)), (first, run_at))
@@ -92,6 +92,18 @@ def overview(session: Session, now: int, engine: Engine, *, is_dead: Callable[[i
         engine=engine,
         moves=moves(session),
     )
+
+
+def task_standings(session: Session, now: int, most: int) -> list[TaskStanding]:
+    """Count the newest jobs by queue and name."""
+    figures: dict[tuple[str, str], dict[str, int]] = {}
+    for queue, name, kind, jobs in session.ask("task_standings", {"now": now, "most": most}).fetchall():
+        figures.setdefault((queue, name), {})[_word(kind)] = jobs
+    return [TaskStanding(queue=queue, name=name, **figures[queue, name]) for queue, name in sorted(figures)]
+
+
+def _word(kind: int) -> str:
+    return _WORDS.get(kind) or str(JobStatus(kind))
 
 
 def moves(session: Session) -> list[str]:

@@ -11,7 +11,7 @@ import msgspec
 from workqueue.errors import JobNotFound
 from workqueue.job import Attempt, Job, JobStatus, NewJob, Size
 from workqueue.store.clock import micros
-from workqueue.store.contract import Outlook
+from workqueue.store.contract import Outlook, TaskStanding
 from workqueue.store.paging import Changed, Deed, Find, Page
 from workqueue.store.relational import changing, finding, outlook, records, situation
 from workqueue.store.relational.batches import StoredBatches
@@ -92,6 +92,11 @@ class Verbs(ABC):
         if found is None:
             raise JobNotFound(job_id)
         return found
+
+    def task_standings(self, most: int) -> list[TaskStanding]:
+        database = self._db()
+        now = database.clock()
+        return database.read(lambda session: records.task_standings(session, now, most))
 
     def introduce(self, runner: int, lease: timedelta, knows: Collection[str] | None) -> None:
         names = None if knows is None else msgspec.json.encode(sorted(knows)).decode()

@@ -382,7 +382,7 @@ class Database:
         """Let go of the file, its log copied into it; `shared.give_up` calls this when nobody uses it any more."""
         self._closed = True
         with self._turn():
-            if self.durability != "conservative" and self._handles.are_open():
+            if self.durability != "conservative" and self._handles.are_in_place():
                 with suppress(sqlite3.Error, StoreError):
                     self.checkpoint_in_turn(_APPLICATIONS_PATIENCE)
         self._let_go()

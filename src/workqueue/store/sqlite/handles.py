@@ -76,6 +76,10 @@ class Handles:
     def are_open(self) -> bool:
         return self._writer is not None
 
+    def are_in_place(self) -> bool:
+        """Say whether they are open, and the file is the one that was opened: to open another would make that anew."""
+        return self.are_open() and location.identity(self.path) == self._file
+
     def have(self, connection: Connection) -> bool:
         """Say whether this connection is one of ours still."""
         return connection in (self._writer, self._guest)

@@ -465,6 +465,14 @@ SELECT json_group_array(json_array(queue, kind, jobs, oldest, (SELECT run_at FRO
     UNION ALL SELECT queue, status, count(*), NULL FROM jobs WHERE settled_at IS NOT NULL GROUP BY queue, status
     UNION ALL SELECT queue, 6, count(*), NULL FROM completed GROUP BY queue);
 
+-- name: task_standings
+-- For people. Of the newest jobs, because no index has their names. Kinds: as of standings.
+SELECT queue, name,
+       CASE WHEN status IN (3, 4, 5) THEN status WHEN ready IN (1, 2) OR ready = 0 AND run_at <= :now THEN 1 ELSE 0 END AS kind,
+       count(*)
+  FROM (SELECT queue, name, status, ready, run_at FROM jobs ORDER BY id DESC LIMIT :most) AS newest
+ GROUP BY queue, name, kind;
+
 -- name: enlisted
 SELECT json_group_array(json_array(id, queue, label, started_at, running, json(knows))) FROM (
     SELECT id, queue, label, started_at, knows,
