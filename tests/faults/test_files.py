@@ -7,9 +7,10 @@ import sqlite3
 import subprocess
 import sys
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
-from workqueue import Queue, SchemaOutdated, StoreError, StoreUnavailable, UnsuitableFile
+from workqueue import Queue, QueueClosed, SchemaOutdated, StoreError, StoreUnavailable, UnsuitableFile
 from workqueue.store.sqlite import connection as sqlite
 from workqueue.store.sqlite import location
 from workqueue.store.sqlite.engine import SqliteStore
@@ -248,6 +249,29 @@ def test_a_runner_that_dies_while_it_leaves_leaves_no_bell_that_nobody_knows_of(
     assert not bell.exists()
     assert runner in [runner.id for runner in store.overview().runners]
     store.close()
+
+
+def test_a_thread_that_waited_for_its_turn_while_the_file_was_closed_does_not_open_it_anew(tmp_path):
+    """As a handler that runs on past the grace: it asked when the store was open."""
+    store = SqliteStore(tmp_path / "jobs.db")
+    database = store._database
+    store.close()
+    for late in (
+        lambda: database.write(lambda _connection, now: now, lambda *_: True),
+        lambda: database.read(lambda _connection: None),
+        lambda: database.guest(last=lambda *_: None).__enter__(),
+        database.checkpoint,
+    ):
+        with pytest.raises(QueueClosed):
+            late()
+    assert [name for name in os.listdir("/proc/self/fd") if is_at(name, tmp_path)] == []
+
+
+def is_at(descriptor: str, folder: Path) -> bool:
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}").startswith(str(folder))
+    except FileNotFoundError:  # that of the listing itself
+        return False
 
 
 def test_a_new_files_name_is_flushed_before_there_is_a_job_in_it(tmp_path, monkeypatch):

@@ -134,7 +134,7 @@ def the_dead_go_unseen(patch: pytest.MonkeyPatch) -> None:
         pytest.param(without("promote", "AND run_at <= :now "), 3, {"S3", "I8"}, id="before its time"),
         pytest.param(without("beat", "lease_until = :now + :lease", "lease_until = 0"), 1, {"S6"}, id="short beats"),
         pytest.param(without("settle", "lost = lost + s.losses", "lost = lost"), 1, {"S11"}, id="losses not counted"),
-        pytest.param(clock_steps_go_unnoticed, 125, {"S6"}, id="clock steps go unnoticed"),
+        pytest.param(clock_steps_go_unnoticed, 1046, {"S6"}, id="clock steps go unnoticed"),
         pytest.param(commits_are_thought_to_last, 95, {"I1"}, id="commits are thought to last"),
         pytest.param(threads_stay, 2, {"I14"}, id="threads stay"),
         pytest.param(the_dead_go_unseen, 1, {"S11"}, id="the dead go unseen"),
@@ -165,7 +165,7 @@ def test_a_planted_bug_is_seen(
 
 def test_a_failing_seed_is_shrunk_to_the_faults_that_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     clock_steps_go_unnoticed(monkeypatch)
-    runs = (simulation.run(0, seed) for seed in range(125, 125 + SEEDS))
+    runs = (simulation.run(0, seed) for seed in range(1046, 1046 + SEEDS))
     failure = next(failure for run in runs for failure in run.failures if failure.startswith("S6"))
     command, _, kinds = failure.rpartition(": ")[2].partition(" --without ")
     assert command.startswith("python -m prove repeat simulation ")

@@ -385,10 +385,10 @@ class Database:
             if self.durability != "conservative" and self._handles.are_in_place():
                 with suppress(sqlite3.Error, StoreError):
                     self.checkpoint_in_turn(_APPLICATIONS_PATIENCE)
-        self._let_go()
+            self._let_go()
 
     def _let_go(self) -> None:
-        self._handles.close()
+        self._handles.end()
         self.exchange.close()
         self.owners.close()
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TypeAlias
 
-from workqueue.errors import StoreUnavailable
+from workqueue.errors import QueueClosed, StoreUnavailable
 from workqueue.logs import Log
 from workqueue.store.clock import Clock
 from workqueue.store.contract import Durability
@@ -40,6 +40,7 @@ class Handles:
         self._checkpointer: Connection | None = None
         self._file: location.Identity | None = None
         self._log: LogFile | None = None
+        self._ended = False
 
     def writer(self) -> Connection:
         """Give the connection that writes; opening it makes or migrates the schema."""
@@ -47,20 +48,20 @@ class Handles:
 
     def reader(self) -> Connection:
         if self._reader is None:
-            self._reader = sqlite.connect(self.path, self._durability)
+            self._reader = self._connect()
         return self._reader
 
     def guest(self) -> Connection:
         """Give the connection for code that is not ours; SQLite asks `authorise` about what it prepares."""
         self.writer()
         if self._guest is None:
-            self._guest = sqlite.connect(self.path, self._durability)
+            self._guest = self._connect()
             self._guest.set_authorizer(self._authorise)
         return self._guest
 
     def checkpointer(self) -> Connection:
         if self._checkpointer is None:
-            self._checkpointer = sqlite.connect(self.path, self._durability)
+            self._checkpointer = self._connect()
         return self._checkpointer
 
     @contextmanager
@@ -130,6 +131,11 @@ class Handles:
             self._flush_folder(writer)
         return writer
 
+    def end(self) -> None:
+        """Close all for good: what a thread asks for that waited for its turn meanwhile is refused by QueueClosed."""
+        self._ended = True
+        self.close()
+
     def close(self) -> None:
         with self.reading:
             for connection in self._forget():
@@ -148,7 +154,16 @@ class Handles:
             writer.execute(f"PRAGMA user_version = {schema.version(writer)}")
             patiently(lambda: writer.execute("COMMIT"))
 
+    def _connect(self) -> Connection:
+        self._refuse_when_ended()
+        return sqlite.connect(self.path, self._durability)
+
+    def _refuse_when_ended(self) -> None:
+        if self._ended:
+            raise QueueClosed(self.path)
+
     def _open(self) -> Connection:
+        self._refuse_when_ended()
         with translated(self.path):
             self._file = location.identity(self.path)
             if self._file is None:
@@ -156,7 +171,7 @@ class Handles:
                     f"expected {self.path!r} to be there, but it is gone; restore it", path=self.path
                 )
             self.refuse_foreign()
-            writer = sqlite.connect(self.path, self._durability)
+            writer = self._connect()
             try:
                 self._prepare(writer)
             except BaseException:
