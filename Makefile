@@ -14,7 +14,7 @@ run: $(VENV)/run ## the main job: a fixity manifest of Python's own library, the
 
 test: programs check ## lint, types, layers, every test, and the proof at its smallest size
 	@echo "== tests"
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 	@echo "== proof, at its smallest size"
 	$(BIN)/python -m prove run quick
 
