@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from workqueue.context import Context
 from workqueue.executor.threads import ThreadExecutor
@@ -12,6 +12,7 @@ from workqueue.lifecycle import Returned, Settlement, settle
 from workqueue.plan import Plan
 from workqueue.runner import Runner
 from workqueue.store.contract import Beat, Store, Turn, Want
+from workqueue.store.memory.engine import MemoryStore
 
 from bench.peers.raw_loop import BATCH
 from bench.work import NoOp
@@ -83,57 +84,30 @@ def run_runner(worker: NoOp, claims: Sequence[Claim]) -> float:
     return took
 
 
-class _Costless:
-    """A store that hands out claims it has at hand, and believes whatever it is told."""
-
-    path = "nowhere"
+class _Costless(MemoryStore):
+    """A store that hands out claims it has at hand, and believes whatever it is told of them."""
 
     def __init__(self, claims: Sequence[Claim]) -> None:
+        super().__init__()
         self.empty = threading.Event()
-        self._claims = claims
-        self._given = self._settled = 0
-        self._rung = threading.Event()
+        self._given_out = claims
+        self._given = self._told = 0
 
     def turn(self, settlements: Sequence[Settlement], want: Want | None) -> Turn:
-        self._settled += len(settlements)
-        if self._settled == len(self._claims):
+        self._told += len(settlements)
+        if self._told == len(self._given_out):
             self.empty.set()
-        given = [] if want is None else [*self._claims[self._given : self._given + want.limit]]
+        given = [] if want is None else [*self._given_out[self._given : self._given + want.limit]]
         self._given += len(given)
-        return Turn(given, [], False, None)
-
-    def ring(self) -> None:
-        self._rung.set()
-
-    def wait(self, timeout: float) -> None:
-        self._rung.wait(timeout)
-        self._rung.clear()
-
-    def bell(self, runner: int) -> "_Costless":
-        del runner
-        return self
+        return Turn(given, [], suspects=False, next_due=None)
 
     def held(self, runner: int) -> Beat:
         del runner
-        return Beat({claim.job.id: claim.job.attempt for claim in self._claims}, frozenset())
+        return Beat({claim.job.id: claim.job.attempt for claim in self._given_out}, frozenset())
 
     def beat(self, runner: int, lease: timedelta) -> Beat:
         del lease
         return self.held(runner)
-
-    def enlist(self, queue: str, label: str) -> int:
-        del queue, label
-        return 1
-
-    def retire(self, runner: int) -> None:
-        pass
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    def orphans(self, *, expired: bool, limit: int) -> list[Claim]:
-        del expired, limit
-        return []
 
 
 def seconds(work: Callable[[], object]) -> float:
