@@ -62,6 +62,8 @@ def play(path, worker, *, concurrency: int = 1) -> None:
         queue.push_many("good", range(10))
         queue.start()
         assert queue.wait_idle(30)
+    with Queue(path) as queue:
+        assert queue.check() == []
     assert worker.ran.count("good") >= 10  # or more, where the deed brought a neighbour down
     assert "good" not in failed(path)
 
@@ -130,9 +132,10 @@ def test_logs_that_raise(path, kind):
     assert failed(path) == {"raises": "ValueError: unheard"}
 
 
-def test_a_tracer_that_raises_once_the_handler_is_over(path):
+@pytest.mark.parametrize("function", ["end", "_deliver"])
+def test_a_tracer_that_raises_once_the_handler_is_over(path, function):
     def tracer(frame, event, arg):
-        if frame.f_code.co_name == "_deliver":
+        if frame.f_code.co_name == function and "workqueue" in frame.f_code.co_filename:
             sys.settrace(None)
             raise KeyboardInterrupt
         return None

@@ -174,6 +174,8 @@ class ThreadExecutor:
             except BaseException as error:  # noqa: BLE001 - thrown into this thread after a handler's end, or by its tracer
                 self._idle.pop(me, None)
                 if context is not None:  # the runner takes the first word on it only
+                    if context.ended_at < context.started_at:  # it did not get so far
+                        context.ended_at = time.monotonic()
                     self._forget(context)
                     self._deliver(context, of_exception(context, error))
                 elif self._closed:
