@@ -14,6 +14,8 @@ from workqueue import why
 from workqueue.cli import _COMMANDS, group
 from workqueue.cli.codes import MEANINGS, Code
 
+from sources import parsed
+
 PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
 SOURCES = sorted((Path(workqueue.__file__).parent / "cli").glob("*.py"))
 CONTEXT = click.Context(group, info_name="workqueue", **group.context_settings)
@@ -41,7 +43,7 @@ def test_the_exit_codes_of_the_page_are_those_of_the_code():
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
 def test_no_command_exits_with_a_number_of_its_own(source):
-    for node in ast.walk(ast.parse(source.read_text())):
+    for node in ast.walk(parsed(source.read_text())):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("exit", "_exit"):
             assert not any(isinstance(argument, ast.Constant) for argument in node.args), ast.unparse(node)
 
@@ -84,7 +86,7 @@ def test_an_example_is_taken_as_it_stands(line, tmp_path, monkeypatch):
 def test_the_page_explains_each_reason_that_why_gives():
     words = {
         node.args[0].value
-        for node in ast.walk(ast.parse(Path(why.__file__).read_text()))
+        for node in ast.walk(parsed(Path(why.__file__).read_text()))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Said"
         if isinstance(node.args[0], ast.Constant)
     }

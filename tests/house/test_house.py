@@ -12,6 +12,8 @@ import workqueue
 from workqueue.job import JobStatus
 from workqueue.lifecycle import MOVES
 
+from sources import parsed
+
 ROOT = Path(__file__).parents[2]
 SRC = ROOT / "src" / "workqueue"
 MODULES = sorted(SRC.rglob("*.py"))
@@ -33,7 +35,7 @@ def name(path: Path) -> str:
 @pytest.mark.parametrize("path", MODULES, ids=name)
 def test_a_module_says_what_lives_in_it(path):
     if path.read_text():
-        assert ast.get_docstring(ast.parse(path.read_text()))
+        assert ast.get_docstring(parsed(path.read_text()))
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)
@@ -51,16 +53,14 @@ def test_only_the_clock_reads_the_time_of_day(path):
 
 @pytest.mark.parametrize("path", MODULES, ids=name)
 def test_sql_stands_in_sql_files(path):
-    texts = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]
-    docs = [
-        ast.get_docstring(node, clean=False) for node in ast.walk(ast.parse(path.read_text())) if is_documented(node)
-    ]
+    texts = [node.value for node in ast.walk(parsed(path.read_text())) if isinstance(node, ast.Constant)]
+    docs = [ast.get_docstring(node, clean=False) for node in ast.walk(parsed(path.read_text())) if is_documented(node)]
     assert [t for t in texts if isinstance(t, str) and t not in docs and SQL_WORDS.search(t)] == []
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)
 def test_data_is_never_executed(path):
-    tree = ast.parse(path.read_text())
+    tree = parsed(path.read_text())
     imported = {
         alias.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
     }
@@ -85,7 +85,7 @@ def test_data_is_never_executed(path):
 @pytest.mark.parametrize("path", MODULES, ids=name)
 def test_nothing_is_unpacked_that_may_become_a_thousand_times_as_large(path):
     """Row 102 of the threats we know of: data are stored, sent and shown as they came."""
-    tree = ast.parse(path.read_text())
+    tree = parsed(path.read_text())
     names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
     names += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     assert {"gzip", "bz2", "lzma", "zipfile", "tarfile", "compression"}.isdisjoint(at.split(".")[0] for at in names)
@@ -95,7 +95,7 @@ def test_nothing_is_unpacked_that_may_become_a_thousand_times_as_large(path):
 
 @pytest.mark.parametrize("path", MODULES, ids=name)
 def test_nothing_is_asserted_at_run_time_and_nothing_swallowed(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path.read_text())):
         assert not isinstance(node, ast.Assert)
         if isinstance(node, ast.ExceptHandler):
             assert node.type is not None

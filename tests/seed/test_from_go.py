@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from sources import parsed
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/from-go.md").read_text(encoding="utf-8")
 ROWS = [
@@ -28,7 +30,7 @@ Worker DoWork RecoverableWorkerError
 def test_each_row_names_an_existing_test(row):
     assert len(row) == 4, row
     path, _, name = row[3].strip("`").partition("::")
-    functions = [node.name for node in ast.parse((ROOT / path).read_text(encoding="utf-8")).body if is_test(node)]
+    functions = [node.name for node in parsed((ROOT / path).read_text(encoding="utf-8")).body if is_test(node)]
     assert name in functions
 
 

@@ -22,6 +22,8 @@ from workqueue.store.postgres.connection import Connection, connect
 from workqueue.store.postgres.looking import HEAD, Place
 from workqueue.store.sql import load_statements
 
+from sources import parsed
+
 POSTGRES = load_statements("workqueue.store.postgres")
 SQLITE = load_statements("workqueue.store.sqlite")
 PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)")
@@ -263,7 +265,7 @@ def test_both_engines_have_what_the_shared_steps_ask_for():
 def names_asked_for() -> Iterator[str]:
     for file in resources.files("workqueue.store.relational").iterdir():
         if file.name.endswith(".py"):
-            for node in ast.walk(ast.parse(file.read_text())):
+            for node in ast.walk(parsed(file.read_text())):
                 match node:
                     case ast.Call(ast.Attribute(attr="ask"), [ast.Constant(str(name)), *_]):
                         yield name
