@@ -10,10 +10,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from prove.clock import FakeClock
 from workqueue import Queue, QueueClosed, SchemaOutdated, StoreError, StoreUnavailable, UnsuitableFile
 from workqueue.store.sqlite import connection as sqlite
 from workqueue.store.sqlite import location
 from workqueue.store.sqlite.engine import SqliteStore
+from workqueue.store.sqlite.handles import Handles
 from workqueue.store.sqlite.schema import VERSION
 from workqueue.upkeep import Upkeep
 
@@ -55,6 +57,25 @@ def test_what_is_no_database_stays_as_it_was(tmp_path):
     assert isinstance(caught.value.__cause__, sqlite3.DatabaseError)
     assert path.read_bytes() == b"Dear Ada, " * 1000
     assert [entry.name for entry in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_a_file_that_another_process_makes_just_now_is_ours(tmp_path, monkeypatch):
+    """As when all processes of a web server open a new file at once."""
+    path = tmp_path / "jobs.db"
+    connect_bare = sqlite.connect_bare
+
+    class Late(sqlite3.Connection):
+        """Lets the other process make its tables after the first question."""
+
+        def execute(self, *asked: str) -> sqlite3.Cursor:
+            answer = super().execute(*asked).fetchone()
+            monkeypatch.setattr(sqlite, "connect_bare", connect_bare)
+            SqliteStore(path, clock=FakeClock()).close()
+            return super().execute("SELECT ?", answer)
+
+    monkeypatch.setattr(sqlite, "connect_bare", lambda path: sqlite3.connect(path, factory=Late))
+    Handles(str(path), "full", clock=FakeClock(), authorise=lambda *_: 0).refuse_foreign()
+    SqliteStore(path, clock=FakeClock()).close()
 
 
 def test_another_programs_database_stays_as_it_was(tmp_path):

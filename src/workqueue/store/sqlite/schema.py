@@ -32,8 +32,10 @@ def version(connection: Executing) -> int:
 
 def recognise(connection: sqlite3.Connection, path: str) -> None:
     """Refuse a file that is not ours, or newer than this program, before anything is written to it."""
+    # Asked in this order: between the two another process may make the tables, and sign them, in one commit.
+    is_new = not connection.execute(SQL["objects"]).fetchone()[0]
     application = connection.execute("PRAGMA application_id").fetchone()[0]
-    if application != APPLICATION_ID and connection.execute(SQL["objects"]).fetchone()[0]:
+    if application != APPLICATION_ID and not is_new:
         raise UnsuitableFile(
             f"expected {path!r} to be a file of workqueue or a new one, but it is another program's SQLite database; "
             "give the queue a file of its own, and put your tables into that one",
