@@ -61,23 +61,28 @@ def test_a_lock_that_is_never_given_back_is_an_error_that_says_so(tmp_path, monk
         assert queue.size().waiting == 1
 
 
-def test_opening_waits_for_who_is_committing(tmp_path, monkeypatch):
-    """Without a WAL the file is busy for readers too while somebody commits; to open it is to read it."""
+@pytest.mark.parametrize(("first", "meets"), [(False, "BEGIN EXCLUSIVE"), (True, "BEGIN; SELECT * FROM sqlite_master")])
+def test_opening_waits_for_who_is_committing_or_reading(tmp_path, monkeypatch, first, meets):
+    """Without a WAL the file is busy for readers while somebody commits, and for the first, who makes the tables, while
+    somebody reads.
+    """
     waits = threading.Event()
-    Queue(tmp_path / "jobs.db", durability="conservative").close()
+    if not first:
+        Queue(tmp_path / "jobs.db", durability="conservative").close()
     other = sqlite3.connect(tmp_path / "jobs.db", isolation_level=None, check_same_thread=False)
     connect = handles_module.sqlite.connect
 
-    def connect_and_meet_a_commit(path: str, durability: Durability) -> sqlite3.Connection:
+    def connect_and_meet(path: str, durability: Durability) -> sqlite3.Connection:
         connection = connect(path, durability)
-        other.execute("BEGIN EXCLUSIVE")
+        for statement in meets.split(";"):
+            other.execute(statement).fetchall()
         return connection
 
     def is_busy(error: sqlite3.Error) -> bool:
         waits.set()
         return True
 
-    monkeypatch.setattr(handles_module.sqlite, "connect", connect_and_meet_a_commit)
+    monkeypatch.setattr(handles_module.sqlite, "connect", connect_and_meet)
     monkeypatch.setattr(connection_module, "is_busy", is_busy)
     opened: list[Queue] = []
     opener = threading.Thread(target=lambda: opened.append(Queue(tmp_path / "jobs.db", durability="conservative")))

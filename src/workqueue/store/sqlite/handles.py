@@ -187,7 +187,7 @@ class Handles:
             patiently(lambda: writer.execute("BEGIN IMMEDIATE"))
             schema.recognise(writer, self.path)
             schema.migrate(writer, made_by=f"sqlite {sqlite3.sqlite_version}", now=self._clock())
-            writer.execute("COMMIT")
+            patiently(lambda: writer.execute("COMMIT"))
         patiently(lambda: writer.execute(schema.SQL["objects"]).fetchone())  # the first read opens the WAL
         self._close_log()
         self._log = self._open_log()
