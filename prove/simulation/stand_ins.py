@@ -96,6 +96,32 @@ class Lock:
         self.release()
 
 
+class RLock(Lock):
+    """As `threading.RLock`."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        super().__init__(scheduler)
+        self._owner: object | None = None
+        self._depth = 0
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        me = self._scheduler.current
+        if self._owner is not me and not super().acquire(blocking, timeout):
+            return False
+        self._owner = me
+        self._depth += 1
+        return True
+
+    def release(self) -> None:
+        me = self._scheduler.current
+        if self._owner is not me:
+            raise RuntimeError("cannot release un-acquired lock")
+        self._depth -= 1
+        if not self._depth or me.doomed:
+            self._owner, self._depth = None, 0
+            super().release()
+
+
 class Event:
     """As `threading.Event`."""
 
@@ -173,6 +199,9 @@ class Threading:
 
     def Lock(self) -> Lock:  # noqa: N802 - the module's name
         return Lock(self._scheduler)
+
+    def RLock(self) -> RLock:  # noqa: N802
+        return RLock(self._scheduler)
 
     def Event(self) -> Event:  # noqa: N802
         return Event(self._scheduler)

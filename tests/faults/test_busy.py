@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from prove.clock import FakeClock
 from workqueue import Queue, StoreUnavailable
 from workqueue.job import NewJob
 from workqueue.store.contract import Durability
+from workqueue.store.sqlite import checkpoints as checkpoints_module
 from workqueue.store.sqlite import connection as connection_module
 from workqueue.store.sqlite import database as database_module
 from workqueue.store.sqlite import handles as handles_module
 from workqueue.store.sqlite.engine import SqliteStore
 
-from support import SECOND
+from support import QUEUE, SECOND, new_job
 
 
 @pytest.mark.parametrize("durability", ["full", "conservative"])
@@ -118,4 +120,29 @@ def test_the_time_of_a_write_is_that_at_which_it_had_its_turn(tmp_path, monkeypa
     pusher.join(30)
     other.close()
     assert store.get(first + 1).pushed_at == clock.now() == store.get(first).pushed_at + SECOND
+    store.close()
+
+
+@pytest.mark.parametrize("which", ["_turnstile", "reading"])
+def test_ctrl_c_right_after_a_lock_was_had_leaves_it_free(tmp_path, monkeypatch, which):
+    """A signal is handled once the call is over that got the lock, before anybody could note that."""
+    monkeypatch.setattr(database_module, "PATIENCE", 0.2)
+    monkeypatch.setattr(checkpoints_module, "_READERS_PATIENCE", 0.2)
+    store = SqliteStore(tmp_path / "q.db")
+    holder = store._database if which == "_turnstile" else store._database._handles
+    lock = getattr(holder, which)
+
+    class Interrupted:
+        def acquire(self, **options: float) -> bool:
+            setattr(holder, which, lock)
+            lock.acquire(**options)
+            raise KeyboardInterrupt
+
+    store.push([new_job()])
+    setattr(holder, which, Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        store._database.checkpoint()
+    with ThreadPoolExecutor(1) as another:
+        assert another.submit(store.push, [new_job()]).result(20)
+        assert another.submit(store.size, QUEUE).result(20).waiting == 2
     store.close()

@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -375,14 +375,14 @@ class MemoryStore(Situations):
     @contextmanager
     def _locked(self) -> Generator[None]:
         opened_by_us(self)  # refuses another thread in its name, which would wait for a block that waits for it
-        if not self._lock.acquire(timeout=_PATIENCE):
-            raise StoreUnavailable(
-                f"expected a turn within {_PATIENCE:.0f} s, but another thread holds a transaction open", path=self.path
-            )
         try:
+            if not self._lock.acquire(timeout=_PATIENCE):
+                held = f"expected a turn within {_PATIENCE:.0f} s, but another thread holds a transaction open"
+                raise StoreUnavailable(held, path=self.path)
             yield
         finally:
-            self._lock.release()
+            with suppress(RuntimeError):  # it is not ours: the wait for it was in vain
+                self._lock.release()
 
 
 def _authorise(action: int, *_: str | None) -> int:

@@ -107,9 +107,7 @@ class Situations:
         standing = None if batch is None or not row.following else self._keeping.beside.batches.get(batch)
         if standing is None:
             return None
-        return Awaited(
-            id=standing.id, left=standing.total - standing.ended, total=standing.total, sealed=standing.sealed
-        )
+        return Awaited(id=standing.id, left=standing.left, total=standing.total, sealed=standing.sealed)
 
     def _key_holder(self, row: Row) -> int | None:
         holder = self._keeping.key_holder(row)

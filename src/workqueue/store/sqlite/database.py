@@ -76,11 +76,11 @@ class Database:
         self.exchange = Exchange(path)
         self.reserve = Reserve(f"{path}-reserve")
         self.bells: dict[int, SocketBell] = {}
-        self._turnstile = threading.Lock()
+        self._turnstile = threading.RLock()  # which knows whose it is: Ctrl-C may come between getting it and noting so
         self._holder: int | None = None
         self.checkpoints = Checkpoints(path, self._handles, durability)
         self._guest_speaks = False
-        self._held_still: list[threading.Lock] = []
+        self._held_still: list[threading.RLock] = []
         self._will_checkpoint = False  # a thread of its own is at it
         self._closed = False
         try:
@@ -246,22 +246,25 @@ class Database:
 
     @contextmanager
     def _turn(self) -> Generator[None]:
-        if self._holder == threading.get_ident():
+        me = threading.get_ident()
+        if self._holder == me:
             raise UsageError(
                 "expected no await inside `with ctx.transaction()`: another job of this loop has a transaction open"
             )
-        if not self._turnstile.acquire(timeout=PATIENCE):
-            raise StoreUnavailable(
-                f"expected a turn to write {self.path!r} within {PATIENCE:.0f} s, but another thread of this process "
-                "holds a transaction open",
-                path=self.path,
-            )
-        self._holder = threading.get_ident()
         try:
+            if not self._turnstile.acquire(timeout=PATIENCE):
+                raise StoreUnavailable(
+                    f"expected a turn to write {self.path!r} within {PATIENCE:.0f} s, but another thread of this "
+                    "process holds a transaction open",
+                    path=self.path,
+                )
+            self._holder = me
             yield
         finally:
-            self._holder = None
-            self._turnstile.release()
+            if self._holder == me:
+                self._holder = None
+            with suppress(RuntimeError):  # it is not ours: the wait for it was in vain
+                self._turnstile.release()
 
     def _begin(self, connection: Connection) -> int:
         patiently(lambda: connection.execute(_BEGIN), seconds=PATIENCE)

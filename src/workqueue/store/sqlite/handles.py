@@ -30,7 +30,7 @@ class Handles:
     def __init__(self, path: str, durability: Durability, *, clock: Clock, authorise: Authoriser) -> None:
         self.path = path
         self._wal_path = f"{path}-wal"
-        self.reading = threading.Lock()
+        self.reading = threading.RLock()  # for the same reason as the turn
         self._durability: Durability = durability
         self._clock = clock
         self._authorise = authorise
@@ -67,19 +67,16 @@ class Handles:
     @contextmanager
     def no_readers(self, patience: float) -> Generator[None]:
         """Keep our own readers out of the block; or let it run beside one that takes longer than `patience` seconds."""
-        alone = self.reading.acquire(timeout=patience)
         try:
+            self.reading.acquire(timeout=patience)
             yield
         finally:
-            if alone:
+            with suppress(RuntimeError):  # a reader has it
                 self.reading.release()
-
-    def are_open(self) -> bool:
-        return self._writer is not None
 
     def are_in_place(self) -> bool:
         """Say whether they are open, and the file is the one that was opened: to open another would make that anew."""
-        return self.are_open() and location.identity(self.path) == self._file
+        return self._writer is not None and location.identity(self.path) == self._file
 
     def have(self, connection: Connection) -> bool:
         """Say whether this connection is one of ours still."""

@@ -28,7 +28,7 @@ NETWORK: Final = frozenset(
 )
 
 
-def identity(path: str) -> Identity | None:
+def identity(path: str | os.PathLike[str]) -> Identity | None:
     """Give the identity of the file at `path`; None when there is none."""
     try:
         found = os.stat(path)
