@@ -14,7 +14,7 @@ from itertools import accumulate
 from typing import Final, Literal, TypeAlias
 
 from workqueue.figures import BOUNDS, Buckets, Counted
-from workqueue.store import is_url
+from workqueue.store import is_url, sizes
 from workqueue.store.contract import Overview, Standing, Store
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -123,21 +123,15 @@ def _add_standing(page: Page, overview: Overview) -> None:
 
 
 def _add_disk(page: Page, path: str) -> None:
-    sizes = [("", {"part": part}, float(size)) for part, ending in _PARTS.items() if (size := _size(path + ending))]
-    page.add("file_bytes", "gauge", "The file, its log, and what is set aside for a full disk.", sizes)
+    found = sizes(path)
+    parts = [("", {"part": part}, float(found[suffix])) for part, suffix in _PARTS.items() if found.get(suffix)]
+    page.add("file_bytes", "gauge", "The file, its log, and what is set aside for a full disk.", parts)
     room = os.statvfs(os.path.dirname(os.path.abspath(path)))
     for name, text, blocks in (
         ("free", "What the disk of the file still has room for.", room.f_bavail),
         ("size", "The disk of the file.", room.f_blocks),
     ):
         page.add(f"disk_{name}_bytes", "gauge", text, [("", {}, float(blocks * room.f_frsize))])
-
-
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_size  # and never open(): closing it would drop SQLite's locks
-    except FileNotFoundError:
-        return 0
 
 
 def _version() -> str:

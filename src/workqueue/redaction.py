@@ -167,5 +167,8 @@ def _words(name: str) -> list[str]:
     return [word.lower() for word in _WORDS.findall(name)]
 
 
-clean: Final = Redaction().text
+usual: Final = Redaction()
+"""By the usual names."""
+
+clean: Final = usual.text
 """Gives what people and programs wrote without the values that it calls secrets, by their usual names."""

@@ -12,7 +12,7 @@ import msgspec
 
 from workqueue.errors import JobNotFound
 from workqueue.figures import Buckets, Counted, Figures, Span, quantile, total
-from workqueue.store import is_url
+from workqueue.store import sizes
 from workqueue.store.contract import Engine, Overview, Standing, Store
 from workqueue.store.ledger import MINUTES_STAY
 from workqueue.store.timetable import ScheduleStanding
@@ -206,16 +206,9 @@ def why(store: Store, job_id: int) -> Why:
 def health(store: Store) -> Health:
     """Examine the whole store; takes as long as reading all of it."""
     problems = store.check()
-    return Health(path=store.path, problems=problems, engine=store.overview().engine, files=_files(store.path))
-
-
-def _files(path: str) -> dict[str, int]:
-    found: dict[str, int] = {}
-    if is_url(path):
-        return found
-    for suffix in ("", "-wal", "-journal", "-reserve"):
-        try:
-            found[os.path.basename(path) + suffix] = os.stat(path + suffix).st_size  # never open(): see architecture.md
-        except FileNotFoundError:
-            continue
-    return found
+    return Health(
+        path=store.path,
+        problems=problems,
+        engine=store.overview().engine,
+        files={os.path.basename(store.path) + suffix: size for suffix, size in sizes(store.path).items()},
+    )

@@ -6,6 +6,7 @@ Data of jobs are shown, never obeyed: whatever could steer a terminal, or hide o
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -72,6 +73,16 @@ def shortened(text: str, most: int = 60) -> str:
     """Give the beginning of `text`, with … where something is left out."""
     text = printable(text)
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def clipped(line: str, most: int) -> str:
+    """Give the beginning of a line that is too long, and how long it is."""
+    return line if len(line) <= most else f"{line[:most]}… {len(line):,} characters"
+
+
+def bounded(lines: Sequence[str], most: int) -> list[str]:
+    """Give the first of too many lines, and say how many are left out."""
+    return [*lines[:most], *([f"… {len(lines) - most:,} lines more"] if len(lines) > most else [])]
 
 
 def count(value: float | None) -> str:

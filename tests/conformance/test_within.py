@@ -37,7 +37,7 @@ def homes(tmp_path_factory: pytest.TempPathFactory, postgres_servers: Servers) -
             elif kind == "server":
                 place = after.enter_context(postgres_servers.database(VERSIONS[-1]))
             else:
-                place = after.enter_context(postgres_servers.pooled(VERSIONS[-1]))
+                place = after.enter_context(postgres_servers.pooled(VERSIONS[0]))
             queue = after.enter_context(Queue(place))
             with queue.transaction() as rows:
                 rows.execute(TABLE)

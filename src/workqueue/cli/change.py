@@ -33,11 +33,11 @@ from workqueue.job import Job, JobStatus
 from workqueue.lifecycle import WAITING
 from workqueue.queue import Queue
 from workqueue.store.contract import Store
-from workqueue.store.paging import Deed, Find, Page, changes
+from workqueue.store.paging import DONE_TO, Deed, Find, Page, changes
 
 _AT_ONCE: Final = 500  # jobs in one transaction
-_OPEN: Final = (JobStatus.PENDING, JobStatus.RETRYING, JobStatus.RUNNING)
-_RESTORABLE: Final = (JobStatus.FAILED, JobStatus.CANCELLED)
+_OPEN: Final = sorted(DONE_TO["cancel"])
+_RESTORABLE: Final = sorted(DONE_TO["restore"])
 _UNKNOWN: Final = "workqueue: an id was not known"  # in the context's meta
 _NOTHING: Final = Page([], None)
 _DOING: Final = {"cancel": "cancelling", "retry": "retrying", "restore": "restoring", "delete": "deleting"}

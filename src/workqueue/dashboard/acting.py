@@ -202,13 +202,12 @@ class Acting:
         """Say what of a batch would be cancelled, before it is."""
         desk, batch = self._desk, filters.whole(request.query_params, "id")
         standing = await desk.ask(desk.store.batches.get, batch)
-        left = standing.total - standing.ended
         return self._pages.page(
             request,
             "confirm.html",
             title=f"Cancel batch {batch}?",
             lines=[_MEANING["cancel"], "No more jobs can be added to it."],
-            facts=[("Queue", standing.queue), ("Left", f"{left:,} of {standing.total:,} jobs")],
+            facts=[("Queue", standing.queue), ("Left", f"{standing.left:,} of {standing.total:,} jobs")],
             action="/act/batch",
             fields=[("id", str(batch))],
             verb="Cancel the batch",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -18,13 +17,12 @@ from workqueue.dashboard.charts import Chart
 from workqueue.dashboard.filters import Stretch
 from workqueue.duration import span
 from workqueue.errors import InvalidOption
-from workqueue.job import Job
 from workqueue.looks import Look, Looks
 from workqueue.queue import Queue
 from workqueue.report import Sight
 from workqueue.store import open_existing
 from workqueue.store.contract import Store
-from workqueue.store.paging import Find, Page
+from workqueue.store.paging import Find, Page, look_on
 from workqueue.store.timetable import ScheduleStanding
 
 Place: TypeAlias = Queue | Store | str | os.PathLike[str]
@@ -75,7 +73,7 @@ class Desk:
 
     async def find(self, which: Find) -> Page:
         """Give a page of jobs; where few match, it is looked on for a while, and `next` says how far that came."""
-        return await self.ask(self._find, which)
+        return await self.ask(look_on, self.store.find, which, _LOOKING_ON)
 
     async def charts(self, stretch: Stretch, queue: str | None = None) -> list[Chart]:
         """Give what happened over time, of one queue or of all."""
@@ -109,16 +107,6 @@ class Desk:
         self._threads.shutdown(wait=False, cancel_futures=True)
         if self._is_ours:
             self.store.close()
-
-    def _find(self, which: Find) -> Page:
-        until = time.monotonic() + _LOOKING_ON
-        jobs: list[Job] = []
-        while True:
-            page = self.store.find(msgspec.structs.replace(which, limit=which.limit - len(jobs)))
-            jobs += page.jobs
-            if page.next is None or len(jobs) >= which.limit or time.monotonic() >= until:
-                return Page(jobs, page.next)
-            which = which.beyond(page.next)
 
     def _slots(self, queue: str | None) -> list[Slot]:
         now, ours = self.store.now(), self.queue

@@ -21,6 +21,7 @@ from workqueue.redaction import Redaction
 from workqueue.report import Sight
 from workqueue.store.contract import Outlook
 from workqueue.store.paging import Find
+from workqueue.words import bounded, clipped
 
 SIGHT: Final = "workqueue.sight"  # in the scope
 LARGEST_EDIT: Final = 128 * 1024  # bytes of data that a form takes; more than that belongs into a program
@@ -220,8 +221,4 @@ class Looking:
 
 def _bounded(lines: list[str]) -> list[str]:
     """Give no more than a page can bear, and say what is left out."""
-    shown = [
-        line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}… {len(line):,} characters"
-        for line in lines[:_MOST_LINES]
-    ]
-    return shown if len(lines) <= _MOST_LINES else [*shown, f"… {len(lines) - _MOST_LINES:,} lines more"]
+    return [clipped(line, _LONGEST_LINE) for line in bounded(lines, _MOST_LINES)]

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import ClassVar, Final, ParamSpec, TypeVar
 
 from textual.app import App
@@ -68,23 +69,17 @@ class Monitor(App[None]):
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
 
-        def settle(result: T | None, error: BaseException | None) -> None:
-            if answer.cancelled():
-                return
-            if error is not None:
-                answer.set_exception(error)
-            else:
-                answer.set_result(result)  # type: ignore[arg-type]
+        def settle(how: Callable[[], None]) -> None:
+            if not answer.cancelled():
+                how()
 
         def call() -> None:
-            result: T | None = None
-            failed: BaseException | None = None
             try:
-                result = verb(*args, **kwargs)
+                how = partial(answer.set_result, verb(*args, **kwargs))
             except Exception as error:  # noqa: BLE001 - raised again to whoever asked
-                failed = error
+                how = partial(answer.set_exception, error)
             if not loop.is_closed():
-                loop.call_soon_threadsafe(settle, result, failed)
+                loop.call_soon_threadsafe(settle, how)
 
         on_a_thread(call)
         return await answer

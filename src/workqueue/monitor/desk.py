@@ -22,9 +22,9 @@ from workqueue.looks import Look
 from workqueue.payload import Json
 from workqueue.report import Point, Sight, TaskFigures
 from workqueue.steering import Steering
-from workqueue.store import is_url, open_existing
+from workqueue.store import identity, open_existing
 from workqueue.store.contract import Outlook, Store, TaskStanding
-from workqueue.store.paging import Find, Page
+from workqueue.store.paging import Find, Page, look_on
 
 HISTORY: Final = timedelta(hours=4)
 COUNTED: Final = 100_000
@@ -139,7 +139,7 @@ class Desk:
         Raises StoreError while the database is away.
         """
         with self._looking:
-            if self._store is not None and _identity(self._place) != self._opened:
+            if self._store is not None and identity(self._place) != self._opened:
                 self._let_go()  # who only reads would not notice, and look at the old file for ever
             return self._frame(self._at_hand(), patience)
 
@@ -156,13 +156,8 @@ class Desk:
         return Story(id=job_id, now=store.now(), why=why, job=job, attempts=attempts, outlook=outlook)
 
     def find(self, which: Find) -> Page:
-        """Give a page of jobs; where few match, it goes on until there is one, for a moment."""
-        until = time.monotonic() + _PATIENCE
-        while True:
-            page = self._at_hand().find(which)
-            if page.jobs or page.next is None or time.monotonic() >= until:
-                return page
-            which = which.beyond(page.next)
+        """Give a page of jobs; where few match, they are looked for a moment long."""
+        return look_on(self._at_hand().find, which, _PATIENCE)
 
     def now(self) -> datetime:
         """Give the store's own time."""
@@ -188,7 +183,7 @@ class Desk:
     def _at_hand(self) -> Store:
         with self._opening:
             if self._store is None:
-                self._opened = _identity(self._place)
+                self._opened = identity(self._place)
                 self._store = open_existing(self._place, allow_network=self._allow_network)
             return self._store
 
@@ -245,7 +240,8 @@ class Desk:
     def _see_failures(self) -> list[Failure]:
         store = self._at_hand()
         failed = [Failure(job, job.settled_at) for job in store.find(_FAILED).jobs]
-        retrying = [Failure(job, self._when(store, job)) for job in store.find(_RETRYING).jobs if job.retry_count]
+        tried_again = look_on(store.find, _RETRYING, _PATIENCE).jobs  # no index leads to them
+        retrying = [Failure(job, self._when(store, job)) for job in tried_again if job.retry_count]
         known = {(failure.job.id, failure.job.attempt) for failure in retrying}
         self._failed_at = {key: at for key, at in self._failed_at.items() if key in known}
         dated = [*failed, *retrying]
@@ -259,17 +255,6 @@ class Desk:
             last = next(iter(store.history(job.id)[-1:]), None)
             self._failed_at[key] = None if last is None else last.started_at + last.duration
         return self._failed_at[key]
-
-
-def _identity(place: str | os.PathLike[str]) -> tuple[int, int] | None:
-    """Say which file stands there; None: none, or a database elsewhere."""
-    if is_url(place):
-        return None
-    try:
-        found = os.stat(place)
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _minute_of(at: datetime) -> datetime:

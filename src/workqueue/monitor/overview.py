@@ -206,7 +206,7 @@ class Overview(View):
         gap = 1 if tall else 0
         box.styles.grid_gutter_horizontal = gap  # between rows, as textual has it
         box.styles.grid_gutter_vertical = 3
-        room = size.height - 2 - (7 if tall else 3 + 0)
+        room = size.height - 2 - (7 if tall else 3)
         wide = size.width >= _WIDE
         needs = {name: max(2, len(its) + 1) for name, its in rows.items()}
         failures = self.query_one("#failures", Table)

@@ -15,7 +15,7 @@ import msgspec
 from workqueue.duration import span
 from workqueue.job import Job, JobStatus
 from workqueue.monitor.desk import Failure, Frame, Running
-from workqueue.redaction import Redaction, clean
+from workqueue.redaction import clean, usual
 from workqueue.report import Sight, TaskFigures
 from workqueue.store.contract import Standing, TaskStanding
 from workqueue.store.situation import Enlisted
@@ -24,7 +24,6 @@ from workqueue.words import ago, count, printable, seconds
 Tone: TypeAlias = Literal["plain", "strong", "faint", "good", "bad", "busy", "wait"]
 
 _MOST_ROWS: Final = 1000
-_REDACTION: Final = Redaction()
 _MINUTE: Final = timedelta(minutes=1)
 _SOONEST: Final = timedelta(seconds=15)
 NOTHING: Final = "·"  # a zero, so that the eye finds what is none
@@ -282,7 +281,7 @@ def _runner_cell(runner: Enlisted) -> Cell:
 def _progress(said: object) -> str:
     if isinstance(said, str):
         return printable(clean(said))
-    return "" if said is None else " ".join(line.strip() for line in _REDACTION.shown(msgspec.json.encode(said)))
+    return "" if said is None else " ".join(line.strip() for line in usual.shown(msgspec.json.encode(said)))
 
 
 def failures(frame: Frame, wanted: str = "") -> list[Row]:

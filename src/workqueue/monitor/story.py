@@ -20,15 +20,14 @@ from workqueue.monitor import drawing
 from workqueue.monitor.desk import Story
 from workqueue.monitor.panels import Subject, Tone
 from workqueue.monitor.views import ACTS, Bar, Keys, View
-from workqueue.redaction import Redaction, clean
-from workqueue.words import ago, moment, printable
+from workqueue.redaction import clean, usual
+from workqueue.words import ago, bounded, clipped, moment, printable
 
 if TYPE_CHECKING:
     from workqueue.monitor.app import Monitor
 
 _MOST_LINES: Final = 500
 _LONGEST_LINE: Final = 2000
-_REDACTION: Final = Redaction()
 _TONES: Final[dict[story.Tone, Tone]] = {
     "plain": "plain",
     "good": "good",
@@ -94,7 +93,7 @@ def told(found: Story) -> Text:
     """Tell all that is known of a job."""
     text = Text(end="")
     for line, style in _lines(found):
-        text.append(line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}… {len(line):,} characters", style)
+        text.append(clipped(line, _LONGEST_LINE), style)
         text.append("\n")
     return text
 
@@ -139,7 +138,8 @@ def _event(event: story.Event, now: datetime) -> Iterator[tuple[str, str]]:
     yield printable(f"{when}  {event.title}{took}{runner}"), style
     for line in (*event.details, *([event.error] if event.error else [])):
         yield " " * 34 + printable(clean(line)), "dim" if line != event.error else style
-    for line in _bounded(clean(event.traceback).rstrip("\n").split("\n") if event.traceback else []):
+    traceback = clean(event.traceback).rstrip("\n").split("\n") if event.traceback else []
+    for line in bounded(traceback, _MOST_LINES):
         yield " " * 4 + printable(line.expandtabs(4)), "dim"
     if event.traceback:
         yield "", ""
@@ -148,9 +148,5 @@ def _event(event: story.Event, now: datetime) -> Iterator[tuple[str, str]]:
 def _data(title: str, data: bytes) -> Iterator[tuple[str, str]]:
     yield "", ""
     yield title, "bold"
-    for line in _bounded(_REDACTION.shown(data)):
+    for line in bounded(usual.shown(data), _MOST_LINES):
         yield f"  {printable(line)}", ""
-
-
-def _bounded(lines: list[str]) -> list[str]:
-    return lines if len(lines) <= _MOST_LINES else [*lines[:_MOST_LINES], f"… {len(lines) - _MOST_LINES:,} lines more"]

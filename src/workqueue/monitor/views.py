@@ -170,9 +170,6 @@ class View(Screen[None]):
 
     def _answered(self, deed: Deed, subject: Subject, *, yes: bool) -> None:
         if yes:
-            self.run_worker(self._act(deed, subject))
+            self.run_worker(self.monitor.act(self, deed, subject))
         else:
             self.say("nothing was changed")
-
-    async def _act(self, deed: Deed, subject: Subject) -> None:
-        await self.monitor.act(self, deed, subject)

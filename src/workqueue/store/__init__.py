@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 from workqueue.errors import UnsuitableFile, UsageError
 from workqueue.store.clock import Clock, system_clock
 from workqueue.store.contract import Durability, Store
 from workqueue.store.memory.engine import MemoryStore
-from workqueue.store.sqlite import inspection
+from workqueue.store.sqlite import inspection, location
 from workqueue.store.sqlite.backup import Backup
 from workqueue.store.sqlite.engine import SqliteStore
 
@@ -36,6 +36,20 @@ def open_store(
 def is_url(path: str | os.PathLike[str]) -> bool:
     """Say whether `path` is the URL of a PostgreSQL database."""
     return isinstance(path, str) and path.startswith(("postgresql://", "postgres://"))
+
+
+def identity(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """Say which file is at `path`: another one that is put there is not the same. None: none is, or it is a URL."""
+    return None if is_url(path) else location.identity(path)
+
+
+def sizes(path: str) -> dict[str, int]:
+    """Give the bytes of each file of a store, by what follows the path: "" is the database. A URL has none."""
+    found: dict[str, int] = {}
+    for suffix in () if is_url(path) else ("", "-wal", "-journal", "-reserve"):
+        with suppress(FileNotFoundError):
+            found[suffix] = os.stat(path + suffix).st_size  # never open(): see architecture.md
+    return found
 
 
 def _open_postgres(url: str, durability: Durability, clock: Clock) -> Store:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Literal, TypeAlias
 
@@ -79,6 +80,18 @@ def walk(find: Callable[[Find], Page], which: Find, *, at_once: int = 1000) -> I
         left -= len(page.jobs)
         if page.next is None:
             return
+        which = which.beyond(page.next)
+
+
+def look_on(find: Callable[[Find], Page], which: Find, seconds: float) -> Page:
+    """Give a page, as full as it can be within so many seconds; `next` says how far that came. find: the store's."""
+    until = time.monotonic() + seconds
+    jobs: list[Job] = []
+    while True:
+        page = find(msgspec.structs.replace(which, limit=which.limit - len(jobs)))
+        jobs += page.jobs
+        if page.next is None or len(jobs) >= which.limit or time.monotonic() >= until:
+            return Page(jobs, page.next)
         which = which.beyond(page.next)
 
 
