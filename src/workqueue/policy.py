@@ -29,7 +29,8 @@ class Policy:
     ) -> None:
         if retry is not None and not isinstance(retry, Backoff) and not callable(retry):
             raise InvalidOption(
-                f"expected retry to be a Backoff, or a function of the error and the attempt, got: {retry!r}",
+                f"expected retry to be a Backoff, or a function of the error and the attempt, got: {retry!r}; "
+                "Backoff(limit=5) tries five times in all",
                 name="retry",
                 value=retry,
             )

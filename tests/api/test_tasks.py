@@ -179,7 +179,10 @@ def test_a_task_cannot_be_made_of_a_task_or_of_what_has_no_name(queue):
 BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"name": ""}, "expected name to be text of 1 to 255 characters, got: ''"),
     ({"name": 5}, "expected name to be text of 1 to 255 characters, got: 5"),
-    ({"retry": 5}, "expected retry to be a Backoff, or a function of the error and the attempt, got: 5"),
+    (
+        {"retry": 5},
+        "expected retry to be a Backoff, or a function of the error and the attempt, got: 5; Backoff(limit=5)",
+    ),
     ({"retry_on": "ValueError"}, "expected retry_on to be an exception class, or a tuple of them, got: 'ValueError'"),
     ({"retry_on": KeyboardInterrupt}, "expected retry_on to be an exception class, or a tuple of them, got: <class"),
     ({"retry": SOON, "no_retry_on": (5,)}, "expected no_retry_on to be an exception class, or a tuple of them, got: "),
