@@ -196,7 +196,8 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
 class Attempt(msgspec.Struct, frozen=True):
     """One attempt that did not complete, kept with its job until the job leaves the file.
 
-    outcome: `raised`, `lost` or `cancelled`; error: one line; traceback: as Python prints it, or empty.
+    outcome: `raised`, `lost` or `cancelled`; error: one line; traceback: as Python prints it, from the user's code
+    on, or empty.
     """
 
     attempt: int

@@ -622,6 +622,29 @@ def test_a_task_without_a_policy_retries_only_recoverable_errors(queue):
     assert (recoverable.status(), other.status()) == (JobStatus.COMPLETED, JobStatus.FAILED)
 
 
+def calls_what_raises() -> None:
+    queue_of_none = Queue(":memory:")
+    queue_of_none.close()
+    queue_of_none.push("n")
+
+
+async def awaits_what_raises() -> None:
+    await asyncio.sleep(0)
+    calls_what_raises()
+
+
+@pytest.mark.parametrize("function", [calls_what_raises, awaits_what_raises])
+def test_a_traceback_begins_at_the_function_and_has_all_that_came_then(queue, function):
+    handle = queue.task(function).push()
+    queue.start()
+    assert handle.wait(10)
+    [attempt] = queue.history(handle.id)
+    title, first, *_ = attempt.traceback.splitlines()
+    assert title == "Traceback (most recent call last):"
+    assert first.endswith(f"in {function.__name__}")
+    assert "in calls_what_raises" in attempt.traceback and "in push" in attempt.traceback
+
+
 def test_a_policy_retries_every_exception_and_the_history_has_each_attempt(queue):
     @queue.task(retry=SOON)
     def flaky(*, ctx: Context = injected) -> None:

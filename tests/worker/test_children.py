@@ -163,6 +163,7 @@ def test_what_a_child_raises_is_told_as_ever(pool, name, data, expected):
         assert isinstance(outcome, Raised)
         assert outcome.error.startswith(expected)
         assert f"in {name}" in outcome.traceback or name == "no_json"
+        assert "isolated.py" in outcome.traceback.splitlines()[1] or name == "no_json"  # where the user's code begins
         assert not outcome.recoverable
     else:
         assert outcome == expected

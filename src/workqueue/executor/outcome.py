@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import os
 import time
 import traceback
 from datetime import timedelta
+from types import TracebackType
 from typing import Final
 
 from workqueue.context import Context
@@ -17,6 +19,7 @@ from workqueue.lifecycle import Cancelled, Outcome, Postponed, Raised, Returned
 _ERROR_LIMIT: Final = 1_000  # characters
 _TRACEBACK_LIMIT: Final = 64 * 1024
 _RETURNED: Final = Returned()
+_PACKAGE: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 
 
 def of_result(context: Context, result: object) -> Outcome:
@@ -92,13 +95,22 @@ def _shortened(line: str, limit: int = _ERROR_LIMIT) -> str:
 
 def _traceback(*errors: BaseException) -> str:
     try:
-        text = "\n".join("".join(traceback.format_exception(error)) for error in errors)
+        text = "\n".join("".join(traceback.format_exception(type(error), error, _of_user(error))) for error in errors)
     except BaseException as worse:  # noqa: BLE001 - see above
         text = f"<the traceback cannot be printed: {type(worse).__name__}>"
     if len(text) > _TRACEBACK_LIMIT:
         half = _TRACEBACK_LIMIT // 2
         text = f"{text[:half]}\n… {len(text) - 2 * half:,} characters left out …\n{text[-half:]}"
     return _storable(text)
+
+
+def _of_user(error: BaseException) -> TracebackType | None:
+    """Give its traceback from the first code on that is not ours: how we came to call it helps nobody."""
+    raised_in = error.__traceback__
+    step = raised_in
+    while step is not None and step.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+        step = step.tb_next
+    return raised_in if step is None else step
 
 
 def _storable(text: str) -> str:
