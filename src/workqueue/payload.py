@@ -23,7 +23,6 @@ T = TypeVar("T")
 
 DEFAULT_LIMIT = 1024 * 1024
 _DEEPEST = 64
-_LOST = (b"null", b'"nan"', b'"inf"', b'"-inf"')  # what msgspec makes of numbers that are not finite
 _PLACE: Final = re.compile(r" - at (?:`key` in )?`(\$[^`]*)`$")
 _RECORDS: Final = (kinds.DataclassType, kinds.StructType, kinds.NamedTupleType)
 _KEYS: Final = (  # what msgspec writes as the name of a member, and reads back
@@ -96,8 +95,7 @@ class Codec(Generic[T]):
             data = _encoder.encode(value)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise _unencodable(value, error) from error
-        if len(data) > _DEEPEST:
-            _check_levels(value, data)
+        _check_levels(value, data)
         check_size(data, limit=limit)
         try:
             arrives = self.decode(data)
@@ -206,13 +204,13 @@ def _misfit(error: msgspec.ValidationError) -> Misfit:
 
 
 def _check_levels(value: object, data: bytes) -> None:
-    if data.count(b"[") + data.count(b"{") > _DEEPEST:
+    if len(data) > 2 * _DEEPEST and data.count(b"[") + data.count(b"{") > _DEEPEST:
         _check_walking(value)
 
 
 def _check_losses(value: object, data: bytes) -> None:
-    # Only where one of these shows is the slow walk worth its time.
-    if any(trace in data for trace in _LOST):
+    # Only where there is what msgspec makes of numbers that are not finite is the slow walk worth its time.
+    if b"null" in data or b'nan"' in data or b'inf"' in data:
         _check_walking(value)
 
 
