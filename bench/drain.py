@@ -126,7 +126,7 @@ def two_processes(effort: Effort, folder: Path) -> list[Row]:
 def main(kind: str, path: Path, company: str, interval: float, memory: Memory) -> None:
     sys.setswitchinterval(interval)
     if company == "busy":
-        threading.Thread(target=_spin, daemon=True).start()
+        compute_in_a_thread()
     with ExitStack() as stack:
         if kind == "ours":
             worker = NoOp()
@@ -149,6 +149,11 @@ def main(kind: str, path: Path, company: str, interval: float, memory: Memory) -
             count = peer.drain()
             cpu, ended = time.process_time() - cpu, time.monotonic()
         say({"count": count, "ended": ended, "cpu": cpu})
+
+
+def compute_in_a_thread() -> None:
+    """Compute without a pause, in a thread that dies with the process."""
+    threading.Thread(target=_spin, daemon=True).start()
 
 
 def _spin() -> None:
