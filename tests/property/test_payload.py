@@ -70,6 +70,12 @@ def test_nan_and_infinity_are_refused_wherever_they_hide(bad, way, beside):
     assert repr(bad) in str(caught.value)
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_key_that_is_not_finite_is_refused(bad):
+    with pytest.raises(InvalidPayload, match=rf"got at \$\[1\]: the key {bad!r}$"):
+        payload.encode([1, {bad: "x"}])
+
+
 @given(st.lists(values, max_size=3), st.sampled_from([object(), Ellipsis, 1j, len]))
 def test_what_json_has_no_word_for_is_refused_with_its_path(before, bad):
     with pytest.raises(InvalidPayload) as caught:
