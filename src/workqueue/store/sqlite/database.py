@@ -368,11 +368,7 @@ class Database:
 
     def stand_still(self) -> None:
         """Hold every other thread off the connections until `go_on`; for a fork, which must not wait for ever."""
-        locks = (
-            [self._handles.reading]
-            if self._holder == threading.get_ident()
-            else [self._turnstile, self._handles.reading]
-        )
+        locks = [self._turnstile, self._handles.reading]
         self._held_still = [lock for lock in locks if lock.acquire(timeout=_FORK_PATIENCE)]
         if len(self._held_still) < len(locks):
             log.warning("forking while %s is in use: the child may find itself locked out of it", self.path)
