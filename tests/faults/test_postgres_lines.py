@@ -17,7 +17,7 @@ from prove.postgres.proxy import Deed, Fault, Proxy
 from workqueue import Queue
 from workqueue.errors import StoreUnavailable
 from workqueue.job import Terms
-from workqueue.store.postgres import connection, database, silence
+from workqueue.store.postgres import connection, database, runners, silence
 from workqueue.store.postgres.engine import PostgresStore
 
 from postgres_fixtures import rows
@@ -128,6 +128,19 @@ def test_who_waits_too_long_for_another_transaction_says_so(store, postgres, mon
             store.cancel(job)
         another.rollback()
     assert store.cancel(job)
+
+
+def test_a_runner_whose_line_broke_is_tied_to_the_session_that_follows(store, postgres, monkeypatch):
+    """Else who looks for the dead, and whose own line held, takes the job of a living one."""
+    monkeypatch.setattr(runners, "_GRACE", 0.0)
+    push(store)
+    claim_all(store)
+    [(first,)] = rows(postgres, "SELECT session_pid FROM workqueue.runners")
+    rows(postgres, f"SELECT pg_terminate_backend({first})")
+    until(lambda: rows(postgres, f"SELECT session_pid <> {first} FROM workqueue.runners") == [(True,)])
+    rescuer = PostgresStore(postgres)
+    assert ids(rescuer.orphans(expired=False, limit=10)) == []
+    rescuer.close()
 
 
 def test_what_is_claimed_for_a_runner_that_does_not_know_of_it_is_handed_back(postgres):
