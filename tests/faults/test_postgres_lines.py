@@ -19,6 +19,7 @@ from workqueue.errors import StoreUnavailable
 from workqueue.job import Terms
 from workqueue.store.postgres import connection, database, runners, silence
 from workqueue.store.postgres.engine import PostgresStore
+from workqueue.store.postgres.listener import RunnerBell
 
 from postgres_fixtures import rows
 from support import LEASE, QUEUE, apply, claim_all, claim_one, completed, ids, push, until
@@ -159,11 +160,23 @@ _CLAIMED_LATE = """UPDATE workqueue.jobs SET status = 4, ready = NULL, attempt =
     runner = (SELECT max(id) FROM workqueue.runners), lease_until = pushed_at + 60000000 WHERE id = %s"""
 
 
-def test_what_was_pushed_while_the_listener_was_away_is_begun_when_it_is_back(postgres, proxy):
+def test_what_was_pushed_while_the_listener_was_away_is_begun_when_it_is_back(postgres, proxy, monkeypatch):
+    patient, waits = threading.Event(), threading.Event()
+    wait = RunnerBell.wait
+
+    def wait_for_the_bell_alone(bell: RunnerBell, timeout: float) -> None:
+        if patient.is_set():  # else it looks by itself before long
+            waits.set()
+            timeout = 10 * PATIENCE
+        wait(bell, timeout)
+
+    monkeypatch.setattr(RunnerBell, "wait", wait_for_the_bell_alone)
     worker = Ran()
     with Queue(postgres) as near, Queue(proxy.url, worker, poll_rate=timedelta(hours=1)):
         worker.wait_for(near.push("before", None))
-        assert near.wait_idle(PATIENCE)  # it is settled: the runner's next turn is not under way
+        assert near.wait_idle(PATIENCE)
+        patient.set()
+        until(waits.is_set)
         proxy.refuse()
         proxy.strike(Deed.RESET)
         with psycopg.connect(postgres, autocommit=True) as session:
@@ -173,7 +186,10 @@ def test_what_was_pushed_while_the_listener_was_away_is_begun_when_it_is_back(po
             while not session.execute(_TOLD_SINCE, [now]).rowcount and time.monotonic() < deadline:
                 time.sleep(0.01)
         proxy.heal()
-        worker.wait_for(job)
+        try:
+            worker.wait_for(job)
+        finally:
+            patient.clear()
 
 
 _TOLD_SINCE = "SELECT FROM pg_stat_activity WHERE query LIKE '%%pg_notify%%' AND state = 'idle' AND query_start > %s"
