@@ -59,6 +59,15 @@ def connection(queue: Queue, path: str) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
+def test_a_push_changes_nothing_but_the_row_it_adds(queue, connection):
+    queue.push("n")  # the first adds its retry rule, too
+    connection.execute("BEGIN")
+    before = connection.total_changes
+    queue.push("n", within=connection)
+    assert connection.total_changes == before + 1
+    connection.execute("ROLLBACK")
+
+
 def refused(queue: Queue, within: object, match: str, error: type[Exception] = UsageError) -> None:
     with pytest.raises(error, match=match):
         queue.push("task", within=within)
