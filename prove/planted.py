@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
+
 from prove import terms
 from prove.mutant import Mutant
 from prove.plants import PLANTS
@@ -15,6 +17,22 @@ from prove.verdict import Verdict
 
 def run(only: str, at_once: int, tell: Callable[[str], None]) -> Score:
     """Plant all that have `only` in their name, `at_once` at a time, and tell of each as a line."""
+    return _planted(lambda name: only in name, at_once, tell)
+
+
+def again(score: Score, at_once: int, tell: Callable[[str], None]) -> Score:
+    """Plant those once more that survived; give the score with what came of it."""
+    anew = _planted({*score.survivors()}.__contains__, at_once, tell)
+    return msgspec.structs.replace(
+        score,
+        seconds=score.seconds + anew.seconds,
+        bugs=score.bugs | anew.bugs,
+        terms=score.terms | anew.terms,
+        again=anew.commit,
+    )
+
+
+def _planted(meant: Callable[[str], bool], at_once: int, tell: Callable[[str], None]) -> Score:
     began = time.monotonic()
 
     def caught(mutants: Iterable[Mutant]) -> dict[str, str]:
@@ -24,7 +42,7 @@ def run(only: str, at_once: int, tell: Callable[[str], None]) -> Score:
             return mutant.name, by
 
         with ThreadPoolExecutor(at_once) as pool:
-            return dict(pool.map(look, [mutant for mutant in mutants if only in mutant.name]))
+            return dict(pool.map(look, [mutant for mutant in mutants if meant(mutant.name)]))
 
     bugs, lost = caught(PLANTS), caught(terms.mutants())
     return Score(commit=commit(), seconds=time.monotonic() - began, bugs=bugs, terms=lost)
@@ -50,6 +68,5 @@ def verdict(score: Score) -> Verdict:
     counts: dict[str, int] = {}
     for what, found in (("known mistakes", score.bugs), ("terms of the SQL dropped", score.terms)):
         counts |= {what: len(found), f"{what}: caught": sum(map(bool, found.values()))}
-    survivors = [name for found in (score.bugs, score.terms) for name, by in found.items() if not by]
-    failures = [f"survived: {name} (python -m prove repeat planted {name!r})" for name in survivors]
+    failures = [f"survived: {name} (python -m prove repeat planted {name!r})" for name in score.survivors()]
     return Verdict(harness="planted", seed=0, seconds=score.seconds, counts=counts, failures=failures)

@@ -22,12 +22,19 @@ _PACKAGES: Final = ("durable-workqueue", "msgspec", "apsw", "hypothesis", "huey"
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of the planted bugs: the test that caught each; "" of a survivor."""
+    """What came of the planted bugs: the test that caught each; "" of a survivor.
+
+    again: the commit at which those that had survived were tried once more.
+    """
 
     commit: str
     seconds: float
     bugs: dict[str, str]
     terms: dict[str, str]
+    again: str = ""
+
+    def survivors(self) -> list[str]:
+        return [name for found in (self.bugs, self.terms) for name, by in found.items() if not by]
 
 
 class Reliability(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,9 +146,10 @@ def _told(counts: dict[str, int]) -> str:
 
 def _score(score: Score) -> Iterator[str]:
     caught = [sum(map(bool, found.values())) for found in (score.bugs, score.terms)]
+    anew = f" (those that survived there were tried again at {score.again})" if score.again else ""
     yield (
-        f"Planted bugs, at commit {score.commit}: **{caught[0]} of {len(score.bugs)} caught**; of the terms in the "
-        f"store's SQL, dropped one at a time, **{caught[1]} of {len(score.terms)}** were missed by a test."
+        f"Planted bugs, at commit {score.commit}{anew}: **{caught[0]} of {len(score.bugs)} caught**; of the terms in "
+        f"the store's SQL, dropped one at a time, **{caught[1]} of {len(score.terms)}** were missed by a test."
     )
-    if survivors := [name for found in (score.bugs, score.terms) for name, by in found.items() if not by]:
+    if survivors := score.survivors():
         yield "Survivors: " + "; ".join(f"`{name}`" for name in survivors) + "."

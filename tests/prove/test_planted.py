@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from prove.mutant import ROOT, Change, Mutant
 from prove.plants import PLANTS
+from prove.reliability import Score, commit
 from prove.terms import _terms, mutants
 
 from prove import planted
@@ -42,6 +43,18 @@ def test_a_bug_is_caught_by_the_first_test_that_fails() -> None:
 def test_what_changes_nothing_survives() -> None:
     harmless = Change("duration.py", "from __future__ import annotations\n", "from __future__ import annotations\n\n")
     assert Mutant("no bug", ["tests/unit/test_duration.py"], [harmless]).caught_by() == ""
+
+
+def test_those_that_survived_are_tried_again_and_the_others_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+    monkeypatch.setattr(Mutant, "caught_by", lambda mutant: tried.append(mutant.name) or "by now")
+    first, second, *_ = (mutant.name for mutant in PLANTS)
+    term, *_ = (mutant.name for mutant in mutants())
+    score = Score(commit="abc", seconds=5, bugs={first: "", second: "as ever"}, terms={term: ""})
+    anew = planted.again(score, 1, lambda line: None)
+    assert tried == [first, term]
+    assert (anew.bugs, anew.terms) == ({first: "by now", second: "as ever"}, {term: "by now"})
+    assert (anew.commit, anew.again, anew.survivors()) == ("abc", commit(), [])
 
 
 def test_a_plant_that_does_not_fit_any_more_is_an_error(source: Path) -> None:
