@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
@@ -99,7 +100,7 @@ class FileGround:
 
     def left(self, files: frozenset[str]) -> list[str]:
         ours = {"jobs.db", "jobs.db-owners", "jobs.db-reserve"}
-        if not self.log_bytes():  # from Python 3.12 on, the last one to close leaves the log where it is, empty
+        if sys.version_info >= (3, 12):  # there the last one to close leaves the log where it is, copied
             ours |= {"jobs.db-wal", "jobs.db-shm"}
         left = sorted(file.name for file in self._folder.iterdir() if file.name not in ours | files)
         return [f"{name} was left beside the database" for name in left]

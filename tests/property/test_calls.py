@@ -212,7 +212,7 @@ def test_a_call_is_wrong_when_python_says_so_and_binds_as_python_does(function, 
         (one, (1, 2), {}, "takes 1 positional argument but 2", "too many positional"),
         (one, (1,), {"a": 2}, "multiple values for argument 'a'", "multiple values for argument 'a'"),
         (one, (1,), {"x": 2}, "unexpected keyword argument 'x'", "unexpected keyword argument 'x'"),
-        (five, (1,), {"b": 2}, "positional-only", "positional only"),
+        (five, (1,), {"b": 2}, "positional-only", "positional.only"),
     ],
 )
 def test_a_call_that_is_wrong_in_one_way_is_told_which(function, args, kwargs, python, ours):
