@@ -23,6 +23,7 @@ from support import (
     claim_all,
     claim_one,
     completed,
+    everything,
     ids,
     lost,
     new_job,
@@ -48,6 +49,19 @@ def statuses(store: Store) -> dict[int, JobStatus]:
 
 
 # completed jobs that are kept
+
+
+@pytest.mark.parametrize("since", ["tried again", "claimed again"])
+def test_a_verdict_that_is_refused_keeps_nothing(store, since):
+    push(store)
+    runner = store.enlist(QUEUE, "tests")
+    stale = claim_one(store, runner)
+    apply(store, again(stale))
+    if since == "claimed again":
+        claim_one(store, runner)
+    before = everything(store)
+    assert apply(store, completed(stale, stays=True)) == [stale]
+    assert everything(store) == before
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", LARGE])

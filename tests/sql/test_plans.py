@@ -192,7 +192,7 @@ LOOKS: Final[dict[str, dict[str, object]]] = {
     "prune_failed": {"ids": "[1, 2]", "at": 5},
     "prune_results": {"ids": "[1, 2]"},
     "delete_completed": {"ids": "[1, 2]"},
-    "keep_completed": {"rows": "[[1, 1], [2, 1]]", "attempt": 1, "runner": 1, "now": 5},
+    "keep_completed": {"rows": "[[1, 1], [2, 1]]", "attempt": 1, "now": 5},
     "running_ids": {},
     "open_ids": {"queue": "default", "most": 3 * FEW},
     "sizes": {"ids": "[1, 2, 3]"},

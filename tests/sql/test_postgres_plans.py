@@ -259,7 +259,7 @@ def test_both_engines_have_what_the_shared_steps_ask_for():
     assert asked - POSTGRES.keys() == asked - SQLITE.keys() == set()
     other = {name for name in asked if set(parameters(POSTGRES[name])) != set(parameters(SQLITE[name]))}
     # Of a file: nobody can take a key meanwhile; it looks for progress in turns; no standby forgets who has a claim.
-    assert other == {"take_key", "forget_progress", "complete"}
+    assert other == {"take_key", "forget_progress", "complete", "keep_completed"}
 
 
 def names_asked_for() -> Iterator[str]:

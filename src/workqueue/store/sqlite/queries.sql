@@ -111,7 +111,7 @@ SELECT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue AND ready = 1 AND lost = 
 DELETE FROM jobs WHERE id IN (SELECT value FROM json_each(:ids)) AND +status = 4 AND attempt = :attempt;
 
 -- name: keep_completed
--- Rows [id, claimed_at], of those that run as :attempt of :runner; before `complete` takes them from where they were.
+-- Rows [id, claimed_at], of those that run as :attempt; before `complete` takes them from where they were.
 INSERT INTO completed (id, queue, name, priority, run_at, pushed_at, claimed_at, settled_at, backoff, attempt,
                        retry_count, lost, runner, spec, batch, headers, data)
 SELECT j.id, j.queue, j.name, j.priority, j.run_at, j.pushed_at, s.claimed_at, :now, j.backoff, j.attempt,
@@ -120,7 +120,7 @@ SELECT j.id, j.queue, j.name, j.priority, j.run_at, j.pushed_at, s.claimed_at, :
        CASE WHEN j.special THEN (SELECT batch FROM terms WHERE job = j.id) END, j.headers, j.data
   FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS claimed_at FROM json_each(:rows)) AS s
        JOIN jobs AS j ON j.id = s.id
- WHERE +j.status = 4 AND j.attempt = :attempt AND j.runner = :runner;
+ WHERE +j.status = 4 AND j.attempt = :attempt;
 
 -- name: settle
 -- Rows [id, attempt, lease or null, status, run_at or null, failures, losses, message]. A verdict by a rescuer names the
