@@ -174,6 +174,18 @@ def test_the_attempt_rises_at_every_claim_whatever_ended_the_last(store):
     assert claim_one(store, alone=True).job.attempt == 4
 
 
+def test_each_running_job_goes_by_its_own_runner(store, clock):
+    store.introduce(store.enlist(QUEUE, "host:0"), LEASE * 5, None)
+    running = {push(store): label for label in ("host:1", "host:2", "host:3")}
+    for job, label in running.items():
+        runner = store.enlist(QUEUE, label)
+        store.introduce(runner, LEASE, None)
+        assert claim_one(store, runner).job.id == job
+    for jobs in ([store.get(job) for job in running], store.find(Find()).jobs):
+        assert {job.id: job.runner for job in jobs} == running
+        assert {job.claimed_at for job in jobs} == {clock.now()}
+
+
 def test_since_when_a_job_runs_is_known_however_often_its_lease_is_renewed(store, clock):
     runner = store.enlist(QUEUE, "tests")
     store.introduce(runner, LEASE, None)
