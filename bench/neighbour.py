@@ -33,7 +33,7 @@ _STEPS: Mapping[str, str] = {
     raw_loop.CLAIM: "claim: look at the front (R: UPDATE … RETURNING)",
     SQL["claimed"]: "claim: mark as running",
 }
-_OTHER = "what is not SQL: is the log in place? and Python"
+_OTHER = "checkpoint, is the log in place?, and Python"
 _WHOLE = "**the whole turn**"
 _TEXT = f"""\
 Milliseconds a turn of {BATCH} jobs, without their handlers, in a program of which another thread computes. Whoever lets

@@ -22,6 +22,9 @@ from prove.postgres.harm import WAYS, end_sessions, stop
 from prove.postgres.server import PostgresServer, versions
 
 HARMS: Final = ("times that sessions were ended", "restarts of the server")
+_CONTENT: Final = (
+    "SELECT (SELECT group_concat(seq) FROM sqlite_sequence), (SELECT group_concat(id || '.' || attempt) FROM jobs)"
+)
 _LONG_AWAY: Final = 2.0  # seconds, instead of 60
 _HARMED: Final = 0.25  # the share of the rounds in which the server does something to its clients
 
@@ -103,7 +106,12 @@ class FileGround:
         if sys.version_info >= (3, 12):  # there the last one to close leaves the log where it is, copied
             ours |= {"jobs.db-wal", "jobs.db-shm"}
         left = sorted(file.name for file in self._folder.iterdir() if file.name not in ours | files)
-        return [f"{name} was left beside the database" for name in left]
+        said = [f"{name} was left beside the database" for name in left]
+        if self.log_bytes():
+            with closing(sqlite3.connect(f"{Path(self._path).as_uri()}?immutable=1", uri=True)) as without_log:
+                if without_log.execute(_CONTENT).fetchall() != self.rows(_CONTENT):
+                    said.append("the log that was left has what the database has not")
+        return said
 
 
 class DatabaseGround:
