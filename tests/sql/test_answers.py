@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from prove.clock import FakeClock
 from workqueue.figures import Counted
-from workqueue.job import Lane, Terms
+from workqueue.job import JobStatus, Lane, Terms
 from workqueue.lifecycle import Returned
 from workqueue.store.clock import EPOCH, instant, micros
 from workqueue.store.ledger import MINUTES_STAY
+from workqueue.store.paging import Find
 from workqueue.store.relational.ledger import ends
 from workqueue.store.sqlite.engine import SqliteStore
 from workqueue.store.sqlite.schema import SQL
@@ -139,6 +140,42 @@ def test_each_kind_of_damage_to_terms_is_told_from_the_others(store, connection,
     assert connection.execute(SQL["check_terms"]).fetchone() == (0,) * 6
     connection.execute(damage)
     assert connection.execute(SQL["check_terms"]).fetchone() == expected
+
+
+# the next ids
+
+
+def completed_jobs(store: SqliteStore, batch: int) -> None:
+    apply(store, *(completed(claim, stays=True) for claim in claim_all(store)))
+
+
+def cancelled_jobs(store: SqliteStore, batch: int) -> None:
+    assert store.change(Find(batch=batch), "cancel").count == 5
+
+
+def waiting_jobs(store: SqliteStore, batch: int) -> None:
+    pass
+
+
+@pytest.mark.parametrize("up", [True, False])
+@pytest.mark.parametrize(
+    ("statement", "made", "row"),
+    [
+        ("walk", waiting_jobs, {}),
+        ("walk_completed", completed_jobs, {}),
+        ("completed_ids", completed_jobs, {}),
+        ("batch_ids", waiting_jobs, {"open": True}),
+        ("batch_ids", cancelled_jobs, {"open": False}),
+        ("batch_completed_ids", completed_jobs, {}),
+        ("settled_ids", cancelled_jobs, {"status": int(JobStatus.CANCELLED)}),
+    ],
+)
+def test_the_next_ids_are_those_of_one_end_and_no_more_than_were_asked_for(store, connection, statement, made, row, up):
+    batch = store.batches.open(QUEUE)
+    store.push([new_job(terms=Terms(batch=batch))] * 5)
+    made(store, batch)
+    which = {"batch": batch, "queue": QUEUE, "up": up, "after": 1, "before": 5, "most": 2, **row}
+    assert found(connection, statement, **which) == ([2, 3] if up else [4, 3])
 
 
 # what there is to sweep
