@@ -15,7 +15,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Hashable
 from contextlib import closing, contextmanager, suppress
 from typing import Final, TypeAlias, TypeVar, cast
 
@@ -34,6 +34,7 @@ from workqueue.store.sqlite.connection import Connection, patiently, primary_cod
 from workqueue.store.sqlite.handles import Handles
 from workqueue.store.sqlite.loan import write_within
 from workqueue.store.sqlite.owners import Owners
+from workqueue.store.sqlite.reading import Reading
 from workqueue.store.sqlite.reserve import Reserve, nearly_full
 
 T = TypeVar("T")
@@ -71,6 +72,7 @@ class Database:
         self.clock = clock
         self.pid = os.getpid()
         self._handles = Handles(path, durability, clock=clock, authorise=self._authorise)
+        self._reading = Reading(self._handles, path)
         self._handles.refuse_foreign()  # before there is a file of ours beside it
         self.owners = Owners(f"{path}-owners")
         self.exchange = Exchange(path)
@@ -308,12 +310,11 @@ class Database:
         if joined is not None:
             with translated(self.path):
                 return work(joined[0])
-        with self._handles.reading, translated(self.path):
-            reader = self._handles.reader()
-            found = patiently(lambda: schema.version(reader), seconds=PATIENCE)
-            if found > schema.VERSION:
-                raise SchemaOutdated(path=self.path, found=found, known=schema.VERSION)
-            return patiently(lambda: work(reader), seconds=PATIENCE)
+        return self._reading.read(work)
+
+    def read_again(self, question: Hashable, work: Callable[[Connection], T]) -> T:
+        """As `read`, but give the same answer again until somebody has written; see `Reading.read_again`."""
+        return self.read(work) if self.is_joined() else self._reading.read_again(question, work)
 
     @contextmanager
     def look(self) -> Generator[Connection]:

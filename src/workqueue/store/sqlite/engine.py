@@ -130,7 +130,7 @@ class SqliteStore(Verbs):
         if not settlements:
             if want is None:
                 return _NOTHING.turn([], [], database.clock())
-            ahead = database.read(lambda connection: horizon(connection, want.queue))
+            ahead = database.read_again(("horizon", want.queue), lambda connection: horizon(connection, want.queue))
             if not _may_claim(ahead, want, database.clock()):
                 return ahead.turn([], [], database.clock())
 
@@ -256,12 +256,13 @@ class SqliteStore(Verbs):
     def orphans(self, *, expired: bool, limit: int) -> list[Claim]:
         database = self._db()
 
+        holders = database.read_again("holders", lambda c: _ids.decode(c.execute(SQL["holders"]).fetchone()[0]))
+        dead = [runner for runner in holders if database.owners.is_dead(runner)]
+        if not dead and not (holders and expired):
+            return []
+
         def work(connection: Connection) -> list[Claim]:
-            holders = _ids.decode(connection.execute(SQL["holders"]).fetchone()[0])
-            dead = [runner for runner in holders if database.owners.is_dead(runner)]
             now = self._clock()
-            if not dead and not expired:
-                return []
             row = {"dead": _encode(dead).decode(), "expired_before": now if expired else -1, "limit": limit}
             found = connection.execute(SQL["orphans"], row).fetchall()
             claims: list[Claim] = []

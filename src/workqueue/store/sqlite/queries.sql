@@ -31,6 +31,10 @@ SELECT EXISTS (SELECT 1 FROM jobs WHERE id = :last AND queue = :queue AND pushed
 -- name: free_pages
 PRAGMA freelist_count;
 
+-- name: data_version
+-- Another number, on the same connection, whenever another one has committed in between.
+PRAGMA data_version;
+
 -- name: take_lock
 -- Writes nothing, but no other connection can write from now on.
 UPDATE meta SET made_at = made_at WHERE 0;
