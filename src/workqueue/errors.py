@@ -27,9 +27,18 @@ WorkqueueError
 A message says what was expected, what came, and what to do; the values in it are attributes too.
 """
 
+from __future__ import annotations
+
+from typing import TypeVar
+
+_E = TypeVar("_E", bound="WorkqueueError")
+
 
 class WorkqueueError(Exception):
-    """The root: catch it to catch everything this package raises on purpose."""
+    """The root: catch it to catch everything this package raises on purpose. Each can be pickled, if its values can."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _remade, (type(self), self.args), vars(self)
 
 
 class UsageError(WorkqueueError):
@@ -226,3 +235,10 @@ class RaisedInChild(WorkqueueError):
         super().__init__(error)
         self.kind, _, self.said = error.partition(": ")
         self.traceback = traceback
+
+
+def _remade(kind: type[_E], words: tuple[object, ...]) -> _E:
+    """Make an error that has its words already, and is not to make them of its values once more."""
+    error = kind.__new__(kind)
+    error.args = words
+    return error

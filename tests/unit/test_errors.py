@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import multiprocessing
 import pickle
 import re
+from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 
 import pytest
 import workqueue
-from workqueue import RecoverableWorkerError, errors
+from workqueue import Cancel, RecoverableWorkerError, Snooze, errors
 from workqueue.errors import (
     BatchNotFound,
     ChildDied,
@@ -181,12 +184,76 @@ def test_a_recoverable_error_has_no_negative_delay():
     assert "zero or more" in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "error",
-    [JobNotFound(3), QueueClosed("p"), RecoverableWorkerError("x", timedelta(seconds=1))],
-    ids=lambda error: type(error).__name__,
-)
-def test_errors_of_one_argument_survive_a_trip_between_processes(error):
+MADE = {
+    WorkqueueError: WorkqueueError("w"),
+    UsageError: UsageError("u"),
+    InvalidOption: InvalidOption("o", name="limit", value=0),
+    InvalidPayload: InvalidPayload("p", path="$.to"),
+    JobNotFound: JobNotFound(3),
+    BatchNotFound: BatchNotFound(3),
+    ScheduleNotFound: ScheduleNotFound("mail", "report"),
+    QueueClosed: QueueClosed("jobs.db"),
+    DuplicateJob: DuplicateJob("once", 3),
+    ResultNotKept: ResultNotKept(3),
+    StoreError: StoreError("s", path="jobs.db"),
+    StoreUnavailable: StoreUnavailable("s", path="jobs.db"),
+    QueueFull: QueueFull("s", path="jobs.db"),
+    UnsuitableFile: UnsuitableFile("s", path="jobs.db"),
+    QueueMoved: QueueMoved("jobs.db"),
+    SchemaOutdated: SchemaOutdated(path="jobs.db", found=3, known=2),
+    LeaseLost: LeaseLost(3, 2),
+    JobFailed: JobFailed(3, "ValueError: no"),
+    JobCancelled: JobCancelled(3, "410"),
+    TimedOut: TimedOut(1.5),
+    ChildDied: ChildDied("c", -9),
+    RaisedInChild: RaisedInChild("ValueError: no", "Traceback …"),
+    RecoverableWorkerError: RecoverableWorkerError("x", timedelta(seconds=1)),
+    Snooze: Snooze(1, "later"),
+    Cancel: Cancel("410"),
+}
+
+
+def kinds(root: type[WorkqueueError]) -> set[type[WorkqueueError]]:
+    """Give this kind of error and those below it that users can name."""
+    below = {kind for child in root.__subclasses__() for kind in kinds(child)}
+    return {kind for kind in below | {root} if getattr(workqueue, kind.__name__, None) is kind}
+
+
+def test_each_public_error_is_made_here_once():
+    assert set(MADE) == kinds(WorkqueueError)
+    assert [kind for kind, error in MADE.items() if type(error) is not kind] == []
+
+
+@pytest.mark.parametrize("again", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy])
+@pytest.mark.parametrize("kind", MADE, ids=lambda kind: kind.__name__)
+def test_each_error_is_the_same_after_a_trip_between_processes_and_as_a_copy(kind, again):
+    error = MADE[kind]
+    back = again(error)
+    assert back is not error
+    assert (type(back), str(back), back.args, vars(back)) == (kind, str(error), error.args, vars(error))
+
+
+class Busy(Snooze):
+    def __init__(self, *, until: int) -> None:
+        super().__init__(until, "busy")
+        self.until = until
+
+
+def test_an_error_that_a_program_derives_survives_as_well_with_its_notes():
+    error = Busy(until=3)
+    error.add_note("at noon")
     back = pickle.loads(pickle.dumps(error))
-    assert type(back) is type(error)
-    assert vars(back) == vars(error)
+    assert (type(back), str(back), vars(back)) == (Busy, str(error), vars(error))
+    assert (back.until, back.__notes__) == (3, ["at noon"])
+
+
+def test_an_error_leaves_a_process_of_a_pool_and_the_pool_goes_on():
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        with pytest.raises(JobFailed, match="^expected a result of job 3, but it failed: ValueError: no$") as caught:
+            pool.submit(_failed).result()
+        assert (caught.value.job_id, caught.value.error) == (3, "ValueError: no")
+        assert pool.submit(len, "ab").result() == 2
+
+
+def _failed() -> None:
+    raise JobFailed(3, "ValueError: no")
