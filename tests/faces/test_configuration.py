@@ -171,6 +171,21 @@ def test_a_configuration_that_is_wrong(project, text, said):
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (":memory:", "no other process can see"),
+        ("mysql://me:secret@host/jobs", "begins with postgresql://, got: mysql://…"),
+    ],
+)
+def test_a_variable_that_is_wrong(here, monkeypatch, value, said):
+    monkeypatch.setenv("WORKQUEUE_URL", value)
+    result = run("push", "n", "1")
+    assert result.exit_code == 2
+    assert said in result.stderr and "secret" not in result.output
+    assert list(here.iterdir()) == []
+
+
 def test_a_pyproject_that_is_no_text(project):
     (project / "pyproject.toml").write_bytes(b"\xff\xfe")
     result = run("status")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -190,6 +191,30 @@ def test_a_refused_constructor_makes_no_file(tmp_path):
 def test_path(bad):
     with pytest.raises((TypeError, ValueError), match=r"(str|PathLike|null)"):
         Queue(bad)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("sqlite:///jobs.db", "sqlite://…"),
+        ("redis://:secret@host/0", "redis://…"),
+        ("postgresql+psycopg://me:secret@host/jobs", "postgresql+psycopg://…"),
+        ("PostgreSQL://host/jobs", "PostgreSQL://…"),
+    ],
+)
+def test_a_url_of_something_else_is_no_path(url, shown, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = "the path of a file, such as 'jobs.db', or a URL that begins with postgresql://"
+    refused(lambda: Queue(url), words, name="path", value=shown, got=shown)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["file:jobs.db", "a b://jobs.db", Path("mail://jobs.db")], ids=str)
+def test_a_colon_may_stand_in_a_path(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with Queue(path) as queue:
+        assert queue.path == os.path.realpath(path)
 
 
 # durations of verbs

@@ -15,7 +15,6 @@ from typing import Final
 import msgspec
 
 from workqueue.errors import UsageError
-from workqueue.store import is_url
 
 VARIABLE: Final = "WORKQUEUE_URL"
 _DEFAULT_QUEUE: Final = "default"
@@ -87,13 +86,16 @@ def store() -> Named | None:
     """Give the file or URL that a command uses when none is said: that of WORKQUEUE_URL, else the project's."""
     said = os.environ.get(VARIABLE)
     if said:
-        return Named(said if is_url(said) else os.path.abspath(said), VARIABLE)
+        return Named(_seen_from(os.getcwd(), said), VARIABLE)
     found = project()
     if found is None or not found.url:
         return None
-    is_file = "://" not in found.url and found.url != ":memory:"  # these are left as they are, to be refused
-    url = os.path.join(found.folder, found.url) if is_file else found.url
-    return Named(url, found.by)
+    return Named(_seen_from(found.folder, found.url), found.by)
+
+
+def _seen_from(folder: str, url: str) -> str:
+    """Give the path of a file, seen from there. A URL, right or wrong, is left as it is, and so is what is refused."""
+    return url if "://" in url or url == ":memory:" else os.path.join(folder, url)
 
 
 def queue() -> str:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Final
 
-from workqueue.errors import UnsuitableFile, UsageError
+from workqueue.errors import InvalidOption, UnsuitableFile, UsageError
 from workqueue.store.clock import Clock, system_clock
 from workqueue.store.contract import Durability, Store
 from workqueue.store.memory.engine import MemoryStore
 from workqueue.store.sqlite import inspection, location
 from workqueue.store.sqlite.backup import Backup
 from workqueue.store.sqlite.engine import SqliteStore
+
+_SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
 def open_store(
@@ -24,12 +28,20 @@ def open_store(
 ) -> Store:
     """Open the store that `path` names: a file, made when missing; ":memory:"; or the URL of a PostgreSQL database.
 
-    Raises UsageError for a URL without the driver for it, or with what only a file can have.
+    Raises InvalidOption for the URL of anything else; UsageError for one without the driver for it, or with what only a
+    file can have.
     """
     if path == ":memory:":
         return MemoryStore(clock)
     if is_url(path):
         return _open_postgres(str(path), durability, clock)
+    if isinstance(path, str) and (scheme := _SCHEME.match(path)):
+        shown = f"{scheme[0]}…"  # without what may be a password
+        raise InvalidOption(
+            f"expected the path of a file, such as 'jobs.db', or a URL that begins with postgresql://, got: {shown}",
+            name="path",
+            value=shown,
+        )
     return SqliteStore(path, durability=durability, allow_network=allow_network, clock=clock)
 
 
