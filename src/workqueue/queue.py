@@ -19,6 +19,7 @@ from workqueue.errors import InvalidOption, JobNotFound, QueueClosed, ScheduleNo
 from workqueue.executor.children import in_child
 from workqueue.handle import Handle
 from workqueue.liveness import Pulse
+from workqueue.logs import Log
 from workqueue.observer import Observer, checked_observers
 from workqueue.plan import Plan
 from workqueue.pusher import Pusher
@@ -34,6 +35,8 @@ from workqueue.store.timetable import ScheduleStanding
 from workqueue.task import Desk
 from workqueue.watch import Watch
 from workqueue.worker import Worker, checked_worker
+
+log = Log("workqueue.queue")
 
 
 class Queue(Pushing, Steering):
@@ -197,11 +200,18 @@ class Queue(Pushing, Steering):
     def start(self) -> bool:
         """Begin to run jobs: of the worker, or of the tasks; says whether it did.
 
-        False without either, when running already, and in a child process that runs an isolated task.
+        False without either, which is logged, when running already, and in a child process that runs an isolated task.
         """
         store = self._open_store()
         if self.worker is None and self.task.names():
             self.worker = self.task
+        if self.worker is None and not in_child():
+            log.warning(
+                "nothing was started: queue %r of %s has no worker, and no task of it is known here; import the "
+                "modules that define its tasks before start()",
+                self.id,
+                self.path,
+            )
         with self._lock:
             if self._runner is not None and self._runner.is_stopping():
                 self.stop()  # until it has ended

@@ -1409,11 +1409,16 @@ def test_a_handle_that_nobody_awaits_any_more_is_let_go(queue):
     assert task.push().result(10) == 5
 
 
-def test_start_with_neither_worker_nor_tasks_does_nothing(queue):
+def test_start_with_neither_worker_nor_tasks_does_nothing_and_says_so(queue, caplog):
     assert queue.start() is False
+    assert caplog.messages == [
+        f"nothing was started: queue 'default' of {queue.path} has no worker, and no task of it is known here; import "
+        "the modules that define its tasks before start()"
+    ]
     queue.task(name="one")(lambda: None)
     assert queue.start() is True
     assert queue.start() is False
+    assert len(caplog.messages) == 1
 
 
 def test_handles_survive_what_has_left_the_file(queue):
