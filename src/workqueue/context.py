@@ -165,6 +165,10 @@ class Context:
             stack.__exit__(UsageError, error, None)
         return error
 
+    def is_of(self, path: str, queue: str) -> bool:
+        """Say whether the job is of this queue of this store; of a child's job only the queue is known. The watch's."""
+        return self.job.queue == queue and (self._store is None or self._store.path == path)
+
     def when_cancelled(self, call: Callable[[], object]) -> None:
         """Have `call` made at each `cancel`, and now if there was one. The executors' to use."""
         self._sleepers = (*self._sleepers, call)

@@ -40,6 +40,7 @@ class Running(Protocol):
 
     @property
     def job(self) -> JobInHand: ...
+    def is_of(self, path: str, queue: str) -> bool: ...
 
 
 running: Final[ContextVar[Running | None]] = ContextVar("workqueue_running", default=None)

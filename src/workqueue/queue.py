@@ -282,7 +282,7 @@ class Queue(Pushing, Steering):
     def _make_locks(self) -> None:
         self._lock = threading.Lock()
         self._progress = threading.Condition()
-        self._watch = Watch(self._open_store)
+        self._watch = Watch(self._open_store, self.id)
 
     def forget_locks(self) -> None:
         """In a forked child: whoever holds the parent's locks does not exist here."""

@@ -11,7 +11,7 @@ from typing import Final
 
 from workqueue.errors import StoreUnavailable, WorkqueueError
 from workqueue.lifecycle import FINAL
-from workqueue.logs import Log
+from workqueue.logs import Log, running
 from workqueue.store.contract import Outlook, Store
 
 log = Log("workqueue.watch")
@@ -22,13 +22,15 @@ _AT_ONCE: Final = 1000  # jobs in one question
 
 
 class Watch:
-    """Waits for jobs of one store to come to their end. Safe from any thread.
+    """Waits for jobs of one queue to come to their end. Safe from any thread.
 
-    store: gives the store, or raises QueueClosed. Its thread is there only while somebody waits.
+    store: gives the store, or raises QueueClosed. queue: its id. Its thread is there only while somebody waits.
     """
 
-    def __init__(self, store: Callable[[], Store]) -> None:
+    def __init__(self, store: Callable[[], Store], queue: str) -> None:
         self._store = store
+        self._queue = queue
+        self._warned: set[str] = set()  # the tasks that it has warned of
         self.forget_locks()
 
     def forget_locks(self) -> None:
@@ -44,6 +46,7 @@ class Watch:
 
     def end_of(self, job_id: int) -> Future[Outlook]:
         """Give what will have the job's outlook once it has ended. Cancel it to wait no more."""
+        self._warn(job_id)
         future: Future[Outlook] = Future()
         with self._changed:
             self._waiting.setdefault(job_id, []).append(future)
@@ -60,6 +63,20 @@ class Watch:
             with self._changed:
                 self._is_news = True
                 self._changed.notify()
+
+    def _warn(self, job_id: int) -> None:
+        """Say once of a task that its jobs wait for others of their queue: with all places so taken, for ever."""
+        context = running.get()
+        if context is None or context.job.name in self._warned:
+            return
+        if context.is_of(self._store().path, self._queue):
+            self._warned.add(context.job.name)
+            log.about(
+                context.job,
+                "waits for job %d of its own queue, and keeps its place meanwhile: when all places wait so, nobody is "
+                "left to run what they wait for; make it a chain, or allow more concurrency (docs/tasks.md)",
+                job_id,
+            )
 
     def _run(self) -> None:
         pause = _SOONEST

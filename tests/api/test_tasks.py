@@ -568,6 +568,40 @@ def test_a_result_that_is_not_as_annotated_fails_the_job(queue):
         count.push().result(10)
 
 
+def test_a_task_whose_jobs_wait_for_others_of_their_queue_is_warned_of_once(queue, caplog):
+    inner = queue.task(name="inner", keep_results=HOUR)(lambda: 5)
+
+    @queue.task(name="outer", keep_results=HOUR)
+    def outer() -> int:
+        return inner.push().result(10)
+
+    @queue.task(name="awaiting", keep_results=HOUR)
+    async def awaiting() -> int:
+        return await (await inner.apush())
+
+    queue.start()
+    assert [task.push().result(10) for task in (outer, awaiting, outer, awaiting)] == [5] * 4
+    said = sorted(re.sub(r"job \d+", "job N", message) for message in caplog.messages)
+    assert said == [
+        f"job N '{name}', attempt 1: waits for job N of its own queue, and keeps its place meanwhile: when all places "
+        "wait so, nobody is left to run what they wait for; make it a chain, or allow more concurrency (docs/tasks.md)"
+        for name in ("awaiting", "outer")
+    ]
+
+
+@pytest.mark.parametrize(("file", "id"), [("shared.db", "other"), ("another.db", "default")])
+def test_a_job_may_wait_for_one_of_another_queue(on_file, tmp_path, caplog, file, id):
+    queue = on_file()
+    with Queue(tmp_path / file, id=id) as other:
+        inner = other.task(name="inner", keep_results=HOUR)(lambda: 5)
+        outer = queue.task(name="outer", keep_results=HOUR)(lambda: inner.push().result(10))
+        other.start()
+        queue.start()
+        assert outer.push().result(10) == 5
+        queue.stop()
+    assert caplog.messages == []
+
+
 def test_progress_is_seen_through_the_handle(queue):
     gate = Gate()
 
