@@ -64,7 +64,7 @@ def test_the_filters_mean_the_same_for_looking_and_for_changing(path, filters, i
     assert listed(path, "--status", "cancelled") == ids
     filters = ["cancelled" if word == "pending" else word for word in filters]
     result = run("clean", path, *filters, *(["--status", "cancelled"]), "--yes")
-    assert result.stdout == f"deleted {len(ids)}\n"
+    assert (result.exit_code, result.stdout) == (0, f"deleted {len(ids)}\n"), "none are left, which is what was wanted"
 
 
 def test_the_newest_first_and_those_before_an_id(path):
@@ -273,6 +273,12 @@ def test_schedules_are_paused_and_resumed(scheduled):
     for deed in ("pause", "resume"):
         unknown = run("schedules", deed, scheduled, "tick")
         assert unknown.exit_code == 2 and "of queue 'default'" in unknown.stderr
+
+
+def test_a_schedule_that_was_not_paused_is_not_resumed(scheduled):
+    result = run("schedules", "resume", scheduled, "tick", "--queue", "a")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "workqueue: schedule 'tick' of queue 'a' was not paused\n"
 
 
 def test_a_schedule_that_this_machine_cannot_read_is_listed_all_the_same(scheduled):

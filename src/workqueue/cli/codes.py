@@ -22,8 +22,8 @@ class Code(IntEnum):
 
 MEANINGS: Final[Mapping[Code, str]] = {
     Code.WELL: "all is well",
-    Code.NO: "the answer is no: check or copy --verify found something wrong, there was nothing to change, or a "
-    "question was not answered with yes",
+    Code.NO: "the answer is no: check or copy --verify found something wrong; there was nothing to cancel, retry, "
+    "restore, resume or reopen, or none of the jobs named to clean was over; or a question was not answered with yes",
     Code.USAGE: "wrong usage: an option, the JSON, the id of a job, the configuration, a module:queue",
     Code.STORE: "the file or database is missing, or cannot be used or reached",
     Code.GAVE_UP: "run: its worker processes kept dying",

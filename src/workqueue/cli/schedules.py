@@ -6,10 +6,11 @@ import click
 import msgspec
 
 from workqueue import report
+from workqueue.cli.codes import Code
 from workqueue.cli.command import LIST, Command, Listing, examples
 from workqueue.cli.loading import app_named, load
 from workqueue.cli.options import existing, file_argument, its_queue_option, json_option, queue_option
-from workqueue.cli.output import say, say_json, table
+from workqueue.cli.output import complain, say, say_json, table
 from workqueue.duration import span
 from workqueue.errors import InvalidOption
 from workqueue.store.timetable import ScheduleStanding
@@ -109,9 +110,13 @@ def pause_schedule(file: str, *, name: str, queue: str) -> None:
 @file_argument
 @click.argument("name")
 @its_queue_option
-def resume_schedule(file: str, *, name: str, queue: str) -> None:
+@click.pass_context
+def resume_schedule(ctx: click.Context, file: str, *, name: str, queue: str) -> None:
     """Run the schedule NAME again, from its next slot on."""
     with existing(file) as store:
+        if any(one.name == name and not one.paused for one in store.schedules.standings(queue)):
+            complain(f"schedule {name!r} of queue {queue!r} was not paused")
+            ctx.exit(Code.NO)
         store.schedules.resume(queue, name)
         next_at = next(one.next_at for one in store.schedules.standings(queue) if one.name == name)
     say(f"resumed: schedule {name!r} of queue {queue!r}; its next slot is {moment(next_at)}")
