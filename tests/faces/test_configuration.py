@@ -132,9 +132,22 @@ def test_each_command_does_without_the_store(project):
     assert run("check").exit_code == 0
     assert "has no schedules" in run("schedules").stdout
     assert run("backup", "copy.db").exit_code == 0
-    assert run("copy", "moved.db").exit_code == 0
+    assert run("copy", "moved.db", "--yes").exit_code == 0
     assert run("reopen").exit_code == 0
     assert (project / "jobs.db").exists() and not (project / "src" / "deep" / "jobs.db").exists()
+
+
+def test_a_move_of_what_is_configured_is_asked_about(project):
+    fill(project / "jobs.db", 1)
+    configure(project, 'url = "jobs.db"')
+    result = run("copy", "snapshot.db")
+    assert (result.exit_code, result.stdout) == (2, "")
+    question = f"Move all of {project / 'jobs.db'}, and shut it for jobs and workers?"
+    assert f"expected --yes, because there is no terminal to ask on. {question}" in result.stderr
+    assert not Path("snapshot.db").exists()
+    assert run("copy", "snapshot.db", "--while-running").exit_code == 0, "nothing is shut"
+    assert run("push", "n", "1").exit_code == 0
+    assert run("copy", project / "jobs.db", "moved.db").exit_code == 0, "it was said"
 
 
 def test_a_file_with_the_name_of_an_id(here):

@@ -10,9 +10,18 @@ from contextlib import contextmanager
 import click
 
 from workqueue.cli.codes import Code
-from workqueue.cli.command import Command, examples
+from workqueue.cli.command import NAMED_BY, Command, examples
 from workqueue.cli.completion import complete_paths
-from workqueue.cli.options import as_path, existing, file_argument, json_option, network_allowed, store_argument
+from workqueue.cli.options import (
+    as_path,
+    ask,
+    existing,
+    file_argument,
+    json_option,
+    network_allowed,
+    store_argument,
+    yes_option,
+)
 from workqueue.cli.output import complain, say, say_json, table
 from workqueue.cli.progress import progress
 from workqueue.duration import times
@@ -37,16 +46,23 @@ from workqueue.words import printable
     "--while-running", is_flag=True, help="Copy what there is just now, and leave SOURCE in use: a snapshot, no move."
 )
 @json_option
+@yes_option
 @click.pass_context
-def copy(ctx: click.Context, source: str, target: str, *, verify: bool, while_running: bool, as_json: bool) -> None:
+def copy(
+    ctx: click.Context, source: str, target: str, *, verify: bool, while_running: bool, as_json: bool, yes: bool
+) -> None:
     """Move all of SOURCE into TARGET: files or postgresql:// URLs.
 
     The ids stay. SOURCE is shut, and TARGET takes workers in when all is there. Interrupted, say it again: it goes on.
+    It asks where SOURCE was not said.
     """
-    began = time.monotonic()
-    with existing(source) as from_there, _opened(target) as to_here, progress() as tell:
-        found = copying.copy(from_there, to_here, while_running=while_running, verify=verify, tell=tell)
-        paths = from_there.path, to_here.path
+    with existing(source) as from_there:
+        if NAMED_BY in ctx.meta and not (while_running or yes):  # who says one path alone may mean a snapshot
+            ask(f"Move all of {from_there.path}, and shut it for jobs and workers?")
+        began = time.monotonic()
+        with _opened(target) as to_here, progress() as tell:
+            found = copying.copy(from_there, to_here, while_running=while_running, verify=verify, tell=tell)
+            paths = from_there.path, to_here.path
     seconds = time.monotonic() - began
     wrong = [one for one in found.sums or () if not one.is_alike]
     if as_json:
