@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -126,22 +127,27 @@ def test_a_link_leads_somewhere(page):
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-def test_the_program_of_the_readme_runs(tmp_path):
-    import sys
-
+def test_the_program_of_the_readme_runs_again_and_again_and_its_jobs_elsewhere(tmp_path):
     [program] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     (tmp_path / "program.py").write_text(program)
+    said = "Size(waiting=1, failed=0)"
+    for _ in range(2):
+        assert _printed(tmp_path, "program.py") == ["sent to ada@example.org at attempt 2", said]
+    others = "import program; print(program.queue.size(), program.queue.task.names())"
+    assert _printed(tmp_path, "-c", others) == [f"{said} ['send']"], "as `workqueue run program:queue` finds it"
+
+
+def _printed(folder: Path, *words: str) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "program.py"],
-        cwd=tmp_path,
+        [sys.executable, *words],
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=60,
-        env={"PATH": "", "TMPDIR": str(tmp_path)},
+        env={"PATH": "", "TMPDIR": str(folder)},
     )
-    assert done.stdout.splitlines() == ["sent to ada@example.org at attempt 2", "Size(waiting=1, failed=0)"], (
-        done.stderr
-    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
 def test_nothing_names_a_registry():
