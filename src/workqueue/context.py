@@ -70,7 +70,10 @@ class Context:
         return None if self.timeout is None else self.started_at + self.timeout - time.monotonic()
 
     def progress(self, value: object) -> None:
-        """Tell how far the job is, by whatever JSON can carry; the newest is kept. Raises InvalidPayload."""
+        """Tell how far the job is, by whatever JSON can carry. Raises InvalidPayload.
+
+        The newest is stored once in each `poll_rate`; what is told right before the end may not be.
+        """
         self.progress_data = payload.encode(value)
 
     def wait(self, seconds: timedelta | float) -> bool:

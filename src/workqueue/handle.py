@@ -39,7 +39,7 @@ class Handle(Generic[R]):
         return JobStatus.COMPLETED if status is None else status
 
     def progress(self) -> payload.Json:
-        """Give what its handler told last by `ctx.progress`; None before that."""
+        """Give what was stored last of what `ctx.progress` told; None before that, and once it has completed."""
         data = self._watch.look(self.id).progress
         return None if data is None else payload.decode(data)
 
