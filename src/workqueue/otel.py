@@ -23,7 +23,7 @@ try:
     from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind, StatusCode, TracerProvider
 except ImportError as error:
     raise UsageError(
-        f"expected {error.name} for traces, but it is not installed; say pip install 'durable-workqueue[otel]'"
+        f"expected {error.name} for traces, but it is not installed; say pip install '.[otel]' in a clone of workqueue"
     ) from error
 
 Attributes: TypeAlias = dict[str, str | int | bool]

@@ -24,7 +24,8 @@ try:
     from sentry_sdk.utils import event_from_exception
 except ImportError as error:
     raise UsageError(
-        f"expected {error.name} for error reports, but it is not installed; say pip install 'durable-workqueue[sentry]'"
+        f"expected {error.name} for error reports, but it is not installed; say "
+        "pip install '.[sentry]' in a clone of workqueue"
     ) from error
 
 if TYPE_CHECKING:

@@ -125,7 +125,7 @@ def test_without_the_extra_the_error_names_it(tmp_path):
     for missing in ("starlette", "jinja2", "uvicorn"):
         done = subprocess.run([sys.executable, "-c", program.format(missing)], capture_output=True, text=True)
         assert f"expected {missing}" in done.stdout, done
-        assert "pip install 'durable-workqueue[dashboard]'" in done.stdout
+        assert "pip install '.[dashboard]' in a clone of workqueue" in done.stdout
 
 
 def test_the_core_needs_none_of_it():

@@ -202,7 +202,7 @@ def test_without_the_driver_the_extra_is_named(arguments, tmp_path):
         timeout=60,
     )
     assert done.returncode == 2
-    assert "pip install 'durable-workqueue[postgres]'" in done.stderr
+    assert "pip install '.[postgres]' in a clone of workqueue" in done.stderr
     assert "Traceback" not in done.stderr and SECRET not in done.stdout + done.stderr
 
 

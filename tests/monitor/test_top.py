@@ -172,7 +172,7 @@ def test_without_textual_it_names_the_extra(path):
         assert terminal.end() == Code.USAGE
         os.close(ours)
     assert b"expected textual for the monitor, but it is not installed; say pip install" in terminal.seen
-    assert b"durable-workqueue[monitor]" in terminal.seen
+    assert b"'.[monitor]' in a clone of workqueue" in terminal.seen
 
 
 def test_one_frame_needs_no_textual_and_imports_none(path):

@@ -313,7 +313,7 @@ except workqueue.UsageError as error:
     print(error)
 """
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert f"pip install 'durable-workqueue[{module}]'" in said
+    assert f"pip install '.[{module}]' in a clone of workqueue" in said
 
 
 def test_a_span_is_current_in_what_a_drain_runs(sdk):

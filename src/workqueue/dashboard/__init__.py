@@ -14,7 +14,7 @@ try:
 except ImportError as error:
     raise UsageError(
         f"expected {error.name} for the dashboard, but it is not installed; say "
-        "pip install 'durable-workqueue[dashboard]'"
+        "pip install '.[dashboard]' in a clone of workqueue"
     ) from error
 
 from workqueue.dashboard.access import Auth, Password, Token

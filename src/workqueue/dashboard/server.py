@@ -13,7 +13,7 @@ try:
 except ImportError as error:
     raise UsageError(
         "expected uvicorn to serve the dashboard, but it is not installed; say "
-        "pip install 'durable-workqueue[dashboard]'"
+        "pip install '.[dashboard]' in a clone of workqueue"
     ) from error
 
 _MOST_CONNECTIONS: Final = 200

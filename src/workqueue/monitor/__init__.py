@@ -22,7 +22,7 @@ def watch(desk: Desk, interval: timedelta) -> None:
     except ImportError as error:
         raise UsageError(
             f"expected {error.name} for the monitor, but it is not installed; say "
-            "pip install 'durable-workqueue[monitor]'"
+            "pip install '.[monitor]' in a clone of workqueue"
         ) from error
     from workqueue.monitor.app import Monitor  # noqa: PLC0415 - as above
 

@@ -85,7 +85,7 @@ def _driver() -> Generator[None]:
             raise
         raise UsageError(
             "expected psycopg for a PostgreSQL database, but it is not installed; say "
-            "pip install 'durable-workqueue[postgres]'"
+            "pip install '.[postgres]' in a clone of workqueue"
         ) from error
 
 
