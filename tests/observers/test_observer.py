@@ -469,13 +469,16 @@ def test_a_drain_is_observed_too(notes):
     assert [said[0] for said in notes.said] == ["running", "raised", "running", "returned", "running", "raised"]
 
 
-def test_the_observer_of_the_page_works(capsys):
+def test_the_observer_of_the_page_works_also_on_jobs_that_were_pushed_without_it(capsys, tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "traces.md").read_text(), re.DOTALL)
     names: dict[str, type[Observer]] = {}
     exec(blocks[-1], names)  # noqa: S102 - a page of ours
-    with Queue(":memory:", Worker(), observers=[names["Slow"]()]) as queue:
+    with Queue(tmp_path / "jobs.db") as without:
+        without.push("n")
+    with Queue(tmp_path / "jobs.db", Worker(), observers=[names["Slow"]()]) as queue:
         queue.push("n")
         assert queue.wait_idle(10)
-    first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith("1 web 0:00:0")
-    assert second == "completed False  None"
+    lines = capsys.readouterr().out.splitlines()
+    running, ended = ([line for line in lines if line[0].isdecimal() is is_running] for is_running in (True, False))
+    assert [line.rpartition(" ")[0] for line in running] == ["1 None", "2 web"]
+    assert ended == ["completed False  None"] * 2
