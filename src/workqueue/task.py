@@ -116,7 +116,8 @@ class BaseTask(Generic[P, R]):
     def push_many(self, calls: Iterable[Call[R] | tuple[object, ...] | Mapping[str, object]]) -> list[int]:
         """Store a job for each of `calls`, taken as they come, in one transaction per 1,000; give their ids in order.
 
-        A call is a tuple of arguments, a mapping of them by name, or what `s` gives. Raises as `push` does; then the
+        A call is a tuple of arguments, a mapping of them by name, or what `s` gives, which may be that of a variant: it
+        is pushed as its own `using` says. Raises as `push` does, and UsageError for a call of another task; then the
         thousands before are stored, and the error's `__notes__` say how many jobs those were.
         """
         return self._desk.pusher.push_many(self._jobs(calls), within=self.within)
@@ -210,13 +211,26 @@ class BaseTask(Generic[P, R]):
             if isinstance(call, tuple):
                 yield self.new_job(call, {})
             elif isinstance(call, Call):
-                yield self.new_job(call.args, call.kwargs)
+                self._check_own(call.task)
+                yield call.task.new_job(call.args, call.kwargs)
             elif isinstance(call, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - from callers without types
                 yield self.new_job((), call)
             else:
                 raise TypeError(
                     f"expected a tuple of arguments, a mapping of them, or {self.name}.s(...), got: {call!r:.80}"
                 )
+
+    def _check_own(self, task: BaseTask[..., R]) -> None:
+        """Raise UsageError for a task that is no variant of this one, or is pushed within another transaction."""
+        elsewhere = "" if task.pusher is self.pusher else f" of another Queue, {task.pusher.queue!r}"
+        if elsewhere or task.name != self.name:
+            raise UsageError(
+                f"expected a call of {self!r}, got one of {task!r}{elsewhere}; push it by the push_many of that task"
+            )
+        if task.within is not None and task.within is not self.within:
+            raise UsageError(
+                f"expected within= to be said of the task whose push_many this is, not of one call, got: {task!r}"
+            )
 
     def _terms(self, values: Mapping[str, object]) -> Terms:
         terms = self.plan.limits.terms(values) if self.plan.limits.any() else Terms()

@@ -392,6 +392,32 @@ def test_push_many_refuses_what_is_no_call(queue):
         task.push_many([5])
 
 
+def test_push_many_pushes_each_call_as_its_own_variant_says(queue):
+    task = queue.task(name="build", priority=1)(lambda version: None)
+    ids = task.using(priority=5).push_many([task.s(1), task.using(priority=9, key="k", after=HOUR).s(2), (3,)])
+    jobs = [queue.get(job_id) for job_id in ids]
+    assert [(job.decode()["version"], job.priority) for job in jobs] == [(1, 1), (2, 9), (3, 5)]
+    assert jobs[1].terms.key == "k"
+    assert jobs[1].run_at - jobs[1].pushed_at == HOUR
+
+
+def test_push_many_refuses_the_call_of_another_task_and_stores_none_of_its_thousand(queue):
+    one = queue.task(name="one")(lambda value: None)
+    two = queue.task(name="two")(lambda value: None)
+    with pytest.raises(
+        UsageError,
+        match="expected a call of <task 'two'>, got one of <task 'one'>; push it by the push_many of that task",
+    ) as caught:
+        two.push_many([two.s(n) for n in range(1_500)] + [one.s("x")])
+    assert caught.value.__notes__ == ["push_many had stored 1,000 jobs before this"]
+    with Queue(":memory:", id="elsewhere") as other:
+        namesake = other.task(name="two")(lambda value: None)
+        with pytest.raises(UsageError, match="got one of <task 'two'> of another Queue, 'elsewhere'; push it by"):
+            two.push_many([two.s(0), namesake.s("x")])
+        assert other.jobs() == []
+    assert queue.size().waiting == 1_000
+
+
 def test_a_push_inside_a_transaction_commits_with_its_rows_or_not_at_all(tmp_path):
     queue = Queue(tmp_path / "rows.db")
     task = queue.task(name="mail")(lambda: None)

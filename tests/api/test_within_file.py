@@ -310,6 +310,22 @@ def test_the_settings_of_a_connection(queue, path, monkeypatch):
     assert batch.standing().total == 1
 
 
+def test_push_many_is_within_one_transaction_whatever_its_calls_say(queue, path, connection):
+    task = queue.task(name="task")(lambda x: None)
+    inside = task.using(within=connection)
+    inside.push_many([inside.s("a"), task.s("b"), ("c",)])
+    with (
+        closing(sqlite(path)) as another,
+        pytest.raises(UsageError, match="expected within= to be said of the task whos"),
+    ):
+        inside.push_many([inside.s("d"), task.using(within=another).s("e")])
+    with pytest.raises(UsageError, match="expected within= to be said of the task whose push_many this is, not of one"):
+        task.push_many([inside.s("f")])
+    assert queue.jobs() == []
+    connection.commit()
+    assert [job.decode()["x"] for job in queue.jobs()] == ["a", "b", "c"]
+
+
 def test_settings_come_back_after_an_error(queue, connection):
     connection.text_factory = bytes
     with pytest.raises(BatchNotFound):
