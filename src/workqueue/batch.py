@@ -54,9 +54,11 @@ class Batch:
         self._added: list[NewJob] = []
 
     def add(self, call: Call[object]) -> None:
-        """Let the call be one of the batch; stored by the thousand, and at the block's end. Raises as `push` does."""
-        _refuse_within(call)
-        self._added.append(with_terms(call.task.new_job(call.args, call.kwargs), batch=self.id))
+        """Let the call be one of the batch; stored by the thousand, and at the block's end.
+
+        Raises as `push` does, TypeError for what is no call, and UsageError for that of another queue's task.
+        """
+        self._added.append(with_terms(job_of(call, self._pusher), batch=self.id))
         if len(self._added) >= _AT_ONCE:
             self._flush()
 
@@ -67,9 +69,7 @@ class Batch:
         """
         last = list(self._added)
         if self._then is not None:
-            _refuse_within(self._then)
-            job = self._then.task.new_job(self._then.args, self._then.kwargs)
-            last.append(with_terms(job, follows_batch=self.id))
+            last.append(with_terms(job_of(self._then, self._pusher), follows_batch=self.id))
         self._pusher.observed(last, partial(self._store().batches.seal, self.id, within=self._within))
         self._added.clear()
         self._then = None
@@ -152,12 +152,10 @@ def chain(first: Call[A], second: Call[B], third: Call[C], fourth: Call[D], /, *
 def chain(*calls: Call[object]) -> Chain[Any]:
     """Put calls, as `task.s(...)` gives them, one after another; push them by `push`.
 
-    Raises UsageError for calls of several queues, for fewer than two, and for those that ask for a key, which may stand
-    for a job that is there already.
+    Raises TypeError for what is no call, and UsageError for calls of several queues, for fewer than two, and for those
+    that ask for a key, which may stand for a job that is there already.
     """
-    pushers = {call.task.pusher for call in calls}
-    for call in calls:
-        _refuse_within(call)
+    pushers = {_checked(call).task.pusher for call in calls}
     if len(calls) < 2 or len(pushers) > 1:
         raise UsageError(f"expected two calls or more, of tasks of one queue, got: {list(calls)!r:.200}")
     if any(call.task.asks_for_key() for call in calls):
@@ -167,11 +165,27 @@ def chain(*calls: Call[object]) -> Chain[Any]:
     return Chain(calls, next(iter(pushers)))
 
 
-def _refuse_within(call: Call[object]) -> None:
-    if call.task.within is not None:
+def job_of(call: Call[object], pusher: Pusher) -> NewJob:
+    """Give the job of a call, not pushed. Raises as `Batch.add` does."""
+    task = _checked(call).task
+    if task.pusher is not pusher:
         raise UsageError(
-            f"expected within= to be said of the batch, or of the chain's push, not of one call, got: {call.task!r}"
+            f"expected a call of a task of the batch's own queue, {pusher.queue!r}, got one of {task!r} of another "
+            f"Queue, {task.pusher.queue!r}; make a batch there"
         )
+    return task.new_job(call.args, call.kwargs)
+
+
+def _checked(call: object) -> Call[object]:
+    """Give `call` if it is one, and says no `within` of its own. Raises TypeError and UsageError."""
+    if not isinstance(call, Call):
+        raise TypeError(f"expected a call, as task.s(...) gives it, got: {call!r:.80}")
+    given = cast("Call[object]", call)
+    if given.task.within is not None:
+        raise UsageError(
+            f"expected within= to be said of the batch, or of the chain's push, not of one call, got: {given.task!r}"
+        )
+    return given
 
 
 def with_terms(job: NewJob, **terms: object) -> NewJob:

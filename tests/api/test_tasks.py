@@ -1121,6 +1121,23 @@ def test_a_batch_whose_block_raises_is_cancelled(queue):
     assert queue.jobs(status="pending") == []
 
 
+def test_a_batch_takes_nothing_but_calls_of_its_own_queue(queue):
+    part = queue.task(name="part")(lambda number: None)
+    batch = queue.batch()
+    handle = part.push(0)
+    for wrong, said in ((part, "<task 'part'>"), (handle, repr(handle)), (("a",), "('a',)")):
+        with pytest.raises(TypeError, match=re.escape(f"expected a call, as task.s(...) gives it, got: {said}")):
+            batch.add(wrong)
+    with Queue(":memory:", id="elsewhere") as other:
+        stranger = other.task(name="part")(lambda number: None)
+        said = f"own queue, 'default', got one of {stranger!r} of another Queue, 'elsewhere'; make a batch there"
+        with pytest.raises(UsageError, match=re.escape(said)):
+            batch.add(stranger.s(1))
+    batch.add(part.s(1))
+    batch.seal()
+    assert batch.standing().total == 1
+
+
 def test_a_batch_that_is_cut_short_at_its_end_is_not_there_and_can_be_ended_again(queue, monkeypatch):
     part = queue.task(name="part")(lambda number: None)
     batch = queue.batch(then=part.s(0))
@@ -1218,6 +1235,9 @@ def test_a_wrong_chain_writes_nothing(queue):
         chain(one.s(), one.s()).push()
     with pytest.raises(UsageError, match="expected two calls or more, of tasks of one queue, got: "):
         chain(one.s(1))  # type: ignore[call-overload]
+    for wrong, said in (([[one.s(1), one.s()]], "[Call(task=<task 'one'>"), ([one.s(1), one], "<task 'one'>")):
+        with pytest.raises(TypeError, match=re.escape(f"expected a call, as task.s(...) gives it, got: {said}")):
+            chain(*wrong)
     with pytest.raises(UsageError, match="expected no call in a chain to ask for a key"):
         chain(one.using(key="k").s(1), one.s())
     assert queue.jobs() == []
