@@ -33,8 +33,8 @@ _SOONEST, _LATEST = 0.002, 0.1  # seconds between two looks
 class Batch:
     """Jobs that belong together; a context manager: they are added inside its block, whose end says that these are all.
 
-    id: of the batch; `Queue.find_batch(id)` finds it again. When the block raises, what was added is cancelled. Not for
-    several threads at once.
+    id: of the batch; `Queue.find_batch(id)` finds it again. When the block raises, or its end cannot be stored, what
+    was added is cancelled. Not for several threads at once.
     """
 
     def __init__(
@@ -43,36 +43,40 @@ class Batch:
         *,
         store: Callable[[], Store],
         pusher: Pusher,
-        then: Call[object] | None,
+        then: NewJob | None,
         within: object | None = None,
     ) -> None:
         self.id = batch
         self._within = within
         self._store = store
         self._pusher = pusher
-        self._then = then
+        self._then = None if then is None else with_terms(then, follows_batch=batch)
         self._added: list[NewJob] = []
+        self._is_sealed = False
 
     def add(self, call: Call[object]) -> None:
         """Let the call be one of the batch; stored by the thousand, and at the block's end.
 
-        Raises as `push` does, TypeError for what is no call, and UsageError for that of another queue's task.
+        Raises as `push` does, TypeError for what is no call, and UsageError for that of another queue's task; then the
+        batch is as it was before.
         """
-        self._added.append(with_terms(job_of(call, self._pusher), batch=self.id))
-        if len(self._added) >= _AT_ONCE:
-            self._flush()
+        job = with_terms(job_of(call, self._pusher), batch=self.id)
+        if len(self._added) + 1 < _AT_ONCE:
+            self._added.append(job)
+        else:
+            self._pusher.push_together([*self._added, job], within=self._within)
+            self._added.clear()
 
     def seal(self) -> None:
         """Say that no more calls come; the end of the block does. What follows the batch is pushed now, and waits.
 
         When it raises, the batch is as it was before, and it can be said again.
         """
-        last = list(self._added)
-        if self._then is not None:
-            last.append(with_terms(job_of(self._then, self._pusher), follows_batch=self.id))
+        last = [*self._added] if self._then is None else [*self._added, self._then]
         self._pusher.observed(last, partial(self._store().batches.seal, self.id, within=self._within))
         self._added.clear()
         self._then = None
+        self._is_sealed = True
 
     def standing(self) -> BatchStanding:
         """Say how many of how many are done. Raises BatchNotFound a week after the last."""
@@ -91,9 +95,13 @@ class Batch:
         return True
 
     def cancel(self) -> int:
-        """Cancel those that wait, and tell those that run; give how many there were. No more can be added."""
+        """Cancel those that wait, and tell those that run; give how many there were. No more can be added.
+
+        When it raises, it can be said again.
+        """
+        count = self._store().batches.cancel(self.id, within=self._within)
         self._added.clear()
-        return self._store().batches.cancel(self.id, within=self._within)
+        return count
 
     def __enter__(self) -> Self:
         return self
@@ -101,15 +109,15 @@ class Batch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is None:
-            self.seal()
-        else:
+        if error is not None:
             self.cancel()
-
-    def _flush(self) -> None:
-        added, self._added = self._added, []
-        if added:
-            self._pusher.push_together(added, within=self._within)
+            return
+        try:
+            self.seal()
+        except BaseException:
+            if not self._is_sealed:  # else it stands, whatever was raised after it
+                self.cancel()
+            raise
 
 
 class Chain(Generic[R]):

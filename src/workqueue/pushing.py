@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from workqueue.batch import Batch
+from workqueue.batch import Batch, job_of
 from workqueue.duration import as_duration
 from workqueue.errors import InvalidPayload
 from workqueue.pusher import Pusher
@@ -108,12 +108,14 @@ class Pushing(ABC):
         return await self._pusher.apush(job)
 
     def batch(self, *, then: Call[object] | None = None, within: object | None = None) -> Batch:
-        """Begin a batch: `with queue.batch() as batch: batch.add(fetch.s(url))`. then: pushed when all have ended.
+        """Begin a batch: `with queue.batch() as batch: batch.add(fetch.s(url))`. then: is run when all have ended.
 
-        within: as of `push`; the batch is there when that transaction commits.
+        within: as of `push`; the batch is there when that transaction commits. Raises for `then` as `Batch.add` does.
         """
-        batch = self._open_store().batches.open(self.id, within=within)
-        return Batch(batch, store=self._open_store, pusher=self._pusher, then=then, within=within)
+        store = self._open_store()
+        last = None if then is None else job_of(then, self._pusher)
+        batch = store.batches.open(self.id, within=within)
+        return Batch(batch, store=self._open_store, pusher=self._pusher, then=last, within=within)
 
     def find_batch(self, batch: int) -> Batch:
         """Give a batch by its id, to be looked at, waited for and cancelled. Raises BatchNotFound."""

@@ -38,6 +38,7 @@ from workqueue import (
     ScheduleNotFound,
     Size,
     Snooze,
+    StoreUnavailable,
     UsageError,
     chain,
     injected,
@@ -1138,6 +1139,50 @@ def test_a_batch_takes_nothing_but_calls_of_its_own_queue(queue):
     assert batch.standing().total == 1
 
 
+def test_what_follows_a_batch_is_refused_before_there_is_a_batch(queue):
+    task = queue.task(name="sum")(lambda values: None)
+    with Queue(":memory:", id="elsewhere") as other:
+        stranger = other.task(name="sum")(lambda values: None)
+        for wrong, error, said in (
+            (task, TypeError, "expected a call, as task.s(...) gives it, got: <task 'sum'>"),
+            (task.s(), TypeError, "sum() missing a required argument: 'values'"),
+            (task.s([float("nan")]), InvalidPayload, "$.values[0]: nan"),
+            (stranger.s([]), UsageError, "got one of <task 'sum'> of another Queue, 'elsewhere'; make a batch there"),
+        ):
+            with pytest.raises(error, match=re.escape(said)):
+                queue.batch(then=wrong)
+    assert queue._store.batches.newest(10) == []
+
+
+def test_a_batch_whose_end_cannot_be_stored_is_cancelled(queue):
+    part = queue.task(name="part")(lambda number: None)
+    single = part.using(key="k", on_conflict="error")
+    single.push(0)
+    with pytest.raises(DuplicateJob), queue.batch(then=part.s(0)) as batch:
+        for number in range(1_500):
+            batch.add(part.s(number))
+        batch.add(single.s(0))
+    assert batch.standing().cancelled == 1_000
+    assert batch.standing().is_done
+    assert queue.size().waiting == 1
+
+
+def test_a_batch_that_can_neither_be_ended_nor_cancelled_is_as_it_was(queue, monkeypatch):
+    part = queue.task(name="part")(lambda number: None)
+    with monkeypatch.context() as patch, pytest.raises(StoreUnavailable), queue.batch(then=part.s(0)) as batch:
+        for number in range(999):
+            batch.add(part.s(number))
+        for room, verb in ((queue._store, "push"), (queue._store.batches, "seal"), (queue._store.batches, "cancel")):
+            patch.setattr(room, verb, raises(StoreUnavailable("away", path="")))
+        with pytest.raises(StoreUnavailable):
+            batch.add(part.s(999))
+    assert not batch.standing().sealed
+    batch.add(part.s(999))
+    assert batch.standing().total == 1_000
+    batch.seal()
+    assert queue.size().waiting == 1_001
+
+
 def test_a_batch_that_is_cut_short_at_its_end_is_not_there_and_can_be_ended_again(queue, monkeypatch):
     part = queue.task(name="part")(lambda number: None)
     batch = queue.batch(then=part.s(0))
@@ -1168,7 +1213,7 @@ def test_a_batch_joins_the_transaction_it_is_made_in(queue):
     assert queue.wait_idle(10)
 
 
-def raises(error: type[BaseException]) -> Callable[..., None]:
+def raises(error: BaseException | type[BaseException]) -> Callable[..., None]:
     def call(*_: object, **__: object) -> None:
         raise error
 

@@ -859,6 +859,21 @@ def test_what_follows_a_batch_runs_inline_when_it_is_sealed(queue, ran):
         assert ran.notes == ["one", "all"]
 
 
+def test_a_job_that_raises_inline_cancels_no_other_of_its_batch(queue):
+    @queue.task
+    def fail() -> None:
+        raise ValueError
+
+    @queue.task
+    def put_off() -> None:
+        raise Snooze(HOUR)
+
+    with inline(queue), pytest.raises(ValueError), queue.batch() as batch:
+        batch.add(put_off.s())
+        batch.add(fail.s())
+    assert (batch.standing().failed, batch.standing().left) == (1, 1)
+
+
 def test_inline_jobs_that_are_put_off_wait_for_their_time(queue, ran, clock):
     note = queue.task(name="note")(_noting(ran))
     with inline(queue):
