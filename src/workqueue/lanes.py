@@ -9,7 +9,6 @@ from typing import Final
 
 import msgspec
 
-from workqueue import payload
 from workqueue.arguments import between
 from workqueue.duration import parse_duration
 from workqueue.errors import InvalidOption
@@ -62,23 +61,23 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         """Name the arguments that matter."""
         return frozenset(name for name in (self.most_by, self.rate_by, self.order_by, self.key_by) if name is not None)
 
-    def terms(self, values: Mapping[str, object]) -> Terms:
-        """Give the terms of a job with these arguments, of which it needs those that `by` names."""
+    def terms(self, texts: Mapping[str, str]) -> Terms:
+        """Give the terms of a job whose arguments have these texts, of which it needs those that `by` names."""
         limit = rate = None
         if self.most is not None:
-            limit = Lane(self._lane(self.most_by, values), most=self.most)
+            limit = Lane(self._lane(self.most_by, texts), most=self.most)
         if self.rate is not None:
             starts, per = self.rate
-            rate = Lane(self._lane(self.rate_by, values), starts=starts, per=per)
+            rate = Lane(self._lane(self.rate_by, texts), starts=starts, per=per)
         return Terms(
-            key=None if self.key_by is None else _text(values[self.key_by]),
+            key=None if self.key_by is None else texts[self.key_by],
             limit=limit,
             rate=rate,
-            order=None if self.order_by is None else self._lane(self.order_by, values),
+            order=None if self.order_by is None else self._lane(self.order_by, texts),
         )
 
-    def _lane(self, by: str | None, values: Mapping[str, object]) -> str:
-        return self.task if by is None else f"{self.task} {by}={_text(values[by])}"
+    def _lane(self, by: str | None, texts: Mapping[str, str]) -> str:
+        return self.task if by is None else f"{self.task} {by}={texts[by]}"
 
 
 def checked_limits(
@@ -113,7 +112,3 @@ def checked_limits(
         order_by=ordered_by,
         key_by=key_by,
     )
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else payload.encode(value).decode()

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from inspect import Parameter
 from typing import Annotated, Final, cast
 
+from msgspec import inspect as kinds
+
 from workqueue import payload
 from workqueue.errors import InvalidOption, InvalidPayload
 
@@ -78,6 +80,11 @@ def is_of(annotation: type[object], kind: type[object] | None) -> bool:
 def bare(annotation: type[object]) -> type[object]:
     """Give it without what `Annotated` says beside."""
     return typing.get_args(annotation)[0] if typing.get_origin(annotation) is Annotated else annotation
+
+
+def is_text(annotation: type[object]) -> bool:
+    """Say whether an annotation means text, and nothing else."""
+    return isinstance(kinds.type_info(annotation), kinds.StrType)
 
 
 def carried(annotation: type[object], parameter: Parameter, *, task: str) -> type[object]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date, datetime
 from inspect import Parameter
 from typing import Final, Literal, TypeAlias, cast
@@ -48,6 +48,7 @@ class Signature:
             else:
                 kept.append(parameter)
                 self._types[parameter.name] = parameters.carried(annotation, parameter, task=name)
+        self._plain = frozenset(name for name, kind in self._types.items() if parameters.is_text(kind))
         self._parameters: Final = {parameter.name: parameter for parameter in kept}
         self._signature = whole.replace(parameters=kept)
         self._variadic = any(parameter.kind in _VARIADIC for parameter in kept)
@@ -176,6 +177,17 @@ class Signature:
             return msgspec.structs.asdict(codec.decode(data))
         except payload.Misfit as error:
             raise self._outdated(data, error) from error
+
+    def texts(self, data: bytes, names: Collection[str], *, without: str | None = None) -> dict[str, str]:
+        """Give these arguments of a job as text, by name: equal ones have one, in every process, and others another.
+
+        What is annotated `str` is its own; of all else it is `payload.canonical`. without: as of `by_name`.
+        """
+        values = self.by_name(data, without=without)
+        return {
+            name: cast("str", values[name]) if name in self._plain else payload.canonical(values[name])
+            for name in names
+        }
 
     def call(
         self,

@@ -182,8 +182,8 @@ class BaseTask(Generic[P, R]):
         data = self.signature.encode(args, kwargs, limit=self._desk.pusher.max_payload)
         if not self._makes_terms:
             return msgspec.structs.replace(self._head, data=data)
-        values = msgspec.structs.asdict(self.signature.bind(*args, **kwargs)) if self._by else {}
-        return msgspec.structs.replace(self._head, data=data, terms=self._terms(values))
+        texts = self.signature.texts(data, self._by) if self._by else {}
+        return msgspec.structs.replace(self._head, data=data, terms=self._terms(texts))
 
     def partial_job(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> tuple[NewJob, str | None]:
         """Give the job of a call that takes the result before it as its first free argument, and that one's name."""
@@ -197,8 +197,8 @@ class BaseTask(Generic[P, R]):
             )
         into = self.signature.first_free(bound)
         data = self.signature.encode_partial(args, kwargs, into=into, limit=self._desk.pusher.max_payload)
-        named = self.signature.given(args, kwargs) if self._by else {}
-        terms = self._terms(named) if self._makes_terms else None
+        texts = self.signature.texts(data, self._by, without=into) if self._by else {}
+        terms = self._terms(texts) if self._makes_terms else None
         return msgspec.structs.replace(self._head, data=data, terms=terms), into
 
     def slot_job(self, slot: datetime) -> NewJob:
@@ -232,8 +232,8 @@ class BaseTask(Generic[P, R]):
                 f"expected within= to be said of the task whose push_many this is, not of one call, got: {task!r}"
             )
 
-    def _terms(self, values: Mapping[str, object]) -> Terms:
-        terms = self.plan.limits.terms(values) if self.plan.limits.any() else Terms()
+    def _terms(self, texts: Mapping[str, str]) -> Terms:
+        terms = self.plan.limits.terms(texts) if self.plan.limits.any() else Terms()
         return terms if self._manner.key is None else msgspec.structs.replace(terms, key=self._manner.key)
 
     def asks_for_key(self) -> bool:

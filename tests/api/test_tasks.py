@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -1470,6 +1470,37 @@ def test_key_by_makes_calls_that_agree_one_job(queue):
     assert ids[0] == ids[2]
     assert ids[1] == ids[3]
     assert queue.size().waiting == 2
+
+
+def test_arguments_that_are_equal_share_keys_and_lanes_however_they_are_written(queue):
+    @queue.task(name="fetch", key_by="ratio", limit=1, limit_by="at", rate="5/s", rate_by="tags", ordered_by="host")
+    def fetch(ratio: float, at: datetime, tags: set[str], host: str = "null", note: str | None = None) -> None: ...
+
+    at, tags = datetime(2030, 1, 1, 12, tzinfo=UTC), ["c", "a", "d", "b"]
+    first = fetch.push(1, at, set(tags))
+    assert fetch.push(1.0, at.astimezone(timezone(HOUR)), set(reversed(tags))).id == first.id
+    other = fetch.push(0.5, at.astimezone(timezone(HOUR)), set(reversed(tags)))
+    terms, others = queue.get(first.id).terms, queue.get(other.id).terms
+    assert (terms.limit, terms.rate, terms.order) == (others.limit, others.rate, others.order)
+    assert terms.order == "fetch host=null"
+    assert terms.rate.name == 'fetch tags=["a","b","c","d"]'
+
+
+def test_none_is_not_the_text_null(queue):
+    task = queue.task(name="fetch", key_by="site")(optional_site)
+    assert task.push(None).id != task.push("null").id
+
+
+def optional_site(site: str | None) -> None: ...
+
+
+def test_calls_in_a_chain_share_the_lanes_of_others(queue):
+    @queue.task(name="fetch", ordered_by="ratio")
+    def fetch(page: int | None, ratio: float) -> None: ...
+
+    alone = fetch.push(1, 2.0)
+    chained = chain(fetch.s(1, 2), fetch.s(ratio=2)).push_all()
+    assert {queue.get(handle.id).terms.order for handle in (alone, *chained)} == {"fetch ratio=2"}
 
 
 # pausing

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from workqueue import payload
 from workqueue.errors import InvalidPayload
@@ -175,6 +175,112 @@ def test_results_arrive_equal_and_of_the_same_type(data, kind):
     back = signature.decode_result(signature.encode_result(value))
     assert back == value
     assert shape(back) == shape(value)
+
+
+def text_of(kind: object, value: object) -> str:
+    def f(a): ...
+
+    f.__annotations__["a"] = kind
+    signature = Signature(f, name="f")
+    return signature.texts(signature.encode((value,), {}), ["a"])["a"]
+
+
+def as_json_has_it(value: object) -> object:
+    """A value that is equal to another where JSON calls them so: true is no number there."""
+    if isinstance(value, bool):
+        return bool, value
+    if isinstance(value, list):
+        return [as_json_has_it(item) for item in value]
+    if isinstance(value, dict):
+        return {key: as_json_has_it(item) for key, item in value.items()}
+    return value
+
+
+@given(st.data(), st.sampled_from(list(KINDS)))
+def test_equal_arguments_have_one_text_and_others_another(data, kind):
+    value = data.draw(KINDS[kind])
+    other = data.draw(st.just(value) | KINDS[kind])
+    assert (text_of(kind, value) == text_of(kind, other)) == (as_json_has_it(value) == as_json_has_it(other))
+
+
+@given(st.datetimes(timezones=zones), zones)
+def test_an_instant_has_one_text_in_all_zones(instant, zone):
+    try:
+        elsewhere = instant.astimezone(zone)
+    except OverflowError:
+        assume(False)
+    assert text_of(datetime, elsewhere) == text_of(datetime, instant)
+    assert text_of(datetime, instant) != text_of(datetime, instant.replace(tzinfo=None))
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False), st.integers(0, 9))
+def test_a_decimal_has_one_text_with_any_number_of_zeros(number, zeros):
+    sign, digits, exponent = number.as_tuple()
+    longer = Decimal((sign, digits + (0,) * zeros, exponent - zeros))
+    assert text_of(Decimal, longer) == text_of(Decimal, number)
+
+
+class Tagged(msgspec.Struct, rename="camel", frozen=True):
+    some_tags: frozenset[str]
+    seen_at: datetime
+
+
+@dataclass(frozen=True)
+class Marked:
+    at: datetime
+    marks: frozenset[Colour | None]
+
+
+NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
+AT_ONE = NOON.astimezone(timezone(timedelta(hours=1)))
+LAST = datetime.max.replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "text"),
+    [
+        (str, ["null"], "null"),
+        (NewType("Host", str), ["a.example"], "a.example"),
+        (str | None, ["null"], '"null"'),
+        (str | None, [None], "null"),
+        (Any, ["a"], '"a"'),
+        (int, [7], "7"),
+        (float, [7, 7.0], "7"),
+        (float, [0.0, -0.0, 0], "0"),
+        (float, [1e300], "1e300"),
+        (Any, [2**63, 2.0**63], "9223372036854775808"),
+        (Any, [True], "true"),
+        (Decimal, [Decimal("100"), Decimal("1E+2"), Decimal("100.00")], '"100"'),
+        (Decimal, [Decimal("0.50"), Decimal("0.5")], '"0.5"'),
+        (Decimal, [Decimal("1E+99"), Decimal("10E+98")], '"1E+99"'),
+        (datetime, [NOON, AT_ONE], '"2030-01-01T12:00:00Z"'),
+        (datetime, [datetime(2030, 1, 1, 12)], '"2030-01-01T12:00:00"'),
+        (datetime, [LAST.replace(tzinfo=timezone(-timedelta(hours=1)))], '"P3652059DT3599.999999S"'),
+        (time, [time(12, tzinfo=UTC), time(13, tzinfo=AT_ONE.tzinfo)], '"PT43200S"'),
+        (set[str], [{"d", "b", "c", "a", "e"}, {"e", "a", "c", "b", "d"}], '["a","b","c","d","e"]'),
+        (list[set[int]], [[{9, 8, 1}]], "[[1,8,9]]"),
+        (set[Any], [{None, 1.0, "a"}, {"a", 1, None}], '["a",1,null]'),
+        (frozenset[frozenset[int]], [{frozenset({3, 1}), frozenset({2})}], "[[1,3],[2]]"),
+        (dict[str, int], [{"b": 1, "a": 2}, {"a": 2, "b": 1}], '{"a":2,"b":1}'),
+        (dict[float, int], [{1.0: 1, 0.5: 2}, {0.5: 2, 1: 1}], '{"0.5":2,"1":1}'),
+        (dict[Colour, Any], [{Colour.RED: {"b": 1, "a": 1.0}, Colour.BLUE: 1}], '{"blue":1,"red":{"a":1,"b":1}}'),
+        (Options, [{"tag": "x", "force": True}, {"force": True, "tag": "x"}], '{"force":true,"tag":"x"}'),
+        (Pair, [Pair(1, "a")], '[1,"a"]'),
+        (Cat | Dog, [Dog(3)], '{"age":3,"type":"Dog"}'),
+        (
+            Tagged,
+            [Tagged(frozenset({"b", "a", "c"}), at) for at in (NOON, AT_ONE)],
+            '{"seenAt":"2030-01-01T12:00:00Z","someTags":["a","b","c"]}',
+        ),
+        (
+            Marked,
+            [Marked(at, frozenset({None, Colour.RED, Colour.BLUE})) for at in (NOON, AT_ONE)],
+            '{"at":"2030-01-01T12:00:00Z","marks":["blue","red",null]}',
+        ),
+    ],
+)
+def test_the_text_of_an_argument(kind, values, text):
+    assert [text_of(kind, value) for value in values] == [text] * len(values)
 
 
 def one(a): ...
