@@ -16,10 +16,11 @@ from workqueue.errors import InvalidOption, UsageError
 from workqueue.job import Job, NewJob, OnConflict
 from workqueue.lanes import checked_limits
 from workqueue.logs import Log
+from workqueue.manner import Manner
 from workqueue.policy import Decide, Errors, Policy
 from workqueue.schedule import Schedule
 from workqueue.signature import Signature
-from workqueue.task import AsyncTask, BaseTask, Desk, Manner, Plan, Task
+from workqueue.task import AsyncTask, BaseTask, Desk, Plan, Task
 from workqueue.worker import Handling, Worker
 
 P = ParamSpec("P")
@@ -91,11 +92,11 @@ class Registry:
         name: of its jobs; `module.function` if not given; two of one name are refused. retry: a Backoff, or a function
         of the error and the number of the failure that gives the delay, or None for no more; all errors are retried, or
         those of `retry_on`, never those of `no_retry_on`. timeout: the attempt is over after so long; docs/tasks.md has
-        what that means on a thread. keep_results: for how long one can ask for what it gave; None: not; as the
-        queue's own `keep_results`, if not said. priority, expires,
-        unique_for, on_conflict: as for `using`. limit: so many run at once, of all or of those that agree in the
-        argument `limit_by`; rate: so many start within a time ("100/minute"), of all or by `rate_by`; ordered_by: those
-        that agree in it run one after another; key_by: those that agree in it are one job. isolated: runs in a child
+        what that means on a thread. keep_results: for how long one can ask for what it gave; None: not; as the queue's
+        own `keep_results`, if not said. priority, expires: as for `using`; unique_for, on_conflict too, and a push is
+        then refused without a key. limit: so many run at once, of all or of those that agree in the argument
+        `limit_by`; rate: so many start within a time ("100/minute"), of all or by `rate_by`; ordered_by: those that
+        agree in it run one after another; key_by: those that agree in it are one job. isolated: runs in a child
         process. every, timezone, jitter, catch_up: see Schedule; it may take its slot as a date or datetime. Raises
         InvalidOption, and UsageError in a queue that has a worker, or for a periodic one when the queue runs already.
         """
@@ -138,12 +139,15 @@ class Registry:
                 f"expected periodic task {called!r} to be made before the queue is started, which begins its schedules"
             )
         kind = cast("type[BaseTask[..., object]]", AsyncTask if inspect.iscoroutinefunction(function) else Task)
-        task = kind(function, signature=signature, desk=self._desk, plan=plan, manner=Manner()).using(
+        manner = Manner().varied(
             priority=options.get("priority"),
             unique_for=options.get("unique_for"),
             on_conflict=options.get("on_conflict"),
             expires=options.get("expires"),
         )
+        task = kind(function, signature=signature, desk=self._desk, plan=plan, manner=manner)
+        if plan.schedule is not None:
+            task.check_key()  # nobody says one for its slots
         self._tasks[called] = task
         if name is None and function.__module__ == "__main__" and (plan.isolated or plan.schedule is not None):
             log.warning(

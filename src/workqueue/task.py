@@ -12,16 +12,15 @@ from typing import Final, Generic, ParamSpec, TypeVar, cast
 
 import msgspec
 
-from workqueue.arguments import aware, one_of, positive
 from workqueue.context import Context
 from workqueue.context import Policy as Judge
 from workqueue.control import Retry
-from workqueue.duration import as_duration
 from workqueue.errors import InvalidOption, UsageError
 from workqueue.handle import Handle
 from workqueue.job import Claim, Job, JobStatus, NewJob, OnConflict, Terms
 from workqueue.lanes import Limits
 from workqueue.lifecycle import Returned
+from workqueue.manner import Manner
 from workqueue.policy import Policy
 from workqueue.pusher import Pusher
 from workqueue.retention import Retention
@@ -53,19 +52,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     keep_results: timedelta | None = None
     isolated: bool = False
     schedule: Schedule | None = None
-
-
-class Manner(msgspec.Struct, frozen=True, kw_only=True):
-    """How one push differs from the others of its task; see `BaseTask.using`."""
-
-    run_at: datetime | None = None
-    delay: timedelta | None = None
-    priority: int = 0
-    key: str | None = None
-    unique_for: timedelta | None = None
-    on_conflict: OnConflict = "keep"
-    expires: timedelta | None = None
-    within: object | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,29 +128,23 @@ class BaseTask(Generic[P, R]):
 
         after, at: not before then. priority: higher first. key: no second job of this task and key while one waits or
         runs, and for at least `unique_for` after the push; on_conflict: then "keep" gives the one that is there,
-        "replace" cancels it if it waits, "error" raises DuplicateJob. expires: not run later than that after the push.
-        within: a connection of yours, in whose open transaction it is pushed; see `Queue.push`.
+        "replace" cancels it if it waits, "error" raises DuplicateJob; both ask for a key. expires: not run later than
+        that after the push. within: a connection of yours, in whose open transaction it is pushed; see `Queue.push`.
         """
-        if at is not None and after is not None:
-            raise InvalidOption("expected at or after, got both", name="after", value=after)
-        said: dict[str, object] = {
-            "priority": priority,
-            "key": key,
-            "unique_for": None if unique_for is None else as_duration(unique_for, "unique_for"),
-            "on_conflict": None
-            if on_conflict is None
-            else one_of(on_conflict, ("keep", "replace", "error"), "on_conflict"),
-            "expires": None if expires is None else positive(expires, "expires"),
-            "within": within,
-        }
-        if key is not None and (not isinstance(key, str) or not key):  # pyright: ignore[reportUnnecessaryIsInstance] - from callers without types
-            raise InvalidOption(f"expected key to be text, got: {key!r}", name="key", value=key)
-        changes = {name: value for name, value in said.items() if value is not None}
-        if at is not None or after is not None:  # either takes the place of the other
-            changes["run_at"] = None if at is None else aware(at, "at")
-            changes["delay"] = None if after is None else as_duration(after, "after")
+        manner = self._manner.varied(
+            after=after,
+            at=at,
+            priority=priority,
+            key=key,
+            unique_for=unique_for,
+            on_conflict=on_conflict,
+            expires=expires,
+            within=within,
+        )
         other = copy.copy(self)
-        other._set(msgspec.structs.replace(self._manner, **changes))  # noqa: SLF001 - one of us
+        other._set(manner)  # noqa: SLF001 - one of us
+        if unique_for is not None or on_conflict is not None:
+            other.check_key()
         return other
 
     def handle(self, job_id: int) -> Handle[R]:
@@ -232,7 +212,20 @@ class BaseTask(Generic[P, R]):
                 f"expected within= to be said of the task whose push_many this is, not of one call, got: {task!r}"
             )
 
+    def check_key(self) -> None:
+        """Raise InvalidOption when it says for how long a key is taken, or what then, and has none."""
+        for name, value in (("unique_for", self._manner.unique_for), ("on_conflict", self._manner.on_conflict)):
+            if value is not None and not self.asks_for_key():
+                raise InvalidOption(
+                    f"expected a key of task {self.name!r} beside {name}, got: {name}={value} alone; say "
+                    f"key_by= where the task is made, or using(key=..., {name}=...)",
+                    name=name,
+                    value=value,
+                )
+
     def _terms(self, texts: Mapping[str, str]) -> Terms:
+        if self._lacks_key:
+            self.check_key()
         terms = self.plan.limits.terms(texts) if self.plan.limits.any() else Terms()
         return terms if self._manner.key is None else msgspec.structs.replace(terms, key=self._manner.key)
 
@@ -251,7 +244,8 @@ class BaseTask(Generic[P, R]):
 
     def _set(self, manner: Manner) -> None:
         self._manner = manner
-        self._makes_terms = self.plan.limits.any() or manner.key is not None
+        self._lacks_key = (manner.unique_for, manner.on_conflict) != (None, None) and not self.asks_for_key()
+        self._makes_terms = self.plan.limits.any() or manner.key is not None or self._lacks_key
         head = self._desk.pusher.new_job(
             self.name,
             b"",
@@ -261,7 +255,10 @@ class BaseTask(Generic[P, R]):
             backoff=self.plan.policy.backoff,
         )
         self._head = msgspec.structs.replace(
-            head, expires=manner.expires, unique_for=manner.unique_for, on_conflict=manner.on_conflict
+            head,
+            expires=manner.expires,
+            unique_for=manner.unique_for,
+            on_conflict="keep" if manner.on_conflict is None else manner.on_conflict,
         )
 
     # run

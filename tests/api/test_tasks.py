@@ -280,6 +280,14 @@ BAD_MANNERS: list[tuple[dict[str, Any], str]] = [
     ({"key": 5}, "expected key to be text, got: 5"),
     ({"unique_for": -1}, "expected unique_for to be finite, zero or more, got: -1"),
     ({"on_conflict": "drop"}, "expected on_conflict to be one of 'keep', 'replace', 'error', got: 'drop'"),
+    (
+        {"unique_for": 5},
+        "expected a key of task 'fetch' beside unique_for, got: unique_for=0:00:05 alone; say key_by= where the tas",
+    ),
+    (
+        {"on_conflict": "keep"},
+        "expected a key of task 'fetch' beside on_conflict, got: on_conflict=keep alone; say key_by= where the ta",
+    ),
     ({"expires": 0}, "expected expires to be more than 0, got: 0; leave it out, or say None, where none is meant"),
     ({"expires": "1h"}, "expected expires to be a timedelta or a number of seconds, got: '1h'"),
 ]
@@ -1073,6 +1081,16 @@ def test_each_slot_is_run_once_by_several_runners(on_file):
     assert sorted(set(slots)) == sorted(slots)
 
 
+def test_a_schedule_whose_slots_would_lack_a_key_is_refused(queue):
+    with pytest.raises(InvalidOption, match="expected a key of task 'tick' beside unique_for, got: unique_for=1:00:00"):
+        queue.task(name="tick", every="@daily", unique_for=HOUR)(lambda: None)
+    queue.task(name="tick", every="@daily", unique_for=HOUR, key_by="day")(one_a_day)
+    assert queue.trigger("tick").id == queue.trigger("tick").id
+
+
+def one_a_day(day: date) -> None: ...
+
+
 def test_a_schedule_that_comes_after_the_start_is_refused(open_queue):
     queue = open_queue()
     queue.task(name="other")(lambda: None)
@@ -1470,6 +1488,28 @@ def test_key_by_makes_calls_that_agree_one_job(queue):
     assert ids[0] == ids[2]
     assert ids[1] == ids[3]
     assert queue.size().waiting == 2
+
+
+def test_a_task_that_is_unique_for_a_time_is_pushed_with_a_key_or_not_at_all(queue):
+    task = queue.task(name="build", unique_for=HOUR, on_conflict="error", limit=1)(lambda version: None)
+    keeping = queue.task(name="keeping", on_conflict="keep")(lambda version: None)
+    plain = queue.task(name="plain")(lambda version: None)
+    for push in (
+        lambda: task.push(1),
+        lambda: task.using(priority=5).push(1),
+        lambda: task.push_many([(1,), (2,)]),
+        lambda: asyncio.run(task.apush(1)),
+        lambda: chain(plain.s(1), task.s()).push(),
+        lambda: queue.batch(then=task.s(1)),
+    ):
+        with pytest.raises(InvalidOption, match="of task 'build' beside unique_for, got: unique_for=1:00:00 alone"):
+            push()
+    with pytest.raises(InvalidOption, match="beside on_conflict, got: on_conflict=keep alone"):
+        keeping.push(1)
+    assert queue.jobs() == []
+    task.using(key="site").push(1)
+    with pytest.raises(DuplicateJob):
+        task.using(key="site").push(2)
 
 
 def test_arguments_that_are_equal_share_keys_and_lanes_however_they_are_written(queue):
