@@ -12,6 +12,7 @@ from typing import Final, Generic, ParamSpec, TypeVar, cast
 
 import msgspec
 
+from workqueue.arguments import job_id as checked_id
 from workqueue.context import Context
 from workqueue.context import Policy as Judge
 from workqueue.control import Retry
@@ -89,7 +90,7 @@ class BaseTask(Generic[P, R]):
         Raises TypeError for a wrong call, InvalidPayload for what JSON cannot carry, DuplicateJob where `on_conflict`
         says so, QueueFull or StoreUnavailable; then nothing was stored.
         """
-        return self.handle(self._desk.pusher.push(self.new_job(args, kwargs), within=self.within))
+        return self._handle(self._desk.pusher.push(self.new_job(args, kwargs), within=self.within))
 
     async def apush(self, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
         """Do as `push` does, without blocking the event loop; not within a transaction of yours."""
@@ -97,7 +98,7 @@ class BaseTask(Generic[P, R]):
             raise UsageError(
                 "expected push() within= a transaction, whose connection apush() would use beside its owner"
             )
-        return self.handle(await self._desk.pusher.apush(self.new_job(args, kwargs)))
+        return self._handle(await self._desk.pusher.apush(self.new_job(args, kwargs)))
 
     def push_many(self, calls: Iterable[Call[R] | tuple[object, ...] | Mapping[str, object]]) -> list[int]:
         """Store a job for each of `calls`, taken as they come, in one transaction per 1,000; give their ids in order.
@@ -148,7 +149,13 @@ class BaseTask(Generic[P, R]):
         return other
 
     def handle(self, job_id: int) -> Handle[R]:
-        """Give the handle of a job of this task that was pushed before."""
+        """Give the handle of a job of this task that was pushed before.
+
+        Raises InvalidOption for what is no id, and JobNotFound for a number that no job can have.
+        """
+        return self._handle(checked_id(job_id))
+
+    def _handle(self, job_id: int) -> Handle[R]:
         decode = None if self.plan.keep_results is None else self.signature.decode_result
         return Handle(
             job_id,

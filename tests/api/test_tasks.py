@@ -556,6 +556,15 @@ def test_a_handle_is_found_again_by_its_id(queue):
     assert task.handle(job_id).result(10) == 5
 
 
+@pytest.mark.parametrize("wrong", ["3", 3.0, None, True])
+def test_a_handle_of_what_is_no_id_is_refused(queue, wrong):
+    task = queue.task(name="five")(lambda: 5)
+    with pytest.raises(InvalidOption, match=re.escape(f"expected a job's id to be a whole number, got: {wrong!r}")):
+        task.handle(wrong)
+    with pytest.raises(JobNotFound):
+        task.handle(2**63)
+
+
 def test_the_result_of_a_failed_job_is_its_error(queue):
     @queue.task(keep_results=HOUR)
     def fail() -> int:
