@@ -670,6 +670,21 @@ def test_a_failed_assertion_lists_what_waits_instead(queue):
         assert_not_pushed(mail)
 
 
+def test_an_assertion_about_what_is_no_task_says_what_was_expected(queue):
+    send = queue.task(name="send")(lambda to: None)
+    handle = send.push("ada")
+    for assertion in (assert_pushed, assert_not_pushed):
+        for wrong in ("send", handle, None):
+            said = f"expected a task, or a call as task.s(...) gives it, got: {wrong!r}"
+            with pytest.raises(TypeError, match=re.escape(said)):
+                assertion(wrong)
+    with pytest.raises(TypeError, match=re.escape("expected a queue, as in pushed(queue, task), got: <task 'send'>")):
+        pushed(send)
+    with pytest.raises(TypeError, match=re.escape("expected a task or its name, got: Call(task=<task 'send'>")):
+        pushed(queue, send.s("ada"))
+    assert [one.job.id for one in pushed(queue, "send")] == [handle.id]
+
+
 def test_jobs_that_ended_do_not_wait(queue):
     @queue.task
     def fail(n: int) -> None:

@@ -44,7 +44,14 @@ class Pushed(msgspec.Struct, frozen=True):
 
 
 def pushed(queue: Queue, task: BaseTask[P, R] | str | None = None) -> list[Pushed]:
-    """Give what waits in the queue, as it was pushed; of one task, or of one name, where that is said."""
+    """Give what waits in the queue, as it was pushed; of one task, or of one name, where that is said.
+
+    Raises TypeError for what is no queue, and for what is neither a task nor a name.
+    """
+    if not isinstance(queue, Queue):  # pyright: ignore[reportUnnecessaryIsInstance] - from callers without types
+        raise TypeError(f"expected a queue, as in pushed(queue, task), got: {queue!r:.80}")
+    if not isinstance(task, BaseTask | str | None):  # pyright: ignore[reportUnnecessaryIsInstance] - from callers without types
+        raise TypeError(f"expected a task or its name, got: {task!r:.80}")
     name = task.name if isinstance(task, BaseTask) else task
     jobs = _waiting(inside.store_of(queue), queue.id, name)
     return [Pushed(job, _arguments(queue.task.find(job.name), job)) for job in jobs]
@@ -62,7 +69,7 @@ def assert_pushed(
     Of a call, the arguments that it names are compared, each as it is or as JSON has it; those it leaves out may be
     anything, and so may `unittest.mock.ANY`. count: so many wait, no more and no fewer. at: due then. after: due so
     long after its push. Raises AssertionError, which lists what waits instead; TypeError for a call that the task does
-    not take.
+    not take, and for what is neither a task nor a call.
     """
     __tracebackhide__ = True
     task, given = _taken_apart(what)
@@ -87,6 +94,8 @@ def assert_not_pushed(what: BaseTask[P, R] | Call[R]) -> None:
 def _taken_apart(what: BaseTask[P, R] | Call[R]) -> tuple[BaseTask[..., R], Mapping[str, object]]:
     if isinstance(what, Call):
         return what.task, what.task.signature.given(what.args, what.kwargs)
+    if not isinstance(what, BaseTask):  # pyright: ignore[reportUnnecessaryIsInstance] - from callers without types
+        raise TypeError(f"expected a task, or a call as task.s(...) gives it, got: {what!r:.80}")
     return what, {}
 
 
