@@ -41,6 +41,7 @@ class Context:
     stays = False  # once it completes, among the jobs that did
     policy: Policy | None = None  # by whoever calls the handler, as `give`
     give: Give | None = None
+    task: str | None = None  # its name, where the handler is one
     timeout: float | None = None  # seconds, from `started_at`
     entry = ""  # see `Handling`
     progress_data: bytes | None = None  # the newest

@@ -98,18 +98,39 @@ def test_a_result_is_what_give_makes_of_it(context):
     assert of_result(context, None) == Returned(b"None", MINUTE)
 
 
-def test_a_result_that_cannot_be_encoded_fails_by_the_policy(context):
+def test_a_result_that_cannot_be_encoded_is_not_tried_again(context):
     def give(result):
         raise InvalidPayload("no such type")
 
-    context.give, context.policy = give, lambda error: Retry() if isinstance(error, InvalidPayload) else None
+    context.give, context.policy = give, lambda error: pytest.fail("the work was done")
     outcome = of_result(context, object())
-    assert (outcome.error, outcome.recoverable) == ("InvalidPayload: no such type", True)
+    assert (outcome.error, outcome.recoverable) == ("InvalidPayload: no such type", False)
 
 
-def test_work_that_was_returned_is_not_given_out(context):
+async def later():
+    pass
+
+
+@pytest.mark.parametrize(
+    ("task", "what", "says"),
+    [
+        (None, later, "do_work to return when done, but it returned an awaitable; declare it `async def`"),
+        (
+            "mail",
+            later,
+            "task 'mail' to return when done, but it returned an awaitable; declare it `async def`, or ",
+        ),
+        (None, lambda: iter_of(), "do_work to return when done, but it returned a generator, which nobody runs"),
+        ("mail", lambda: iter_of(), "task 'mail' to return when done, but it returned a generator, which nobody runs"),
+    ],
+)
+def test_work_that_was_returned_is_not_given_out_and_not_tried_again(context, task, what, says):
     context.give = lambda result: pytest.fail("no result")
-    assert of_result(context, iter_of()).error.startswith("UsageError: ")
+    context.policy = lambda error: pytest.fail("another try would return it again")
+    context.task = task
+    outcome = of_result(context, what())
+    assert outcome.error.startswith(f"UsageError: expected {says}")
+    assert not outcome.recoverable
 
 
 def iter_of():

@@ -10,7 +10,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Final
 
-from workqueue.context import Context
+from workqueue.context import Context, Policy
 from workqueue.control import Cancel, RecoverableWorkerError, Snooze
 from workqueue.duration import as_duration
 from workqueue.errors import InvalidOption, StoreUnavailable, UsageError
@@ -19,6 +19,10 @@ from workqueue.lifecycle import Cancelled, Outcome, Postponed, Raised, Returned
 _ERROR_LIMIT: Final = 1_000  # characters
 _TRACEBACK_LIMIT: Final = 64 * 1024
 _RETURNED: Final = Returned()
+_OF_WRAPPERS: Final = (
+    "declare it `async def`, or what decorates it, with an `await` inside (or mark that by "
+    "inspect.markcoroutinefunction, from Python 3.12 on)"
+)
 _PACKAGE: Final = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 
 
@@ -27,27 +31,32 @@ def of_result(context: Context, result: object) -> Outcome:
 
     Executors need not ask for a None that nobody wants to encode (`context.give`).
     """
+    # No policy is asked: the handler has done its work, which another try would do again, and mend no result.
     try:
-        if left := _left_undone(result):
-            return of_exception(context, left)
+        if left := _left_undone(context, result):
+            return _of_error(context, left, None)
         return _RETURNED if context.give is None else context.give(result)
     except BaseException as error:  # noqa: BLE001 - encoding runs code of the user's
-        return of_exception(context, error)
+        return _of_error(context, error, None)
 
 
 def of_exception(context: Context, error: BaseException) -> Outcome:
     """Say what `error`, raised by the handler of `context`, means. Never raises."""
+    return _of_error(context, error, context.policy)
+
+
+def _of_error(context: Context, error: BaseException, policy: Policy | None) -> Outcome:
     seen = context.observed
     if seen is not None and seen.exception is None:
         seen.exception = error
     try:
-        return _outcome(context, error)
+        return _outcome(context, error, policy)
     except BaseException as worse:  # noqa: BLE001 - each attribute of an exception may be code of the handler's
         said = f"{type(error).__name__}: <it cannot be described: {type(worse).__name__}>"
         return Raised(said, "", timedelta(0))
 
 
-def _outcome(context: Context, error: BaseException) -> Outcome:
+def _outcome(context: Context, error: BaseException, policy: Policy | None) -> Outcome:
     duration = timedelta(seconds=max(0.0, time.monotonic() - context.started_at))
     said = describe(error)
     # A store that is away for a while is no fault of the job: it is tried again like a recoverable error.
@@ -67,9 +76,9 @@ def _outcome(context: Context, error: BaseException) -> Outcome:
         return Cancelled(_shortened(str(getattr(error, "reason", ""))), duration)
     if context.cancel_requested and not isinstance(error, RecoverableWorkerError):
         return Cancelled(f"cancelled while running: {said}", duration)
-    if context.policy is not None and not recoverable and isinstance(error, Exception):
+    if policy is not None and not recoverable and isinstance(error, Exception):
         try:
-            again = context.policy(error)
+            again = policy(error)
             if again is not None:
                 delay = None if again.delay is None else as_duration(again.delay, "delay")
                 recoverable = True
@@ -117,13 +126,17 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
 
 
-def _left_undone(result: object) -> UsageError | None:
+def _left_undone(context: Context, result: object) -> UsageError | None:
     """Give the error of a handler that returned its work instead of doing it."""
+    task = context.task
     if inspect.isawaitable(result):
         close = getattr(result, "close", None)
         if close is not None:
             close()
-        return UsageError("expected do_work to return when done, but it returned an awaitable; declare it `async def`")
-    if inspect.isgenerator(result) or inspect.isasyncgen(result):
-        return UsageError("expected do_work to return when done, but it returned a generator, which nobody runs")
-    return None
+        what = "an awaitable; declare it `async def`" if task is None else f"an awaitable; {_OF_WRAPPERS}"
+    elif inspect.isgenerator(result) or inspect.isasyncgen(result):
+        what = "a generator, which nobody runs"
+    else:
+        return None
+    handler = "do_work" if task is None else f"task {task!r}"
+    return UsageError(f"expected {handler} to return when done, but it returned {what}")
