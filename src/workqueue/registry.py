@@ -138,7 +138,7 @@ class Registry:
             raise UsageError(
                 f"expected periodic task {called!r} to be made before the queue is started, which begins its schedules"
             )
-        kind = cast("type[BaseTask[..., object]]", AsyncTask if inspect.iscoroutinefunction(function) else Task)
+        kind = cast("type[BaseTask[..., object]]", AsyncTask if _is_async(function) else Task)
         manner = Manner().varied(
             priority=options.get("priority"),
             unique_for=options.get("unique_for"),
@@ -234,6 +234,12 @@ def _plan(
         isolated=isolated,
         schedule=schedule,
     )
+
+
+def _is_async(function: Callable[..., object]) -> bool:
+    """Say whether it gives a coroutine; of a plain wrapper nobody can know, for it may wait for what it wraps."""
+    call = getattr(function, "__call__", None)  # noqa: B004 - its code is asked for
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
 def _name_of(function: Callable[..., object]) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Generic, ParamSpec, TypeVar, cast
+from typing import ClassVar, Final, Generic, Literal, ParamSpec, TypeVar, cast
 
 import msgspec
 
@@ -69,6 +68,8 @@ class BaseTask(Generic[P, R]):
 
     name: what its jobs are called, for ever: a job that waits finds its function by it. function: the plain one.
     """
+
+    runs_on: ClassVar[Literal["thread", "loop"]] = "thread"
 
     def __init__(
         self, function: Callable[..., object], *, signature: Signature, desk: Desk, plan: Plan, manner: Manner
@@ -276,12 +277,12 @@ class BaseTask(Generic[P, R]):
             entry = f"{self.function.__module__}:{self.function.__qualname__}"
             # Its own process cannot say any more what a timeout, or its death, is worth.
             return Handling("child", self.plan.timeout, entry, self._policy(job))
-        return Handling("loop" if inspect.iscoroutinefunction(self.function) else "thread", self.plan.timeout)
+        return Handling(self.runs_on, self.plan.timeout)
 
     def do_work(self, ctx: Context, job: Job) -> object:
         """Run a job of this task: give what its function gives. Raises InvalidPayload when its data fit no more."""
         args, kwargs = self.signature.decode(job.data)
-        ctx.policy = self._policy(job)
+        ctx.task, ctx.policy = self.name, self._policy(job)
         if self.plan.keep_results is not None or (job.terms is not None and job.terms.followed):
             ctx.give = self._give
         return self.signature.call(self.function, args, kwargs, ctx)
@@ -318,6 +319,8 @@ class Task(BaseTask[P, R]):
 
 class AsyncTask(BaseTask[P, R]):
     """The task of an `async def` function. Calling it gives the plain coroutine."""
+
+    runs_on = "loop"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
         """Give the coroutine. A parameter annotated Context gets one that belongs to no job."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import os
 import re
@@ -20,6 +21,7 @@ from uuid import UUID
 
 import pytest
 from workqueue import (
+    AsyncTask,
     Backoff,
     Cancel,
     ChildDied,
@@ -175,6 +177,37 @@ def test_a_task_cannot_be_made_of_a_task_or_of_what_has_no_name(queue):
         queue.task(mail)
     with pytest.raises(InvalidOption, match="expected a function with a name, got: .*; give the task a `name=`"):
         queue.task(lambda: None)
+
+
+class Doubles:
+    async def __call__(self, number: int) -> int:
+        return 2 * number
+
+
+def test_an_object_whose_call_is_async_makes_an_async_task(queue):
+    task = queue.task(name="double", keep_results=HOUR)(Doubles())
+    queue.start()
+    assert isinstance(task, AsyncTask)
+    assert task.push(5).result(10) == 10
+
+
+def test_a_wrapper_that_only_passes_a_coroutine_on_is_told_what_to_do(queue):
+    async def fetch() -> None: ...
+
+    @queue.task(name="fetch", retry=SOON)
+    @functools.wraps(fetch)
+    def wrapper(*args: object) -> object:
+        return fetch(*args)
+
+    handle = wrapper.push()
+    queue.start()
+    assert handle.wait(10)
+    job = queue.get(handle.id)
+    assert job.attempt == 1
+    assert job.message.startswith(
+        "UsageError: expected task 'fetch' to return when done, but it returned an awaitable; declare it "
+        "`async def`, or what decorates it, with an `await` inside"
+    )
 
 
 BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
@@ -602,14 +635,18 @@ def test_the_result_of_a_cancelled_job_is_the_reason(queue):
     assert (handle.status(), waiting.status()) == (JobStatus.CANCELLED, JobStatus.CANCELLED)
 
 
-def test_a_result_that_is_not_as_annotated_fails_the_job(queue):
-    @queue.task(name="count", keep_results=HOUR)
+def test_a_result_that_is_not_as_annotated_fails_the_job_which_is_not_run_again(queue):
+    runs = []
+
+    @queue.task(name="count", keep_results=HOUR, retry=SOON)
     def count() -> int:
+        runs.append("here")
         return "many"  # type: ignore[return-value]
 
     queue.start()
     with pytest.raises(JobFailed, match=r"the result of task 'count': expected `int`, got `str`"):
         count.push().result(10)
+    assert runs == ["here"]
 
 
 def test_a_task_whose_jobs_wait_for_others_of_their_queue_is_warned_of_once(queue, caplog):
