@@ -27,7 +27,8 @@ class Policy:
     def __init__(
         self, retry: Backoff | Decide | None, *, retry_on: Errors | None = None, no_retry_on: Errors = ()
     ) -> None:
-        if retry is not None and not isinstance(retry, Backoff) and not callable(retry):
+        is_rule = isinstance(retry, Backoff) or (callable(retry) and not isinstance(retry, type))
+        if retry is not None and not is_rule:
             raise InvalidOption(
                 f"expected retry to be a Backoff, or a function of the error and the attempt, got: {retry!r}; "
                 "Backoff(limit=5) tries five times in all",

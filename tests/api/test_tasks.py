@@ -217,6 +217,11 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
         {"retry": 5},
         "expected retry to be a Backoff, or a function of the error and the attempt, got: 5; Backoff(limit=5)",
     ),
+    (
+        {"retry": Backoff},
+        "expected retry to be a Backoff, or a function of the error and the attempt, got: <class 'workqueue.backoff.Ba",
+    ),
+    ({"retry": timedelta}, "expected retry to be a Backoff, or a function of the error and the attempt, got: <class"),
     ({"retry_on": "ValueError"}, "expected retry_on to be an exception class, or a tuple of them, got: 'ValueError'"),
     ({"retry_on": KeyboardInterrupt}, "expected retry_on to be an exception class, or a tuple of them, got: <class"),
     ({"retry": SOON, "no_retry_on": (5,)}, "expected no_retry_on to be an exception class, or a tuple of them, got: "),
