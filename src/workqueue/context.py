@@ -189,5 +189,14 @@ class Context:
                 wake()
 
 
-injected: Final = cast("Context", None)
+class _Injected(Context):
+    """Of no job at all, but known to be meant for a context."""
+
+    def __init__(self) -> None: ...
+
+    def __repr__(self) -> str:
+        return "injected"
+
+
+injected: Final[Context] = _Injected()
 """The default of a task's parameter that gets its context when the job runs, so that pushes need not name it."""

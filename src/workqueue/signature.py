@@ -46,6 +46,7 @@ class Signature:
                 self.context = parameter.name
                 self._context_at = place if parameter.kind in _BY_PLACE else None
             else:
+                self._check_injected(parameter)
                 kept.append(parameter)
                 self._types[parameter.name] = parameters.carried(annotation, parameter, task=name)
         self._plain = frozenset(name for name, kind in self._types.items() if parameters.is_text(kind))
@@ -277,6 +278,16 @@ class Signature:
             raise InvalidOption(
                 f"expected task {self.name!r} to have at most one parameter for what a running job sees, and not a "
                 f"variadic one, got: {parameter}{f' beside {self.context!r}' if self.context else ''}",
+                name=parameter.name,
+                value=parameter.annotation,
+            )
+
+    def _check_injected(self, parameter: Parameter) -> None:
+        if self._injected is not None and isinstance(parameter.default, self._injected):
+            wanted = f"{parameter.name}: {self._injected.__name__}"
+            raise InvalidOption(
+                f"expected parameter {parameter.name!r} of task {self.name!r} to be annotated `{wanted}`, since its "
+                f"default is {parameter.default!r}, got: `{parameter}`",
                 name=parameter.name,
                 value=parameter.annotation,
             )

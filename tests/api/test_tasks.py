@@ -417,6 +417,15 @@ def test_the_context_is_given_to_whoever_asks_for_it(queue):
     assert seen[2:] == [("first", "c")]
 
 
+def test_a_context_that_is_injected_without_an_annotation_is_refused(queue):
+    def send(to: str, *, ctx=injected) -> None: ...
+
+    with pytest.raises(
+        InvalidOption, match="to be annotated `ctx: Context`, since its default is injected, got: `ctx="
+    ):
+        queue.task(name="send")(send)
+
+
 def test_push_many_takes_calls_from_a_generator(queue):
     got = []
 

@@ -298,6 +298,18 @@ def test_one_context_is_enough():
     assert str(refused(many)).endswith("got: *a: 'Ctx'")
 
 
+def test_a_default_that_asks_for_the_context_needs_the_annotation():
+    injected = _Context()
+
+    def bare(url: str, *, ctx=injected) -> None: ...
+    def other(ctx: dict[str, int] = injected) -> None: ...
+
+    assert str(refused(bare)).startswith(
+        "expected parameter 'ctx' of task 'crawl' to be annotated `ctx: Context`, since its default is "
+    )
+    assert refused(other).value == "dict[str, int]"
+
+
 @pytest.mark.parametrize("kind", ["Ctx | int", "list[Ctx]"])
 def test_a_context_inside_another_type_is_refused(kind):
     def f(x): ...
