@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+import functools
+import operator
+import pickle
+import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import ClassVar, Final, Generic, Literal, ParamSpec, TypeVar, cast
+from typing import ClassVar, Final, Generic, Literal, ParamSpec, Self, TypeVar, cast
 
 import msgspec
 
@@ -74,13 +78,14 @@ class BaseTask(Generic[P, R]):
     def __init__(
         self, function: Callable[..., object], *, signature: Signature, desk: Desk, plan: Plan, manner: Manner
     ) -> None:
+        # What the function has as attributes may be called like ours, and stays its own.
+        functools.update_wrapper(cast("Callable[..., object]", self), function, updated=())
         self.name: Final = signature.name
         self.function = function
         self.signature = signature
         self.plan = plan
         self._desk = desk
         self._by = plan.limits.by()
-        self.__doc__ = function.__doc__
         self._set(manner)
 
     # push
@@ -125,7 +130,7 @@ class BaseTask(Generic[P, R]):
         on_conflict: OnConflict | None = None,
         expires: timedelta | float | None = None,
         within: object | None = None,
-    ) -> BaseTask[P, R]:
+    ) -> Self:
         """Give this task with other ways of pushing; what is not said stays as it is.
 
         after, at: not before then. priority: higher first. key: no second job of this task and key while one waits or
@@ -305,6 +310,31 @@ class BaseTask(Generic[P, R]):
             return self.function(*args, **kwargs)
         return self.signature.call(self.function, args, kwargs, _detached(self.name))
 
+    # as a function
+
+    def __reduce__(self) -> str:
+        """Be pickled by the name under which its module has it, as functions are."""
+        place = str(getattr(self, "__qualname__", self.name))
+        try:
+            held: object = operator.attrgetter(place)(sys.modules[self.__module__])
+        except (KeyError, AttributeError):
+            held = None
+        if held is not self:
+            raise pickle.PicklingError(
+                f"expected a task that its module has under the name of its function, got: {self!r}, which is not "
+                f"{self.__module__}.{place}; what using() gives is pickled as that task, and using() said afterwards"
+            )
+        return place
+
+    def __get__(self, instance: object, owner: type[object] | None = None) -> Self:
+        """Be itself as an attribute of a class too. help() and Sphinx take for a function what has this."""
+        return self
+
+    def __copy__(self) -> Self:
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        return other
+
     def __repr__(self) -> str:
         return f"<task {self.name!r}>"
 
@@ -322,9 +352,9 @@ class AsyncTask(BaseTask[P, R]):
 
     runs_on = "loop"
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, object, R]:
         """Give the coroutine. A parameter annotated Context gets one that belongs to no job."""
-        return cast("Awaitable[R]", self._call(args, kwargs))
+        return cast("Coroutine[object, object, R]", self._call(args, kwargs))
 
 
 def _detached(name: str) -> Context:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import doctest
 import functools
 import importlib
+import inspect
 import os
+import pickle
+import pydoc
 import re
 import subprocess
 import sys
@@ -177,6 +182,53 @@ def test_a_task_cannot_be_made_of_a_task_or_of_what_has_no_name(queue):
         queue.task(mail)
     with pytest.raises(InvalidOption, match="expected a function with a name, got: .*; give the task a `name=`"):
         queue.task(lambda: None)
+
+
+DOCUMENTED = """
+from workqueue import Queue
+
+queue = Queue(":memory:")
+
+@queue.task
+def double(number: int) -> int:
+    '''Twice.
+
+    >>> double(2)
+    4
+    '''
+    return 2 * number
+"""
+
+
+def test_tools_see_the_function_of_a_task(program):
+    app = program(DOCUMENTED)
+    assert (app.double.__name__, app.double.__qualname__, app.double.__module__) == ("double", "double", "app")
+    assert inspect.signature(app.double) == inspect.signature(app.double.function)
+    assert "double(number: int) -> int\n    Twice." in pydoc.render_doc(app.double, renderer=pydoc.plaintext)
+    assert doctest.testmod(app).attempted == 1
+
+
+def test_what_a_function_has_for_attributes_hides_nothing_of_its_task(queue):
+    def send() -> None: ...
+
+    send.name, send.push = "other", None
+    task = queue.task(name="send")(send)
+    assert task.push().id
+    assert task.name == "send"
+
+
+def test_a_task_is_pickled_by_its_name_and_only_as_its_module_has_it(program):
+    app = program(DOCUMENTED)
+    assert pickle.loads(pickle.dumps(app.double)) is app.double
+    assert pickle.loads(pickle.dumps(app.double.s(2))).task is app.double
+    assert copy.copy(app.double).push(2).id
+    local = app.queue.task(name="local")(lambda: None)
+    again = app.queue.task(name="again")(app.double.function)
+    for task in (app.double.using(priority=5), again, local):
+        with pytest.raises(
+            pickle.PicklingError, match=r"what using\(\) gives is pickled as that task, and using\(\) sai"
+        ):
+            pickle.dumps(task)
 
 
 class Doubles:

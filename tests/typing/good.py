@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -224,6 +225,8 @@ def make_tasks(queue: Queue) -> None:
     assert_type(resize.using(after=5, priority=3, key="k", unique_for=60, on_conflict="error").push("a"), Handle[Mail])
     assert_type(resize.using(at=datetime.now(UTC), expires=timedelta(hours=1)).push("a", crop=False), Handle[Mail])
     assert_type(resize.using(within=connect(":memory:")).push("a"), Handle[Mail])
+    assert_type(resize.using(priority=5)("a.png"), Mail)
+    assert_type(asyncio.run(fetch.using(key="k")("example.org", "http://example.org")), bytes)
     assert_type(resize.push_many([("a",), {"path": "b"}, resize.s("c", width=5)]), list[int])
     assert_type(resize.push_many(("a", n) for n in range(5)), list[int])
     assert_type(resize.s("a"), Call[Mail])
@@ -259,6 +262,9 @@ async def use_tasks_async(resize: Task[[str, int], Mail], fetch: AsyncTask[[str]
     assert_type(await (await resize.apush("a", 5)), Mail)
     assert_type(await fetch.push("a"), bytes)
     assert_type(await fetch("a"), bytes)
+    assert_type(await asyncio.create_task(fetch("a")), bytes)
+    async with asyncio.TaskGroup() as group:
+        assert_type(group.create_task(fetch("a")), asyncio.Task[bytes])
     assert_type(await fetch.push("a").ended(), JobStatus)
 
 
