@@ -46,12 +46,18 @@ _EXACT: Final = Context(prec=MAX_PREC, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])
 _LONGEST_DECIMAL: Final = 32  # digits before or after the point that are written out
 _INTEGERS: Final = 2.0**64  # beyond, no integer is JSON here
 _YEAR_ONE: Final = datetime(1, 1, 1, tzinfo=UTC)
+_ALIKE: Final = re.compile("Type unions may not contain more than one (int|str|array|dict)-like")
+_FORMS: Final = {"int": "a number", "str": "text", "array": "an array", "dict": "an object"}
+_CARRIED: Final = (
+    "it carries numbers, str, bytes, dates and times, Decimal, UUID, Enum and Path; lists, tuples, sets and dicts of "
+    "them; dataclasses, msgspec Structs, attrs classes, TypedDicts and NamedTuples"
+)
 
 
 def _written(value: object) -> str:
     if isinstance(value, PurePath):
         return str(value)
-    raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
+    raise TypeError(f"JSON has no form for it; {_instead_of(type(value))}")
 
 
 def _read(kind: type[object], value: object) -> object:
@@ -83,6 +89,8 @@ class Codec(Generic[T]):
         try:
             self._decoder: msgspec.json.Decoder[T] = msgspec.json.Decoder(type, dec_hook=_read)
             info = kinds.type_info(type)
+        except TypeError as error:
+            raise TypeError(_of_union(str(error))) from error
         except (NameError, ValueError, RuntimeError, AttributeError) as error:
             raise TypeError(str(error)) from error
         nodes = [node for node in _nodes(info, set()) if node is not info]
@@ -292,12 +300,30 @@ def _unknown(node: kinds.Type) -> str:
     if isinstance(node, kinds.CustomType):
         cls = cast("type[object]", node.cls)
         if cls is not object and not issubclass(cls, PurePath):
-            return f"JSON has no form for {cls.__module__}.{cls.__qualname__}"
+            return f"JSON has no form for {cls.__module__}.{cls.__qualname__}; {_instead_of(cls)}"
     if isinstance(node, kinds.DictType) and not isinstance(node.key_type, _KEYS):
         return "the keys of a JSON object are text: use str, a number, an Enum, a UUID or a date"
     if isinstance(node, kinds.SetType | kinds.FrozenSetType) and isinstance(node.item_type, _UNHASHABLE):
         return "the members of a set must be hashable: use a tuple or a frozenset, or a list of them"
     return ""
+
+
+def _instead_of(cls: type[object]) -> str:
+    """Say what to give in place of an object that JSON cannot carry."""
+    if hasattr(cls, "model_dump"):
+        return 'push model.model_dump(mode="json") to a parameter that is a dict, or use a dataclass'
+    return _CARRIED
+
+
+def _of_union(said: str) -> str:
+    """Put into our words what msgspec says of a union whose members JSON could not tell apart; leave all else."""
+    if alike := _ALIKE.match(said):
+        reason = f"JSON has {_FORMS[alike[1]]} for several members of this union"
+    elif said.startswith("Type unions containing a custom type"):
+        reason = "in a union JSON has text for a Path, and no form for a class that it does not know"
+    else:
+        return said
+    return f"{reason}, and could not say which member it carries: use one of them, and convert it in the function"
 
 
 def _faults(value: object, path: str, depth: int) -> Iterator[tuple[str, str]]:

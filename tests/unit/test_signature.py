@@ -36,6 +36,12 @@ class Mixed(Enum):
     B = "b"
 
 
+class Model:
+    """Stands in for one of pydantic's."""
+
+    def model_dump(self, **options: str) -> dict[str, object]: ...
+
+
 @dataclass
 class Point:
     x: float
@@ -127,7 +133,11 @@ def test_what_json_cannot_carry_is_refused_with_its_path():
     with pytest.raises(InvalidPayload) as caught:
         signature(crawl).encode((object(),), {})
     assert caught.value.path == "$.url"
-    assert str(caught.value).startswith("expected data that JSON can carry, got at $.url: object")
+    assert str(caught.value).startswith(
+        "expected data that JSON can carry, got at $.url: object (JSON has no form for it; it carries numbers, str, "
+    )
+    with pytest.raises(InvalidPayload, match=r"got at \$.url: Model \(JSON has no form for it; push model.model_dump"):
+        signature(crawl).encode((Model(),), {})
 
 
 def maybe(x: float | None = None, note: str | None = None, points: list[Point] | None = None, any=None) -> None: ...
@@ -336,10 +346,22 @@ def test_an_annotation_that_cannot_be_found_names_its_parameter():
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        ("Path | str", "Type unions containing a custom type may not contain any additional types other than `None`"),
-        ("date | datetime", "Type unions may not contain more than one str-like type"),
+        (
+            "Path | str",
+            "in a union JSON has text for a Path, and no form for a class that it does not know, and could not",
+        ),
+        (
+            "date | datetime",
+            "JSON has text for several members of this union, and could not say which member it carries",
+        ),
+        ("list[int] | tuple[str, ...]", "JSON has an array for several members of this union, and could not say"),
+        ("Point | dict[str, int]", "JSON has an object for several members of this union, and could not say which"),
         ("Mixed", "Enums must contain either all str or all int values"),
-        ("complex", "JSON has no form for builtins.complex"),
+        ("complex", "JSON has no form for builtins.complex; it carries numbers, str, bytes, dates and times, "),
+        (
+            "Model",
+            'JSON has no form for test_signature.Model; push model.model_dump(mode="json") to a parameter that is',
+        ),
         ("list[Ctx]", "JSON has no form for test_signature._Context"),
         ("Iterable[int]", "JSON has no form for collections.abc.Iterable"),
         ("Callable[[], int]", "JSON has no form for collections.abc.Callable"),
@@ -601,7 +623,9 @@ def test_a_result_that_nobody_keeps_may_be_anything():
         signature(f).check_result()
     assert str(caught.value) == (
         "expected the result of task 'crawl' to be of a type that JSON can carry, got: collections.abc.Iterator[int]; "
-        "JSON has no form for collections.abc.Iterator"
+        "JSON has no form for collections.abc.Iterator; it carries numbers, str, bytes, dates and times, Decimal, "
+        "UUID, Enum and Path; lists, tuples, sets and dicts of them; dataclasses, msgspec Structs, attrs classes, "
+        "TypedDicts and NamedTuples"
     )
     assert caught.value.name == "return"
     with pytest.raises(InvalidOption, match="expected the annotation of the result of task 'crawl' to name types"):
