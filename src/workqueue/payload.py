@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime, time
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from pathlib import PurePath
-from typing import Final, Generic, TypeAlias, TypeVar, Union, cast, overload
+from typing import Final, Generic, TypeAlias, TypeVar, Union, cast, get_origin, overload
 
 import msgspec
 from msgspec import inspect as kinds
@@ -185,6 +185,28 @@ def canonical(value: object) -> str:
             return _object({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
         case _:
             return _encoder.encode(value).decode()
+
+
+def records(annotation: type[object]) -> frozenset[type[object]]:
+    """Give the dataclasses, Structs and attrs classes of which a value so annotated is one, or may be."""
+    found: set[type[object]] = set()
+    waiting: list[kinds.Type] = [kinds.type_info(annotation)]
+    while waiting:
+        match waiting.pop():
+            case kinds.Metadata(inner):
+                waiting.append(inner)
+            case kinds.UnionType(members):
+                waiting += members
+            case kinds.DataclassType(cls) | kinds.StructType(cls):
+                found.add(get_origin(cls) or cls)
+            case _:
+                pass
+    return frozenset(found)
+
+
+def is_record(value: object) -> bool:
+    """Say whether it is of a dataclass, a Struct or an attrs class."""
+    return isinstance(value, msgspec.Struct) or dataclasses.is_dataclass(value) or hasattr(value, "__attrs_attrs__")
 
 
 def with_member(data: bytes, name: str, value: bytes) -> bytes:

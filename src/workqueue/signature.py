@@ -59,6 +59,7 @@ class Signature:
         self._many = next((p.name for p in kept if p.kind is Parameter.VAR_POSITIONAL), None)
         self._rest = next((p.name for p in kept if p.kind is Parameter.VAR_KEYWORD), None)
         self._taken = {p.name for p in kept if p.kind in _BY_NAME} | ({self.context} if self.context else set[str]())
+        self._classes = {p.name: classes for p in kept if (classes := payload.records(self._types[p.name]))}
         self._record, self._codec = self._arguments(kept)
         self._partial: dict[str, tuple[type[msgspec.Struct], payload.Codec[msgspec.Struct]]] = {}
 
@@ -83,7 +84,10 @@ class Signature:
         or is over the limit.
         """
         try:
-            return self._codec.encode(self.bind(*args, **kwargs), limit=limit)
+            call = self.bind(*args, **kwargs)
+            if self._classes:
+                self._check_classes(call)
+            return self._codec.encode(call, limit=limit)
         except payload.Misfit as error:
             raise TypeError(f"{self.name}(): {error}") from error
 
@@ -108,8 +112,10 @@ class Signature:
             )
         given = self._bound(args, kwargs, without=into)
         record, codec = self._lacking(into)
+        call = record(**given)
+        self._check_classes(call)
         try:
-            return codec.encode(record(**given), limit=limit)
+            return codec.encode(call, limit=limit)
         except payload.Misfit as error:
             raise TypeError(f"{self.name}(): {error}") from error
 
@@ -351,6 +357,17 @@ class Signature:
             return given
         except TypeError as error:
             raise TypeError(f"{self.name}() {error}") from None
+
+    def _check_classes(self, call: msgspec.Struct) -> None:
+        """Raise TypeError for an object of another class than its parameter's, which would lose what only it has."""
+        for name, classes in self._classes.items():
+            value: object = getattr(call, name, None)  # a call in a chain lacks one
+            if type(value) not in classes and payload.is_record(value):
+                expected = " or ".join(sorted(cls.__qualname__ for cls in classes))
+                raise TypeError(
+                    f"{self.name}(): expected `{expected}`, got `{type(value).__qualname__}` at $.{name}, which would "
+                    "arrive without what only that has; annotate the parameter with it"
+                )
 
     def _outdated(self, data: bytes, misfit: payload.Misfit) -> InvalidPayload:
         """Say how a job's data differ from what the task takes; most often the task has changed meanwhile."""

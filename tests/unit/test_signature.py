@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import typing
 from collections.abc import Callable, Iterable, Iterator  # noqa: F401 - Iterable is named in text
 from dataclasses import dataclass, field
@@ -46,6 +47,33 @@ class Model:
 class Point:
     x: float
     note: object = field(default=None, compare=False)
+
+
+@dataclass
+class Deep(Point):
+    y: float = 0.0
+
+
+@dataclass
+class Spot:
+    x: float
+
+
+@dataclass
+class Pair(typing.Generic[T]):
+    of: list[T]
+
+
+class Cat(msgspec.Struct, tag=True):
+    name: str = ""
+
+
+class Dog(msgspec.Struct, tag=True):
+    name: str = ""
+
+
+class Puppy(Dog, tag="Dog"):
+    age: int = 0
 
 
 def signature(function: Callable[..., object], **options: Any) -> Signature:
@@ -122,6 +150,57 @@ def only_by_place(a: int, /) -> None: ...
 )
 def test_a_wrong_call_is_a_type_error_that_says_why(function, args, kwargs, message):
     assert unfit(function, *args, **kwargs) == message
+
+
+def locate(
+    point: Point | None = None, pet: Annotated[Cat, msgspec.Meta()] | Dog | None = None, pair: Pair[int] | None = None
+) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "expected", "got"),
+    [
+        ({"point": Deep(1.0)}, "`Point`", "`Deep` at $.point"),
+        ({"point": Spot(1.0)}, "`Point`", "`Spot` at $.point"),
+        ({"point": Dog()}, "`Point`", "`Dog` at $.point"),
+        ({"pet": Puppy()}, "`Cat or Dog`", "`Puppy` at $.pet"),
+        ({"pair": Point(1.0)}, "`Pair`", "`Point` at $.pair"),
+    ],
+)
+def test_an_object_of_another_class_would_lose_what_only_it_has(kwargs, expected, got):
+    message = f"crawl(): expected {expected}, got {got}, which would arrive without what only that has; annotate the "
+    assert unfit(locate, **kwargs).startswith(message)
+    with pytest.raises(TypeError, match=re.escape(message)):
+        signature(locate).encode_partial((), kwargs, into=next(iter({"point", "pet"} - {*kwargs})))
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "arrives"),
+    [
+        ({"point": Point(1.0)}, Point(1.0)),
+        ({"point": {"x": 1.0}}, Point(1.0)),
+        ({"point": None}, None),
+        ({"pet": Dog("a")}, Dog("a")),
+        ({"pet": {"type": "Dog", "name": "a"}}, Dog("a")),
+        ({"pair": Pair([1])}, Pair([1])),
+    ],
+)
+def test_an_object_of_its_class_or_a_mapping_is_what_a_parameter_takes(kwargs, arrives):
+    read = signature(locate)
+    [(name, _)] = kwargs.items()
+    assert read.by_name(read.encode((), kwargs))[name] == arrives
+
+
+def test_an_attrs_class_is_known_like_a_dataclass():
+    attrs = pytest.importorskip("attrs")
+    base = attrs.make_class("Base", {"x": attrs.field(type=int)})
+    more = attrs.make_class("More", {"y": attrs.field(type=int)}, bases=(base,))
+
+    def f(x) -> None: ...
+
+    f.__annotations__["x"] = base
+    assert unfit(f, more(1, 2)).startswith("crawl(): expected `Base`, got `More` at $.x, ")
+    assert signature(f).encode((base(1),), {}) == b'{"x":{"x":1}}'
 
 
 def test_a_parameter_given_by_place_alone_cannot_be_named():
