@@ -12,7 +12,7 @@ from workqueue.duration import as_duration
 from workqueue.errors import InvalidOption
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Backoff:
     """Exponential delays: `min` × `factor` ** attempt, never above `max`.
 
@@ -28,15 +28,35 @@ class Backoff:
     datetime.timedelta(seconds=8)
     """
 
-    factor: float = 2.0
-    jitter: bool = False
-    min: timedelta = timedelta(milliseconds=100)
-    max: timedelta = timedelta(hours=1)
-    expiration: timedelta | None = None
-    limit: int | None = None
-    attempt: int = 0
+    factor: float
+    jitter: bool
+    min: timedelta
+    max: timedelta
+    expiration: timedelta | None
+    limit: int | None
+    attempt: int
+
+    def __init__(  # noqa: PLR0917 - in the order of the fields, as that of any dataclass
+        self,
+        factor: float = 2.0,
+        jitter: bool = False,
+        min: timedelta | float = timedelta(milliseconds=100),
+        max: timedelta | float = timedelta(hours=1),
+        expiration: timedelta | float | None = None,
+        limit: int | None = None,
+        attempt: int = 0,
+    ) -> None:
+        self.factor = factor
+        self.jitter = jitter
+        self.min = as_duration(min, "min")
+        self.max = as_duration(max, "max")
+        self.expiration = None if expiration is None else as_duration(expiration, "expiration")
+        self.limit = limit
+        self.attempt = attempt
+        self.__post_init__()
 
     def __post_init__(self) -> None:
+        # The durations once more, since msgspec, which reads the rules of jobs, calls this and not __init__.
         if not (_is_number(self.factor, int | float) and math.isfinite(self.factor) and self.factor >= 1):
             raise _invalid("factor", "a finite number, 1 or more", self.factor)
         if not isinstance(self.jitter, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - a 0 could be stored, and not read back

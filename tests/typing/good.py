@@ -92,6 +92,8 @@ workers: list[Worker] = [Plain(), Async(), OtherNames()]
 Queue("jobs.db")
 Queue(Path("jobs.db"), Plain())
 Queue(":memory:", Async(), concurrency=1000, auto_start=False)
+Backoff(min=0.01, max=60, expiration=3600)
+assert_type(Backoff(min=0.01).min, timedelta)
 Queue(
     "jobs.db",
     None,
