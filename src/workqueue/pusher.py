@@ -13,6 +13,7 @@ from workqueue import payload
 from workqueue.arguments import aware, between, checked_name
 from workqueue.backoff import Backoff
 from workqueue.errors import InvalidOption
+from workqueue.executor.importing import check_not_importing
 from workqueue.gathering import Gathering
 from workqueue.job import NewJob
 from workqueue.observer import NOBODY, Observers
@@ -87,6 +88,7 @@ class Pusher:
     def push(self, job: NewJob, *, within: object | None = None) -> int:
         """Store one; durable when this returns, or when the transaction `within` commits. Gives its id."""
         store = self._store()
+        check_not_importing()
         if self._observers:
             with self._observers.pushing(self.queue, [job], is_bulk=False) as push:
                 [job] = push.jobs
@@ -97,6 +99,7 @@ class Pusher:
     async def apush(self, job: NewJob) -> int:
         """Do as `push` does, without blocking the event loop."""
         self._store()
+        check_not_importing()
         if self._observers:
             with self._observers.pushing(self.queue, [job], is_bulk=False) as push:
                 push.ids = [await self._gathering.apush(push.jobs[0])]
@@ -125,6 +128,7 @@ class Pusher:
 
     def observed(self, jobs: Sequence[NewJob], store: Callable[[Sequence[NewJob]], list[int]]) -> list[int]:
         """Have several jobs stored, with observers around; give their ids."""
+        check_not_importing()
         if not self._observers or not jobs:
             return store(jobs)
         with self._observers.pushing(self.queue, jobs, is_bulk=True) as push:

@@ -252,10 +252,11 @@ def _name_of(function: Callable[..., object]) -> str:
 
 
 def _check_importable(function: Callable[..., object], name: str) -> None:
-    if "<locals>" in function.__qualname__:
+    place: str | None = getattr(function, "__qualname__", None)
+    if place is None or "<" in place:  # of what stands inside a function, and of a lambda
         raise InvalidOption(
             f"expected isolated task {name!r} to stand in its module, where a child process can import it, but it is "
-            f"{function.__qualname__}",
+            f"{place or repr(function)}",
             name="isolated",
             value=True,
         )

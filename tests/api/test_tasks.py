@@ -311,6 +311,12 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+def test_an_isolated_task_has_a_name_in_its_module(queue):
+    for function in (functools.partial(print), Doubles(), lambda: None):
+        with pytest.raises(InvalidOption, match="expected isolated task 'apart' to stand in its module"):
+            queue.task(name="apart", isolated=True)(function)
+
+
 @pytest.mark.parametrize(("options", "message"), BAD_OPTIONS, ids=[str(options) for options, _ in BAD_OPTIONS])
 def test_a_bad_option_says_what_was_expected(options, message):
     def fetch(host: str, url: str) -> None: ...
@@ -1003,6 +1009,10 @@ def fail(folder: str, word: str, *, ctx: Context = injected) -> None:
     open(f"{folder}/{word}-{ctx.job.attempt}", "w").close()
     raise {"OSError": OSError, "ValueError": ValueError}[word]
 
+def plain() -> None: ...
+
+renamed = queue.task(isolated=True, name="renamed")(plain)
+
 @queue.task(isolated=True)
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
@@ -1016,6 +1026,41 @@ def test_isolated_tasks_run_in_children_and_give_results(program):
     number, pid = app.where_async.push(5).result(30)
     assert number == 5
     assert pid != os.getpid()
+
+
+def test_an_isolated_task_that_its_module_has_under_another_name_is_told_so(program):
+    app = program(ISOLATED)
+    app.queue.start()
+    handle = app.renamed.push()
+    assert handle.wait(30)
+    assert app.queue.get(handle.id).message.startswith(
+        "UsageError: expected 'app:plain' to be a task, or else what has do_work(ctx, job), but it is a function; let"
+    )
+
+
+WITHOUT_GUARD = """
+from workqueue import Queue
+
+queue = Queue("jobs.db", processes=1)
+
+@queue.task(name="apart", isolated=True)
+def apart() -> None: ...
+
+handle = apart.push()
+queue.start()
+handle.wait(20)
+print(queue.get(handle.id).message)
+print(len(queue.jobs()))
+queue.close()
+"""
+
+
+def test_a_script_without_a_guard_does_not_push_again_in_its_child(tmp_path):
+    (tmp_path / "script.py").write_text(WITHOUT_GUARD)
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    message, jobs = done.stdout.splitlines()
+    assert "there: UsageError: expected no push while a child process imports the module of its task" in message
+    assert jobs == "1"
 
 
 def test_an_isolated_task_that_hangs_is_killed_and_tried_again(program, tmp_path):

@@ -394,7 +394,6 @@ def test_progress_that_came_too_soon_is_told_a_little_later(pool):
     [
         ("no_such_module:deeds", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("isolated:nothing", "AttributeError: module 'isolated' has no attribute 'nothing'"),
-        ("isolated:Deeds.plain", "AttributeError: 'function' object has no attribute 'do_work'"),
     ],
 )
 def test_what_cannot_be_imported_is_said_readably(pool, entry, says):
@@ -402,6 +401,38 @@ def test_what_cannot_be_imported_is_said_readably(pool, entry, says):
     outcome = one.run("plain", entry=entry)
     assert outcome.error.startswith(f"UsageError: expected '{entry}' to name what has do_work(ctx, job) and can be")
     assert says in outcome.error
+    assert one.value("plain", 1) == 1
+
+
+def test_what_is_no_task_and_no_worker_is_said_readably(pool):
+    outcome = pool().run("plain", entry="isolated:Deeds.plain")
+    assert outcome.error.startswith(
+        "UsageError: expected 'isolated:Deeds.plain' to be a task, or else what has do_work(ctx, job), but it is a "
+        "function; let its module have the task itself under its function's name, as a decorator does"
+    )
+
+
+@pytest.mark.parametrize(
+    "push",
+    [
+        'queue.push("n")',
+        'asyncio.run(queue.apush("n"))',
+        'queue.push_many("n", [1])',
+        "queue.batch(then=queue.task(name='n')(print).s()).seal()",
+    ],
+)
+def test_nothing_is_pushed_while_a_child_imports(pool, tmp_path, monkeypatch, push):
+    (tmp_path / "pushes.py").write_text(
+        "import asyncio\nfrom isolated import deeds\nfrom workqueue import Queue\n"
+        f"queue = Queue({str(tmp_path / 'jobs.db')!r})\n{push}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    one = pool()
+    outcome = one.run("plain", entry="pushes:deeds")
+    assert "there: UsageError: expected no push while a child process imports the module of its task" in outcome.error
+    assert 'belongs under `if __name__ == "__main__":`' in outcome.error
+    with workqueue.Queue(tmp_path / "jobs.db") as queue:
+        assert queue.jobs() == []
     assert one.value("plain", 1) == 1
 
 

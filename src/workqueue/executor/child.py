@@ -27,6 +27,7 @@ from typing import Final, cast
 from workqueue.context import Context
 from workqueue.errors import UsageError
 from workqueue.executor import forked
+from workqueue.executor.importing import importing
 from workqueue.executor.messages import Began, Ended, Line, Program, Progress, Run, Stop, ToChild, to_child
 from workqueue.executor.outcome import describe, of_exception, of_result
 from workqueue.job import Job
@@ -195,15 +196,23 @@ class _Child:
         """Give the `do_work` of what the parent named."""
         module, _, path = run.entry.partition(":")
         try:
-            found: object = self._script(run.main) if module == "__main__" else importlib.import_module(module)
-            for name in (*path.split("."), "do_work"):
+            with importing():
+                found: object = self._script(run.main) if module == "__main__" else importlib.import_module(module)
+            for name in path.split("."):
                 found = getattr(found, name)
+            do_work = getattr(found, "do_work", None)
         except BaseException as error:
             raise UsageError(
                 f"expected {run.entry!r} to name what has do_work(ctx, job) and can be imported in a child process, "
                 f"but there: {describe(error)}"
             ) from error
-        return cast("Callable[[Context, Job], object]", found)
+        if do_work is None:
+            kind = type(found).__name__
+            raise UsageError(
+                f"expected {run.entry!r} to be a task, or else what has do_work(ctx, job), but it is a {kind}; let its "
+                "module have the task itself under its function's name, as a decorator does"
+            )
+        return cast("Callable[[Context, Job], object]", do_work)
 
     def _script(self, main: Program) -> ModuleType:
         """Give what the parent runs as `__main__`, without its being the main program here."""
