@@ -187,8 +187,8 @@ class Registry:
             wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(job.attempt - 1, 10))
             raise Snooze(
                 wait,
-                f"no task {job.name!r} is known here; known: {', '.join(self.names()) or 'none'}; is the module that "
-                "defines it imported?",
+                f"no task {job.name!r} is known here; known: {', '.join(self.names()) or 'none'}; "
+                f"{_whereabouts(job.name)}",
             )
         return task.do_work(ctx, job)
 
@@ -249,6 +249,16 @@ def _name_of(function: Callable[..., object]) -> str:
             f"expected a function with a name, got: {function!r}; give the task a `name=`", name="name", value=function
         )
     return f"{module}.{name}".replace(".<locals>", "")
+
+
+def _whereabouts(name: str) -> str:
+    """Say where a task may be whose name nobody knows."""
+    if name.startswith("__main__."):
+        return (
+            "it was pushed by a script that was run itself, and is called otherwise where that is imported: give the "
+            "task a `name=`, or keep it in a module"
+        )
+    return "is the module that defines it imported?"
 
 
 def _check_importable(function: Callable[..., object], name: str) -> None:

@@ -1120,6 +1120,20 @@ def test_a_job_of_an_unknown_name_waits_visibly_until_a_process_knows_it(on_file
     assert handle.wait(10)
 
 
+def test_a_job_of_a_task_in_a_script_says_why_nobody_knows_it(queue):
+    queue.task(name="send")(lambda: None)
+    job_id = queue.push("__main__.send", {})
+    seen = threading.Event()
+    queue.task(name="see")(lambda: seen.set()).push()
+    queue.start()
+    assert seen.wait(10)
+    queue.stop()
+    assert queue.get(job_id).message == (
+        "no task '__main__.send' is known here; known: see, send; it was pushed by a script that was run itself, and "
+        "is called otherwise where that is imported: give the task a `name=`, or keep it in a module"
+    )
+
+
 def test_a_job_whose_data_fit_no_more_fails_readably_is_edited_and_runs(on_file):
     before, after = on_file(), on_file()
 
