@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Final, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, cast, overload
@@ -89,16 +90,17 @@ class Registry:
     def __call__(self, function: Callable[..., object] | None = None, /, **options: Unpack[Options]) -> object:
         """Make a task of a function: its calls can be pushed, and are run by whoever runs this queue.
 
-        name: of its jobs; `module.function` if not given; two of one name are refused. retry: a Backoff, or a function
-        of the error and the number of the failure that gives the delay, or None for no more; all errors are retried, or
-        those of `retry_on`, never those of `no_retry_on`. timeout: the attempt is over after so long; docs/tasks.md has
-        what that means on a thread. keep_results: for how long one can ask for what it gave; None: not; as the queue's
-        own `keep_results`, if not said. priority, expires: as for `using`; unique_for, on_conflict too, and a push is
-        then refused without a key. limit: so many run at once, of all or of those that agree in the argument
-        `limit_by`; rate: so many start within a time ("100/minute"), of all or by `rate_by`; ordered_by: those that
-        agree in it run one after another; key_by: those that agree in it are one job. isolated: runs in a child
-        process. every, timezone, jitter, catch_up: see Schedule; it may take its slot as a date or datetime. Raises
-        InvalidOption, and UsageError in a queue that has a worker, or for a periodic one when the queue runs already.
+        name: of its jobs; `module.function` if not given; two of one name are refused, but at a prompt or in a
+        notebook what is defined anew takes the place of what was. retry: a Backoff, or a function of the error and the
+        number of the failure that gives the delay, or None for no more; all errors are retried, or those of `retry_on`,
+        never those of `no_retry_on`. timeout: the attempt is over after so long; docs/tasks.md has what that means on a
+        thread. keep_results: for how long one can ask for what it gave; None: not; as the queue's own `keep_results`,
+        if not said. priority, expires: as for `using`; unique_for, on_conflict too, and a push is then refused without a
+        key. limit: so many run at once, of all or of those that agree in the argument `limit_by`; rate: so many start
+        within a time ("100/minute"), of all or by `rate_by`; ordered_by: those that agree in it run one after another;
+        key_by: those that agree in it are one job. isolated: runs in a child process. every, timezone, jitter,
+        catch_up: see Schedule; it may take its slot as a date or datetime. Raises InvalidOption, and UsageError in a
+        queue that has a worker, or for a periodic one when the queue runs already.
         """
         if function is not None:
             return self._make(function, **options)
@@ -127,12 +129,8 @@ class Registry:
         name = options.get("name")
         called = checked_name(_name_of(function) if name is None else name, "name")
         signature = Signature(function, name=called, injected=Context)
-        if called in self._tasks:
-            raise InvalidOption(
-                f"expected each task to have a name of its own, but there are two of {called!r}; give one a `name=`",
-                name="name",
-                value=called,
-            )
+        if called in self._tasks and not _is_retyped(function, self._tasks[called].function):
+            raise InvalidOption(_of_two(called, function, self._tasks[called].function), name="name", value=called)
         plan = _plan(function, signature, options, keep_results=self._desk.retention.result_age)
         if plan.schedule is not None and self._runs():
             raise UsageError(
@@ -249,6 +247,23 @@ def _name_of(function: Callable[..., object]) -> str:
             f"expected a function with a name, got: {function!r}; give the task a `name=`", name="name", value=function
         )
     return f"{module}.{name}".replace(".<locals>", "")
+
+
+def _is_anew(function: object, before: object) -> bool:
+    """Say whether it stands where the function before it stood."""
+    return all(getattr(function, name, None) == getattr(before, name, "") for name in ("__module__", "__qualname__"))
+
+
+def _is_retyped(function: object, before: object) -> bool:
+    """Say whether it was typed anew, at a prompt or in a notebook; a module that has two of a name is mistaken."""
+    return hasattr(sys, "ps1") and getattr(function, "__module__", None) == "__main__" and _is_anew(function, before)
+
+
+def _of_two(name: str, function: object, before: object) -> str:
+    advice = "give one a `name=`"
+    if _is_anew(function, before):
+        advice += ", or, where their module was loaded again, make the queue again too: load its module before"
+    return f"expected each task to have a name of its own, but there are two of {name!r}; {advice}"
 
 
 def _whereabouts(name: str) -> str:

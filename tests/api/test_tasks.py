@@ -174,6 +174,33 @@ def test_a_second_task_of_a_name_is_refused(queue):
         queue.task(name="mail")(lambda: None)
 
 
+def of_a_prompt(number):
+    def task():
+        return number
+
+    task.__module__, task.__qualname__ = "__main__", "task"
+    return task
+
+
+def test_a_task_that_is_defined_again_is_told_from_two_of_a_name(queue):
+    advice = ", or, where their module was loaded again, make the queue again too"
+    queue.task(of_a_prompt(1))
+    for again, is_told in ((of_a_prompt(2), True), (lambda: None, False)):
+        with pytest.raises(InvalidOption, match="there are two of '__main__.task'; give one a `name=`") as caught:
+            queue.task(name="__main__.task")(again)
+        assert (advice in str(caught.value)) is is_told
+
+
+def test_at_a_prompt_a_task_that_is_defined_again_takes_the_place_of_the_one_before(queue, monkeypatch):
+    monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
+    before = queue.task(keep_results=HOUR)(of_a_prompt(1))
+    handles = [before.push(), queue.task(keep_results=HOUR)(of_a_prompt(2)).push()]
+    queue.start()
+    assert [handle.result(10) for handle in handles] == [2, 2]
+    with pytest.raises(InvalidOption, match="there are two of '__main__.task'"):
+        queue.task(name="__main__.task")(lambda: None)
+
+
 def test_a_task_cannot_be_made_of_a_task_or_of_what_has_no_name(queue):
     @queue.task
     def mail() -> None: ...
