@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import operator
-import pickle
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
@@ -320,7 +319,7 @@ class BaseTask(Generic[P, R]):
         except (KeyError, AttributeError):
             held = None
         if held is not self:
-            raise pickle.PicklingError(
+            raise TypeError(
                 f"expected a task that its module has under the name of its function, got: {self!r}, which is not "
                 f"{self.__module__}.{place}; what using() gives is pickled as that task, and using() said afterwards"
             )

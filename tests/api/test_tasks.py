@@ -252,9 +252,7 @@ def test_a_task_is_pickled_by_its_name_and_only_as_its_module_has_it(program):
     local = app.queue.task(name="local")(lambda: None)
     again = app.queue.task(name="again")(app.double.function)
     for task in (app.double.using(priority=5), again, local):
-        with pytest.raises(
-            pickle.PicklingError, match=r"what using\(\) gives is pickled as that task, and using\(\) sai"
-        ):
+        with pytest.raises(TypeError, match=r"what using\(\) gives is pickled as that task, and using\(\) s"):
             pickle.dumps(task)
 
 
