@@ -74,10 +74,9 @@ def check_stopped(queue: Queue) -> None:
 def standing_on(queue: Queue, store: Store) -> Generator[None]:
     """Let the queue stand on another store inside the block; what it does to itself there is undone."""
     pusher, watch = queue._pusher, queue._watch
-    before = QueueClosed(queue.path)
+    watch._give_up(QueueClosed(queue.path))  # before it sees the other store, where the ids mean other jobs
     try:
         with patch.multiple(queue, _store=store, path=store.path, _closed=False, _runner=None, worker=queue.worker):
-            watch._give_up(before)  # the ids that they wait for mean other jobs now
             pusher.make_locks()
             try:
                 yield
