@@ -87,6 +87,17 @@ def is_text(annotation: type[object]) -> bool:
     return isinstance(kinds.type_info(annotation), kinds.StrType)
 
 
+def refuse_unannotated(parameter: Parameter, injected: type[object] | None, *, task: str) -> None:
+    """Raise InvalidOption for a parameter that is injected, by its default, and not by its annotation."""
+    if injected is not None and isinstance(parameter.default, injected):
+        raise InvalidOption(
+            f"expected parameter {parameter.name!r} of task {task!r} to be annotated "
+            f"`{parameter.name}: {injected.__name__}`, since its default is {parameter.default!r}, got: `{parameter}`",
+            name=parameter.name,
+            value=parameter.annotation,
+        )
+
+
 def carried(annotation: type[object], parameter: Parameter, *, task: str) -> type[object]:
     """Give the type in which the data of a job hold this parameter: of `*args` a tuple, of `**kwargs` a dict.
 

@@ -10,8 +10,6 @@ import dataclasses
 import math
 import re
 from collections.abc import Collection, Iterator, Mapping
-from datetime import UTC, datetime, time
-from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from pathlib import PurePath
 from typing import Final, Generic, TypeAlias, TypeVar, Union, cast, get_origin, overload
 
@@ -42,10 +40,6 @@ _KEYS: Final = (  # what msgspec writes as the name of a member, and reads back
     kinds.TimeDeltaType,
 )
 _UNHASHABLE: Final = (kinds.ListType, kinds.DictType, kinds.SetType, kinds.TypedDictType)
-_EXACT: Final = Context(prec=MAX_PREC, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])
-_LONGEST_DECIMAL: Final = 32  # digits before or after the point that are written out
-_INTEGERS: Final = 2.0**64  # beyond, no integer is JSON here
-_YEAR_ONE: Final = datetime(1, 1, 1, tzinfo=UTC)
 _ALIKE: Final = re.compile("Type unions may not contain more than one (int|str|array|dict)-like")
 _FORMS: Final = {"int": "a number", "str": "text", "array": "an array", "dict": "an object"}
 _CARRIED: Final = (
@@ -148,45 +142,6 @@ def encode(value: object, *, limit: int = DEFAULT_LIMIT) -> bytes:
     return data
 
 
-def canonical(value: object) -> str:
-    """Give what a `Codec` decoded as JSON text: equal values of one type have one, in every process, others another.
-
-    Equal as JSON has it: 1 and 1.0 are one number, true is none. Members of sets and objects are sorted, instants put
-    into UTC, and numbers have no zeros that say nothing.
-    >>> canonical({"b": {2.0, 1}, "a": None})
-    '{"a":null,"b":[1,2]}'
-    """
-    match value:
-        case set() | frozenset():
-            return f"[{','.join(sorted(map(canonical, cast('Collection[object]', value))))}]"
-        case list() | tuple():
-            return f"[{','.join(map(canonical, cast('Collection[object]', value)))}]"
-        case dict():
-            return _object(cast("dict[object, object]", value))
-        case msgspec.Struct():
-            fields = zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True)
-            members: dict[str, object] = {name: getattr(value, attribute) for name, attribute in fields}
-            if (tag := value.__struct_config__.tag) is not None:
-                members[str(value.__struct_config__.tag_field)] = tag
-            return _object(members)
-        case float() if value.is_integer() and abs(value) < _INTEGERS:
-            return str(int(value))
-        case Decimal():
-            number = (value or Decimal(0)).normalize(_EXACT)
-            return f'"{number:f}"' if abs(number.adjusted()) < _LONGEST_DECIMAL else f'"{number}"'
-        case datetime() if value.tzinfo is not None:
-            try:
-                return _encoder.encode(value.astimezone(UTC)).decode()
-            except OverflowError:  # in UTC it lies beyond the years 1 to 9999
-                return _encoder.encode(value - _YEAR_ONE).decode()
-        case time() if value.tzinfo is not None:  # 23:00 an hour west of UTC is not 00:00, but later
-            return _encoder.encode(datetime.combine(_YEAR_ONE, value) - _YEAR_ONE).decode()
-        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return _object({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
-        case _:
-            return _encoder.encode(value).decode()
-
-
 def records(annotation: type[object]) -> frozenset[type[object]]:
     """Give the dataclasses, Structs and attrs classes of which a value so annotated is one, or may be."""
     found: set[type[object]] = set()
@@ -254,15 +209,6 @@ def decode(data: bytes, type: type[T] | None = None) -> T | Json:
         return _decoder.decode(data) if type is None else msgspec.json.decode(data, type=type, dec_hook=_read)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise InvalidPayload(f"expected data that is JSON{_of(type)}, got {_glimpse(data)}: {error}") from error
-
-
-def _object(members: Mapping[str, object] | Mapping[object, object]) -> str:
-    named = sorted((_name(canonical(key)), canonical(member)) for key, member in members.items())
-    return f"{{{','.join(f'{name}:{member}' for name, member in named)}}}"
-
-
-def _name(text: str) -> str:
-    return text if text.startswith('"') else f'"{text}"'
 
 
 def _of(type: type[object] | None) -> str:

@@ -95,8 +95,8 @@ class Registry:
         number of the failure that gives the delay, or None for no more; all errors are retried, or those of `retry_on`,
         never those of `no_retry_on`. timeout: the attempt is over after so long; docs/tasks.md has what that means on a
         thread. keep_results: for how long one can ask for what it gave; None: not; as the queue's own `keep_results`,
-        if not said. priority, expires: as for `using`; unique_for, on_conflict too, and a push is then refused without a
-        key. limit: so many run at once, of all or of those that agree in the argument `limit_by`; rate: so many start
+        if not said. priority, expires: as for `using`; unique_for, on_conflict too, and a push is then refused without
+        a key. limit: so many run at once, of all or of those that agree in the argument `limit_by`; rate: so many start
         within a time ("100/minute"), of all or by `rate_by`; ordered_by: those that agree in it run one after another;
         key_by: those that agree in it are one job. isolated: runs in a child process. every, timezone, jitter,
         catch_up: see Schedule; it may take its slot as a date or datetime. Raises InvalidOption, and UsageError in a

@@ -15,6 +15,7 @@ from typing import Final, Literal, TypeAlias, cast
 import msgspec
 
 from workqueue import parameters, payload
+from workqueue.canonical import canonical
 from workqueue.errors import InvalidOption, InvalidPayload
 
 SlotKind: TypeAlias = Literal["date", "datetime"]
@@ -46,7 +47,7 @@ class Signature:
                 self.context = parameter.name
                 self._context_at = place if parameter.kind in _BY_PLACE else None
             else:
-                self._check_injected(parameter)
+                parameters.refuse_unannotated(parameter, injected, task=name)
                 kept.append(parameter)
                 self._types[parameter.name] = parameters.carried(annotation, parameter, task=name)
         self._plain = frozenset(name for name, kind in self._types.items() if parameters.is_text(kind))
@@ -188,13 +189,10 @@ class Signature:
     def texts(self, data: bytes, names: Collection[str], *, without: str | None = None) -> dict[str, str]:
         """Give these arguments of a job as text, by name: equal ones have one, in every process, and others another.
 
-        What is annotated `str` is its own; of all else it is `payload.canonical`. without: as of `by_name`.
+        What is annotated `str` is its own; of all else it is `canonical`. without: as of `by_name`.
         """
         values = self.by_name(data, without=without)
-        return {
-            name: cast("str", values[name]) if name in self._plain else payload.canonical(values[name])
-            for name in names
-        }
+        return {name: cast("str", values[name]) if name in self._plain else canonical(values[name]) for name in names}
 
     def call(
         self,
@@ -284,16 +282,6 @@ class Signature:
             raise InvalidOption(
                 f"expected task {self.name!r} to have at most one parameter for what a running job sees, and not a "
                 f"variadic one, got: {parameter}{f' beside {self.context!r}' if self.context else ''}",
-                name=parameter.name,
-                value=parameter.annotation,
-            )
-
-    def _check_injected(self, parameter: Parameter) -> None:
-        if self._injected is not None and isinstance(parameter.default, self._injected):
-            wanted = f"{parameter.name}: {self._injected.__name__}"
-            raise InvalidOption(
-                f"expected parameter {parameter.name!r} of task {self.name!r} to be annotated `{wanted}`, since its "
-                f"default is {parameter.default!r}, got: `{parameter}`",
                 name=parameter.name,
                 value=parameter.annotation,
             )
