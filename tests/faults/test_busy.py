@@ -15,6 +15,7 @@ from workqueue.store.sqlite import checkpoints as checkpoints_module
 from workqueue.store.sqlite import connection as connection_module
 from workqueue.store.sqlite import database as database_module
 from workqueue.store.sqlite import handles as handles_module
+from workqueue.store.sqlite import turnstile as turnstile_module
 from workqueue.store.sqlite.engine import SqliteStore
 
 from support import QUEUE, SECOND, new_job
@@ -123,13 +124,13 @@ def test_the_time_of_a_write_is_that_at_which_it_had_its_turn(tmp_path, monkeypa
     store.close()
 
 
-@pytest.mark.parametrize("which", ["_turnstile", "reading"])
+@pytest.mark.parametrize("which", ["lock", "reading"])
 def test_ctrl_c_right_after_a_lock_was_had_leaves_it_free(tmp_path, monkeypatch, which):
     """A signal is handled once the call is over that got the lock, before anybody could note that."""
-    monkeypatch.setattr(database_module, "PATIENCE", 0.2)
+    monkeypatch.setattr(turnstile_module, "PATIENCE", 0.2)
     monkeypatch.setattr(checkpoints_module, "_READERS_PATIENCE", 0.2)
     store = SqliteStore(tmp_path / "q.db")
-    holder = store._database if which == "_turnstile" else store._database._handles
+    holder = store._database._turnstile if which == "lock" else store._database._handles
     lock = getattr(holder, which)
 
     class Interrupted:

@@ -36,13 +36,13 @@ from workqueue.store.sqlite.loan import write_within
 from workqueue.store.sqlite.owners import Owners
 from workqueue.store.sqlite.reading import Reading
 from workqueue.store.sqlite.reserve import Reserve, nearly_full
+from workqueue.store.sqlite.turnstile import PATIENCE, Turnstile
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[Connection, int], T]
 Landed: TypeAlias = Callable[[Connection, T], bool]
 log = Log("workqueue.store")
 
-PATIENCE: Final = 30.0  # seconds that a write waits for its turn
 _FORK_PATIENCE: Final = 5.0
 _BEGIN: Final = "BEGIN IMMEDIATE -- by workqueue"
 _COMMIT: Final = "COMMIT -- by workqueue"
@@ -78,8 +78,8 @@ class Database:
         self.exchange = Exchange(path)
         self.reserve = Reserve(f"{path}-reserve")
         self.bells: dict[int, SocketBell] = {}
-        self._turnstile = threading.RLock()  # which knows whose it is: Ctrl-C may come between getting it and noting so
-        self._holder: int | None = None
+        self._turnstile = Turnstile(path)
+        self._turn = self._turnstile.turn
         self.checkpoints = Checkpoints(path, self._handles, durability)
         self._guest_speaks = False
         self._held_still: list[threading.RLock] = []
@@ -246,28 +246,6 @@ class Database:
         opened = joining.opened_by_us(self)
         return None if opened is None else (cast("Connection", opened.connection), opened.now)
 
-    @contextmanager
-    def _turn(self) -> Generator[None]:
-        me = threading.get_ident()
-        if self._holder == me:
-            raise UsageError(
-                "expected no await inside `with ctx.transaction()`: another job of this loop has a transaction open"
-            )
-        try:
-            if not self._turnstile.acquire(timeout=PATIENCE):
-                raise StoreUnavailable(
-                    f"expected a turn to write {self.path!r} within {PATIENCE:.0f} s, but another thread of this "
-                    "process holds a transaction open",
-                    path=self.path,
-                )
-            self._holder = me
-            yield
-        finally:
-            if self._holder == me:
-                self._holder = None
-            with suppress(RuntimeError):  # it is not ours: the wait for it was in vain
-                self._turnstile.release()
-
     def _begin(self, connection: Connection) -> int:
         patiently(lambda: connection.execute(_BEGIN), seconds=PATIENCE)
         found = schema.version(connection)
@@ -335,9 +313,9 @@ class Database:
 
     def _checkpoint_soon(self) -> None:
         """See to the log after a push in the application's transaction, which holds the write lock until it ends."""
-        if self._turnstile.acquire(blocking=False):  # else somebody writes, and sees to it
+        if self._turnstile.lock.acquire(blocking=False):  # else somebody writes, and sees to it
             self.checkpoints.note_others()
-            self._turnstile.release()
+            self._turnstile.lock.release()
         if self.checkpoints.is_due() and not self._will_checkpoint:
             self._will_checkpoint = True
             threading.Thread(target=self._checkpoint_late, name="workqueue checkpoint", daemon=True).start()
@@ -369,7 +347,7 @@ class Database:
 
     def stand_still(self) -> None:
         """Hold every other thread off the connections until `go_on`; for a fork, which must not wait for ever."""
-        locks = [self._turnstile, self._handles.reading]
+        locks = [self._turnstile.lock, self._handles.reading]
         self._held_still = [lock for lock in locks if lock.acquire(timeout=_FORK_PATIENCE)]
         if len(self._held_still) < len(locks):
             log.warning("forking while %s is in use: the child may find itself locked out of it", self.path)
