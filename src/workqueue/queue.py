@@ -149,7 +149,8 @@ class Queue(Pushing, Steering):
     def transaction(self) -> Generator[Transaction]:
         """Open a transaction of the queue's database: your rows and the pushes inside commit together or not at all.
 
-        It holds the only write lock of a SQLite file: keep it short, with no `await` inside.
+        It holds the only write lock of a SQLite file: keep it short, with no `await` inside. A child that is forked
+        inside has no part in it.
         """
         with self._open_store().transaction() as transaction:
             self._transacting = threading.get_ident()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import sqlite3
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -628,3 +630,39 @@ def test_a_transaction_is_of_no_use_after_its_block(store, table):
         with pytest.raises(UsageError):
             old.execute("INSERT INTO notes VALUES ('into another')")
     assert table() == []
+
+
+# forks
+
+
+def fork() -> int:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads
+        return os.fork()
+
+
+def test_a_child_that_was_forked_inside_the_block_has_no_part_in_it(store, table):
+    """It leaves the block when the parent has gone on: what it did on the parent's connection would undo that."""
+    reading, writing = os.pipe()
+    child, code = -1, 1
+    try:
+        with store.transaction() as transaction:
+            transaction.execute("INSERT INTO notes VALUES ('a')")
+            child = fork()
+            if child == 0:
+                os.read(reading, 1)
+                with pytest.raises(UsageError, match="forked inside"):
+                    transaction.execute("INSERT INTO notes VALUES ('b')")
+    except UsageError as error:
+        code = 0 if "forked inside" in str(error) else 2
+    finally:
+        if child == 0:
+            os._exit(code)
+    pushed = [push(store) for _ in range(10)]
+    os.write(writing, b".")
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    os.close(reading)
+    os.close(writing)
+    push(store)
+    assert table() == ["a"]
+    assert ids(claim_all(store))[:10] == pushed

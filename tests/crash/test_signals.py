@@ -172,6 +172,48 @@ def test_a_forked_child_pushes_and_starts_a_worker_of_its_own(tmp_path):
         assert queue.check() == []
 
 
+FORKED_INSIDE = """
+import os, sqlite3, sys
+from workqueue import Queue, UsageError
+
+path, durability, ends = sys.argv[1:]
+queue = Queue(path, durability=durability)
+reading, writing = os.pipe()
+try:
+    with queue.transaction() as transaction:
+        transaction.execute("CREATE TABLE notes (word)")
+        child = os.fork()
+        if child == 0:
+            if ends == "exits":
+                sys.exit()
+            os.read(reading, 1)
+        elif ends == "exits":
+            os.waitpid(child, 0)
+            print(os.path.exists(path + "-journal"))
+except UsageError as error:
+    if child == 0:
+        os._exit(0)
+    raise
+pushed = [queue.push("n") for _ in range(50)]
+if ends == "leaves":
+    os.write(writing, b".")
+    print(os.waitpid(child, 0)[1])
+other = sqlite3.connect(path)
+print(pushed == [job for (job,) in other.execute("SELECT id FROM jobs")], queue.check())
+queue.close()
+"""
+
+
+@pytest.mark.parametrize("durability", ["full", "conservative"])
+@pytest.mark.parametrize("ends", ["leaves", "exits"])
+def test_a_child_forked_inside_a_transaction_takes_no_job_away(tmp_path, durability, ends):
+    """Whether it leaves the block, when the parent has pushed more; or its interpreter ends, while that is inside."""
+    program = [sys.executable, "-W", "ignore", "-c", FORKED_INSIDE, tmp_path / "jobs.db", durability, ends]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=120)
+    there = str(durability == "conservative") if ends == "exits" else "0"
+    assert done.stdout == f"{there}\nTrue []\n", done.stderr
+
+
 FORKING = """
 import os, select, sys, threading
 from workqueue import Queue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from typing import TypeAlias, cast
 
 from workqueue.errors import UsageError
 from workqueue.store.contract import Parameters, Rows
+from workqueue.store.joining import refuse_child
 
 Translate: TypeAlias = Callable[[sqlite3.Error], Exception | None]
 
@@ -23,6 +25,7 @@ class GuestTransaction:
         self._connection = connection
         self._translate = translate
         self._ended = False
+        self._pid = os.getpid()
         connection.row_factory = None
 
     def execute(self, sql: str, parameters: Parameters = ()) -> Rows:
@@ -38,7 +41,8 @@ class GuestTransaction:
         self._ended = True
 
     def check(self) -> None:
-        """Raise UsageError when the block is over, or an error of the disk has ended the transaction."""
+        """Raise UsageError when the block is over, or an error of the disk has ended the transaction; or in a child."""
+        refuse_child(self._pid)
         if self._ended or not self._connection.in_transaction:
             raise UsageError(
                 "expected the transaction to be open until its block ends, but it is over: the block has ended, or an "

@@ -5,6 +5,7 @@ A context variable and not the thread's own, because on an event loop many jobs 
 
 from __future__ import annotations
 
+import os
 import threading
 from contextvars import ContextVar, Token
 from typing import TypeAlias
@@ -53,6 +54,15 @@ def opened_by_us(database: object) -> Opened | None:
                 )
             return opened
     return None
+
+
+def refuse_child(pid: int) -> None:
+    """Raise UsageError in another process than `pid`, which began the transaction: its connection is that one's."""
+    if os.getpid() != pid:
+        raise UsageError(
+            "expected a transaction's block to be used and left by the process that began it, but this one was forked "
+            "inside, and has done nothing of it; end the child inside the block by os._exit(), or fork outside of it"
+        )
 
 
 def forget() -> None:

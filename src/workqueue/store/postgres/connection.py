@@ -266,6 +266,7 @@ class Pool:
         self._lock = threading.Lock()
         self._free = threading.BoundedSemaphore(most)
         self._closed = False
+        self._pid = os.getpid()
 
     @contextmanager
     def lend(self) -> Generator[Connection]:
@@ -289,8 +290,9 @@ class Pool:
                     connection.close()
                 raise
             finally:
-                connection.roll_back()
-                self._take_back(connection)
+                if self._pid == os.getpid():  # else it is the parent's, who may have held our copy of the lock
+                    connection.roll_back()
+                    self._take_back(connection)
         finally:
             self._free.release()
 

@@ -224,6 +224,7 @@ class Database:
             self._here.guest = opened
             try:
                 yield connection
+                joining.refuse_child(self.pid)
                 with translated(self.address.shown):
                     connection.hurry()
                     last(connection, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TypeAlias, cast
@@ -12,6 +13,7 @@ from psycopg.types.numeric import IntDumper
 
 from workqueue.errors import UsageError
 from workqueue.store.contract import Parameters, Rows, Value
+from workqueue.store.joining import refuse_child
 from workqueue.store.postgres import placeholders
 from workqueue.store.postgres.connection import Connection
 
@@ -56,6 +58,7 @@ class PostgresTransaction:
         self._connection = connection
         self._translate = translate
         self._ended = False
+        self._pid = os.getpid()
 
     def execute(self, sql: str, parameters: Parameters = ()) -> Rows:
         with self._statement(sql), self._cursor() as cursor:
@@ -84,7 +87,8 @@ class PostgresTransaction:
         self._ended = True
 
     def check(self) -> None:
-        """Raise UsageError when the block is over, or the transaction is."""
+        """Raise UsageError when the block is over, or the transaction is; or in a child."""
+        refuse_child(self._pid)
         status = self._connection.info.transaction_status
         if not self._ended and status is _FAILED:
             raise UsageError(

@@ -191,6 +191,7 @@ class Database:
                     yield connection
                 finally:
                     self._guest_speaks = False
+                joining.refuse_child(self.pid)
                 with translated(self.path):
                     last(connection, now)
                     runners = self._listeners(connection, connection.to_wake)
@@ -209,11 +210,15 @@ class Database:
                 raise
             finally:
                 opened.leave(token)
-                if self._handles.have(connection):
+                if self.pid == os.getpid() and self._handles.have(connection):  # else it is the parent's
                     self._roll_back(connection)
                 if time.monotonic() - began > 5:
                     log.warning("a transaction held the write lock of %s for more than 5 s", self.path)
             self._keep_wal_short()
+
+    def is_lent(self) -> bool:
+        """Say whether a guest's block is open, in whatever thread."""
+        return self._guest_speaks
 
     def _authorise(self, action: int, *_: str | None) -> int:
         # SQLite asks when a statement is prepared. Ours are prepared while the guest is silent, and under texts of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 
@@ -69,6 +70,10 @@ def _forget_inherited() -> None:
     global _lock  # noqa: PLW0603 - whoever waited for the parent's does not exist here
     _lock = threading.Lock()
     _inherited.extend(_open.values())
+    if any(database.is_lent() for database in _inherited):
+        # The end of the interpreter would collect, and so close, what is kept: a rollback of the parent's transaction,
+        # which takes its journal away.
+        gc.freeze()
     _open.clear()
     _users.clear()
     joining.forget()
