@@ -17,10 +17,11 @@ class Owners:
         self._host = host
         self._process = host.process
 
-    def hold(self, byte: int) -> None:
+    def hold(self, byte: int) -> bool:
         self._host.owners[byte] = self._process
         self._host.enlisted[byte] = self._host.now
         self._process.runners.add(byte)
+        return True
 
     def release(self, byte: int) -> None:
         if self._host.owners.get(byte) is self._process:

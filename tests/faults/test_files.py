@@ -11,13 +11,17 @@ from pathlib import Path
 
 import pytest
 from prove.clock import FakeClock
-from workqueue import Queue, QueueClosed, SchemaOutdated, StoreError, StoreUnavailable, UnsuitableFile
+from workqueue import Queue, QueueClosed, SchemaOutdated, StoreError, StoreUnavailable, UnsuitableFile, UsageError
 from workqueue.store.sqlite import connection as sqlite
+from workqueue.store.sqlite import database as database_module
+from workqueue.store.sqlite import engine as engine_module
 from workqueue.store.sqlite import location
 from workqueue.store.sqlite.engine import SqliteStore
 from workqueue.store.sqlite.handles import Handles
 from workqueue.store.sqlite.schema import VERSION
 from workqueue.upkeep import Upkeep
+
+from support import new_job
 
 
 def test_a_folder_is_no_file(tmp_path):
@@ -239,7 +243,7 @@ def test_a_clock_that_steps_rescues_nobody_who_lives(step):
     from prove.clock import FakeClock
     from workqueue.store.memory.engine import MemoryStore
 
-    from support import claim_all, new_job
+    from support import claim_all
 
     clock = FakeClock()
     store = MemoryStore(clock)
@@ -269,6 +273,56 @@ def test_a_runner_that_dies_while_it_leaves_leaves_no_bell_that_nobody_knows_of(
         store.enlist("q", "second")
     assert not bell.exists()
     assert runner in [runner.id for runner in store.overview().runners]
+    store.close()
+
+
+HOLDS = """
+import fcntl, sys
+with open(sys.argv[1], "r+b") as owners:
+    fcntl.lockf(owners, fcntl.LOCK_EX, 2, 1)
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_runner_passes_by_the_ids_of_those_who_work_on_an_older_file(tmp_path, monkeypatch):
+    """A backup was put back under a worker: that holds the byte of an id which the new file has not given out."""
+    store = SqliteStore(tmp_path / "jobs.db")
+    program = [sys.executable, "-c", HOLDS, tmp_path / "jobs.db-owners"]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        assert [store.enlist("q", "first"), store.enlist("q", "second")] == [3, 4]
+        assert [runner.id for runner in store.overview().runners] == [3, 4]
+        monkeypatch.setattr(engine_module, "_MOST_TAKEN", 1)
+        store._database.owners.hold(5)  # as this process does for a runner of its own on the older file
+        with pytest.raises(StoreUnavailable, match="expected a free byte"):
+            store.enlist("q", "third")
+        assert store.push([new_job()]) == [1]
+        other.communicate()
+    store.close()
+
+
+def test_a_runner_that_could_not_be_enlisted_holds_nothing(tmp_path, monkeypatch):
+    """Its id is given out again, to another process."""
+    store = SqliteStore(tmp_path / "jobs.db", durability="conservative")
+    monkeypatch.setattr(database_module, "PATIENCE", 0.05)
+    reader = sqlite3.connect(tmp_path / "jobs.db", isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM jobs").fetchone()
+    with pytest.raises(StoreUnavailable, match="write lock"):
+        store.enlist("q", "first")
+    reader.close()
+    assert store._database.owners.is_dead(1)
+    assert store.enlist("q", "second") == 1
+    store.close()
+
+
+def test_a_runner_does_not_start_inside_a_transaction(tmp_path):
+    store = SqliteStore(tmp_path / "jobs.db")
+    with store.transaction():
+        with pytest.raises(UsageError, match="start it after the block"):
+            store.enlist("q", "inside")
+    assert store.overview().runners == []
     store.close()
 
 

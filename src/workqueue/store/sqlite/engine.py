@@ -13,7 +13,7 @@ from typing import Final, TypeAlias, cast
 import msgspec
 
 from workqueue.backoff import Backoff
-from workqueue.errors import LeaseLost, QueueClosed, UsageError
+from workqueue.errors import LeaseLost, QueueClosed, StoreUnavailable, UsageError
 from workqueue.job import Claim, JobStatus, NewJob
 from workqueue.lifecycle import WAITING, Returned, Settlement, completion
 from workqueue.logs import Log
@@ -38,6 +38,7 @@ from workqueue.store.sqlite.shared import give_up, open_database
 
 Rule: TypeAlias = tuple[object, ...]
 _NOTHING: Final = Horizon()
+_MOST_TAKEN: Final = 1000  # ids that a runner passes by
 
 log = Log("workqueue.store")
 _encode = msgspec.json.encode
@@ -193,20 +194,42 @@ class SqliteStore(Verbs):
 
     def enlist(self, queue: str, label: str) -> int:
         database = self._db()
+        if database.is_joined():
+            raise UsageError(
+                "expected a runner to start outside of transactions, but this code is inside the block of one of this "
+                "queue, which may be rolled back; start it after the block"
+            )
+        row = {"queue": queue, "label": label}
+        held: list[int] = []
+
+        def let_go() -> None:
+            while held:
+                database.owners.release(held.pop())
 
         def work(connection: Connection, now: int) -> int:
-            row = {"queue": queue, "label": label, "now": now}
-            runner = cast("int", connection.execute(SQL["enlist"], row).lastrowid)
-            database.owners.hold(runner)  # before the commit: nobody may see the runner and find it dead
-            return runner
+            let_go()  # of what is held for a try that was rolled back
+            for _ in range(_MOST_TAKEN):
+                runner = cast("int", connection.execute(SQL["enlist"], row | {"now": now}).lastrowid)
+                # Before the commit: nobody may see the runner and find it dead. Another has the byte where the file was
+                # put in the place of one that it still works on.
+                if database.owners.hold(runner):
+                    held.append(runner)
+                    return runner
+                connection.execute(SQL["retire"], {"id": runner})
+            raise StoreUnavailable(
+                f"expected a free byte for a runner in {self.path + '-owners'!r}, but {_MOST_TAKEN:,} of them are "
+                "locked; end the programs that still work on an older file of this name",
+                path=self.path,
+            )
 
         def landed(connection: Connection, runner: int) -> bool:
-            if runner in _ids.decode(connection.execute(SQL["runners"]).fetchone()[0]):
-                return True
-            database.owners.release(runner)
-            return False
+            return runner in _ids.decode(connection.execute(SQL["runners"]).fetchone()[0])
 
-        runner = database.write(work, landed)
+        try:
+            runner = database.write(work, landed)
+        except BaseException:
+            let_go()
+            raise
         database.bells[runner] = SocketBell(database.exchange, runner)
         self._enlisted.add(runner)
         self._remove_dead_runners(database)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-import time
 
 from workqueue.errors import StoreUnavailable
 
@@ -33,13 +32,13 @@ class Owners:
         self._held: set[int] = set()
         self._lock = threading.Lock()
 
-    def hold(self, byte: int) -> None:
-        """Lock `byte` until `release` or the end of this process."""
+    def hold(self, byte: int) -> bool:
+        """Lock `byte` until `release` or the end of this process; False where somebody has it, if only to ask."""
         with self._lock:
-            # Somebody who asks whether we are dead holds the byte for a moment.
-            while not self._try(byte):
-                time.sleep(0.001)
+            if byte in self._held or not self._try(byte):
+                return False
             self._held.add(byte)
+            return True
 
     def release(self, byte: int) -> None:
         """Give `byte` back."""
