@@ -18,6 +18,7 @@ from workqueue.errors import JobNotFound, LeaseLost, UsageError
 from workqueue.job import JobStatus, Lane, Size, Terms
 from workqueue.schedule import Schedule
 from workqueue.store.paging import Find
+from workqueue.store.sqlite import database as database_module
 
 from support import (
     LEASE,
@@ -89,6 +90,27 @@ def test_the_answer_to_a_statement_tells_its_rows(store, table, engine):
         assert rows.fetchone() == ("a", 1, 2.5, None, b"\x00\xff")
         assert rows.fetchall() == [("b", 1, 2.5, None, b"\x00\xff")]
         assert rows.fetchone() is None
+
+
+@pytest.mark.parametrize("fails", [True, False])
+@pytest.mark.parametrize(
+    "statement", ["SELECT word FROM notes", "UPDATE notes SET word = word || '!' RETURNING word"], ids=["read", "write"]
+)
+def test_an_answer_that_is_not_read_to_its_end_holds_nothing_up(store, table, engine, monkeypatch, statement, fails):
+    monkeypatch.setattr(database_module, "PATIENCE", 0.2)
+    with store.transaction() as transaction:
+        transaction.executemany("INSERT INTO notes VALUES (?)", [("a",), ("b",)])
+    with suppress(Oops), store.transaction() as transaction:
+        rows = transaction.execute(statement)
+        assert rows.fetchone() is not None
+        if fails:
+            raise Oops
+    push(store)
+    end = "" if fails or statement.startswith("SELECT") else "!"
+    assert table() == [f"a{end}", f"b{end}"]
+    if not is_postgres(engine):  # there it was fetched as a whole
+        with pytest.raises(sqlite3.ProgrammingError, match="closed cursor"):
+            rows.fetchone()
 
 
 def test_rows_that_were_changed_are_counted(store, table):

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import TypeAlias, cast
+from weakref import WeakSet
 
 from workqueue.errors import UsageError
 from workqueue.store.contract import Parameters, Rows
@@ -26,15 +27,26 @@ class GuestTransaction:
         self._translate = translate
         self._ended = False
         self._pid = os.getpid()
+        self._cursors: WeakSet[sqlite3.Cursor] = WeakSet()
         connection.row_factory = None
 
     def execute(self, sql: str, parameters: Parameters = ()) -> Rows:
         with self._statement(sql):
-            return cast("Rows", self._connection.execute(sql, cast("Sequence[object]", parameters)))
+            return self._given(self._connection.execute(sql, cast("Sequence[object]", parameters)))
 
     def executemany(self, sql: str, rows: Sequence[Parameters]) -> Rows:
         with self._statement(sql):
-            return cast("Rows", self._connection.executemany(sql, cast("Sequence[Sequence[object]]", rows)))
+            return self._given(self._connection.executemany(sql, cast("Sequence[Sequence[object]]", rows)))
+
+    def _given(self, cursor: sqlite3.Cursor) -> Rows:
+        self._cursors.add(cursor)
+        return cast("Rows", cursor)
+
+    def close_cursors(self) -> None:
+        """Let nobody read on: an answer that is not read to its end keeps the transaction from ending."""
+        if self._pid == os.getpid():  # else they are the parent's
+            for cursor in list(self._cursors):
+                cursor.close()
 
     def end(self) -> None:
         """Be of no use from now on: the connection is lent to others after the block."""

@@ -167,6 +167,7 @@ class MemoryStore(Situations):
                 try:
                     yield transaction
                 finally:
+                    transaction.close_cursors()
                     guest.set_authorizer(None)
                 transaction.check()
                 if claim is not None and not self._settle(completion(claim, returned(), stays=stays), now):

@@ -186,6 +186,7 @@ class SqliteStore(Verbs):
                 yield guest
             finally:
                 self._transacting = None
+                guest.close_cursors()
 
     def is_joined(self) -> bool:
         return self._db().is_joined()
