@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from workqueue import Backoff
 from workqueue.job import NewJob
 from workqueue.store.contract import Want
 from workqueue.store.sqlite.engine import SqliteStore
@@ -74,3 +75,14 @@ def test_the_file_itself_refuses_what_does_not_fit(store: SqliteStore, edit: str
     with pytest.raises(sqlite3.IntegrityError, match="CHECK constraint failed"):
         other.execute(edit)
     other.close()
+
+
+def test_a_job_whose_rule_is_gone_is_run_all_the_same(store: SqliteStore, caplog: pytest.LogCaptureFixture) -> None:
+    """By the rule of a new queue; its neighbours have theirs."""
+    connection = sqlite3.connect(store.path)
+    connection.execute(EDITS["no such rule"][0])
+    connection.commit()
+    connection.close()
+    claims = store.turn([], Want("q", store.enlist("q", "another"), LEASE, 2)).claims
+    assert [(claim.job.id, claim.job.backoff) for claim in claims] == [(1, Backoff()), (2, Backoff())]
+    assert "expected a retry rule 99 in the file" in caplog.text

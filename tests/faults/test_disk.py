@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -10,18 +11,21 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from workqueue import Queue, QueueFull, StoreUnavailable
+from workqueue import Backoff, Queue, QueueFull, StoreUnavailable
 from workqueue.figures import Counted
 from workqueue.store.sqlite import connection as sqlite
 from workqueue.store.sqlite.engine import SqliteStore
 from workqueue.store.sqlite.reserve import Reserve
 
-from support import QUEUE, new_job
+from support import QUEUE, claim_all, new_job
 
 MIB = 1024 * 1024
+A_RULE = Backoff(min=timedelta(seconds=1))
+ANOTHER_RULE = Backoff(min=timedelta(seconds=2))
 
 
 class Done:
@@ -156,14 +160,42 @@ def test_a_file_that_was_removed_is_a_clear_error_and_the_next_use_says_so_too(t
             queue.push("n")
 
 
+def replace(path: Path, other: Path) -> None:
+    """Put another file in the place of one, as docs/cli.md says how: without the log of the old one."""
+    for log in ("-wal", "-shm"):
+        Path(f"{path}{log}").unlink()
+    other.replace(path)
+
+
 def test_a_file_that_was_replaced_is_noticed(tmp_path):
-    Queue(tmp_path / "other.db").close()
-    with Queue(tmp_path / "jobs.db") as queue:
+    with Queue(tmp_path / "other.db", backoff=ANOTHER_RULE) as other:
+        other.push("n")
+    with Queue(tmp_path / "jobs.db", backoff=A_RULE) as queue:
         queue.push("n")
-        os.replace(tmp_path / "other.db", tmp_path / "jobs.db")
+        assert [claim.job.backoff for claim in claim_all(queue._store)] == [A_RULE]
+        replace(tmp_path / "jobs.db", tmp_path / "other.db")
         with pytest.raises(StoreUnavailable, match="removed or replaced"):
             queue.push("n")
-        assert queue.push("n"), "from now on in the new file"
+        first, second = queue.get(1), queue.get(queue.push("n"))  # from now on in the new file
+        assert [first.backoff, second.backoff] == [ANOTHER_RULE, A_RULE], "not by the ids of the old one"
+        claims = claim_all(queue._store)
+        assert [claim.job.backoff for claim in claims] == [ANOTHER_RULE, A_RULE]
+        assert queue.check() == []
+
+
+def test_a_push_within_a_transaction_goes_by_the_file_of_that(tmp_path):
+    """Which was put in place of ours, who have not noticed yet."""
+    with closing(SqliteStore(tmp_path / "other.db")) as other:
+        other.push([new_job(backoff=ANOTHER_RULE)])
+    with closing(SqliteStore(tmp_path / "jobs.db")) as store:
+        store.push([new_job(backoff=A_RULE)])
+        replace(tmp_path / "jobs.db", tmp_path / "other.db")
+        with closing(sqlite3.connect(tmp_path / "jobs.db", isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            [job_id] = store.push([new_job(backoff=A_RULE)], within=connection)
+            connection.execute("COMMIT")
+    with closing(SqliteStore(tmp_path / "jobs.db")) as store:
+        assert store.get(job_id).backoff == A_RULE
 
 
 def test_our_files_are_their_owners_only(tmp_path):

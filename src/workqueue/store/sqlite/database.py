@@ -36,6 +36,7 @@ from workqueue.store.sqlite.loan import write_within
 from workqueue.store.sqlite.owners import Owners
 from workqueue.store.sqlite.reading import Reading
 from workqueue.store.sqlite.reserve import Reserve, nearly_full
+from workqueue.store.sqlite.rules import Rules
 from workqueue.store.sqlite.turnstile import PATIENCE, Turnstile
 
 T = TypeVar("T")
@@ -92,6 +93,11 @@ class Database:
             self._let_go()
             raise
         self.reserve.keep()
+
+    @property
+    def rules(self) -> Rules:
+        """What is known of the retry rules in the file that is open; of another one, nothing."""
+        return self._handles.rules
 
     # writing
 

@@ -8,11 +8,10 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final, TypeAlias, cast
+from typing import Final, cast
 
 import msgspec
 
-from workqueue.backoff import Backoff
 from workqueue.errors import LeaseLost, QueueClosed, StoreUnavailable, UsageError
 from workqueue.job import Claim, JobStatus, NewJob
 from workqueue.lifecycle import WAITING, Returned, Settlement, completion
@@ -33,10 +32,10 @@ from workqueue.store.sqlite.connection import Connection, disk_in_our_words
 from workqueue.store.sqlite.database import Database
 from workqueue.store.sqlite.line import Horizon, horizon
 from workqueue.store.sqlite.room import SqliteSurplus
+from workqueue.store.sqlite.rules import Ids
 from workqueue.store.sqlite.schema import SQL
 from workqueue.store.sqlite.shared import give_up, open_database
 
-Rule: TypeAlias = tuple[object, ...]
 _NOTHING: Final = Horizon()
 _MOST_TAKEN: Final = 1000  # ids that a runner passes by
 
@@ -67,32 +66,32 @@ class SqliteStore(Verbs):
         self._closed = False
         self._transacting: int | None = None  # the thread that has a transaction of this store open
         self._enlisted: set[int] = set()
-        self._backoffs: dict[int, Backoff] = {}
-        self._backoff_ids: dict[Rule, int] = {}
         self._database = self._open()
 
     # push
 
     def push(self, jobs: Sequence[NewJob], *, within: object | None = None) -> list[int]:
         database = self._db()
-        new_rules: dict[Rule, int] = {}
+        new_rules: Ids = {}
+        known = database.rules  # of the file as it is open now: what is written to another one is not noted there
         ids = database.write(*self._pushing(jobs, new_rules), within=within)
         if new_rules and within is None and not database.is_joined():  # else it may be rolled back yet
-            self._backoff_ids.update(new_rules)
+            known.note(new_rules)
         return ids
 
-    def _pushing(self, jobs: Sequence[NewJob], new_rules: dict[Rule, int] | None = None) -> Pushing:
+    def _pushing(self, jobs: Sequence[NewJob], new_rules: Ids | None = None) -> Pushing:
         """Give the work of a push, to be done in a write of its own or within another's, and how to see it landed.
 
         new_rules: takes the ids of rules that were not known to be stored.
         """
         database = self._db()
         batches = list(alike(jobs))
-        rules: dict[Rule, int] = {} if new_rules is None else new_rules
+        new: Ids = {} if new_rules is None else new_rules
 
         def work(session: Session, now: int) -> list[int]:
             database.refuse_pushes_when_full(session)
-            stored[:] = [store(session, now, [(self._backoff_id(session, b[0].backoff, rules), b) for b in batches])]
+            rules = database.rules
+            stored[:] = [store(session, now, [(rules.id_of(session, b[0].backoff, new), b) for b in batches])]
             database.checkpoints.note_bytes(sum(len(job.data) for job in jobs))
             pushed_at.append(now)
             session.to_wake.update(batch[0].queue for batch in batches)
@@ -110,19 +109,6 @@ class SqliteStore(Verbs):
         pushed_at: list[int] = []
         stored: list[Stored] = []
         return work, landed
-
-    def _backoff_id(self, session: Session, backoff: Backoff, new: dict[Rule, int]) -> int:
-        rule = (backoff.factor, backoff.jitter, backoff.min, backoff.max, backoff.expiration, backoff.limit)
-        known = self._backoff_ids.get(rule)
-        if known is not None:
-            return known
-        row = {"rule": _encode(backoff.copy()).decode()}
-        stored = session.ask("backoff_id", row).fetchone()
-        if stored is None:
-            session.ask("add_backoff", row)
-            stored = session.ask("backoff_id", row).fetchone()
-        new[rule] = int(stored[0])
-        return new[rule]
 
     # claim and settle
 
@@ -142,7 +128,7 @@ class SqliteStore(Verbs):
             else:
                 settle_all(connection, now, settlements)
             connection.to_wake.update(s.claim.job.queue for s in settlements if s.to in WAITING)
-            found = None if want is None else claim(connection, now, want, self._backoffs)
+            found = None if want is None else claim(connection, now, want, database.rules)
             claims, ahead = found or ([], _NOTHING)
             return ahead.turn(claims, refused, now), want is not None and found is None
 

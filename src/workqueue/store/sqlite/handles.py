@@ -19,6 +19,7 @@ from workqueue.store.sqlite import connection as sqlite
 from workqueue.store.sqlite import location, schema
 from workqueue.store.sqlite.connection import Connection, patiently, translated
 from workqueue.store.sqlite.log_file import LogFile
+from workqueue.store.sqlite.rules import Rules
 
 Authoriser: TypeAlias = Callable[..., int]
 log = Log("workqueue.store")
@@ -41,6 +42,7 @@ class Handles:
         self._file: location.Identity | None = None
         self._log: LogFile | None = None
         self._ended = False
+        self.rules = Rules()  # of this file
 
     def writer(self) -> Connection:
         """Give the connection that writes; opening it makes or migrates the schema."""
@@ -175,6 +177,7 @@ class Handles:
                 writer.close()  # which rolls back
                 raise
             self._writer = writer
+            self.rules = Rules()
             return writer
 
     def _prepare(self, writer: Connection) -> None:

@@ -14,6 +14,7 @@ from workqueue.store.clock import instant, micros, span
 from workqueue.store.contract import Turn, Want
 from workqueue.store.headers import read_headers
 from workqueue.store.sqlite.connection import Connection
+from workqueue.store.sqlite.rules import Rules
 from workqueue.store.sqlite.schema import SQL
 
 _CLAIM_BYTES: Final = 32 * 1024 * 1024  # of large data in one claim, so that a batch of big jobs fits into memory
@@ -39,7 +40,6 @@ class Row(msgspec.Struct, array_like=True, gc=False):
 _rows = msgspec.json.Decoder(list[Row])
 _names = msgspec.json.Decoder(list[str])
 _sizes = msgspec.json.Decoder(list[int])
-_rules = msgspec.json.Decoder(list[tuple[int, Backoff]])
 _said = msgspec.json.Decoder(list[tuple[int, str]])
 _NONE: Final = "[]"
 
@@ -108,14 +108,13 @@ def lease(
     want: Want,
     line: Line,
     *,
-    backoffs: dict[int, Backoff],
+    rules: Rules,
     asked: Mapping[int, Terms] | None = None,
     kept: Collection[int] = (),
 ) -> list[Claim]:
     """Mark what stands in front as claimed, and build the claims; fewer, where the data would be too much for one.
 
-    backoffs: the stored rules by id, added to as they are met. asked: the terms of special jobs. kept: those that are
-    not to be claimed.
+    asked: the terms of special jobs. kept: those that are not to be claimed.
     """
     rows = [row for row in line.rows if row.id not in kept] if kept else line.rows
     if not rows:
@@ -128,7 +127,7 @@ def lease(
         "lease_until": lease_until,
     }
     connection.execute(SQL["claimed"], columns)
-    rules: dict[int, Backoff] = {}  # a handler that changes its job's rule shall not spoil those of later claims
+    copies: dict[int, Backoff] = {}  # a handler that changes its job's rule shall not spoil those of later claims
     claims: list[Claim] = []
     data_of = _data(line, large) if kept else None
     offset = 0
@@ -140,9 +139,9 @@ def lease(
         else:
             data = line.blob[offset : offset + row.size]
             offset += row.size
-        rule = rules.get(row.backoff)
+        rule = copies.get(row.backoff)
         if rule is None:
-            rule = rules[row.backoff] = _backoff(connection, row.backoff, backoffs).copy()
+            rule = copies[row.backoff] = rules.get(connection, row.backoff).copy()
         job = Job(
             id=row.id,
             queue=want.queue,
@@ -190,11 +189,3 @@ def _large(connection: Connection, rows: list[Row]) -> tuple[list[Row], dict[int
     return rows, {
         row.id: connection.execute(SQL["large"], {"id": row.id}).fetchone()[0] for row in rows if row.size is None
     }
-
-
-def _backoff(connection: Connection, backoff: int, backoffs: dict[int, Backoff]) -> Backoff:
-    found = backoffs.get(backoff)
-    if found is None:
-        backoffs.update(_rules.decode(connection.execute(SQL["backoff_rules"]).fetchone()[0]))
-        found = backoffs[backoff]
-    return found
