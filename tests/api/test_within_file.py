@@ -33,7 +33,7 @@ from workqueue import (
 )
 from workqueue.errors import BatchNotFound
 from workqueue.store.relational.whole import Move
-from workqueue.store.sqlite import checkpoints, database
+from workqueue.store.sqlite import checkpoints, database, loan
 
 from lenders import TABLE, django_at, engine, sqlite
 
@@ -418,6 +418,20 @@ def test_a_transaction_that_has_read_and_was_overtaken(queue, connection):
     queue.push("task", within=connection)
     connection.commit()
     assert queue.size().waiting == 1
+
+
+def test_ctrl_c_right_after_the_push_began_the_transaction_ends_it(queue, connection, monkeypatch):
+    begin = loan.Loan.begin
+
+    def interrupted(lent: loan.Loan, said: str) -> None:
+        begin(lent, said)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loan.Loan, "begin", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        queue.push("task", within=connection)
+    assert not connection.in_transaction
+    assert queue.push("task")
 
 
 def test_another_program_has_the_lock(queue, connection, path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -146,4 +147,33 @@ def test_ctrl_c_right_after_a_lock_was_had_leaves_it_free(tmp_path, monkeypatch,
     with ThreadPoolExecutor(1) as another:
         assert another.submit(store.push, [new_job()]).result(20)
         assert another.submit(store.size, QUEUE).result(20).waiting == 2
+    store.close()
+
+
+@pytest.mark.parametrize("act", ["transaction", "push", "checkpoint", "reopen"])
+def test_ctrl_c_right_after_begin_leaves_the_file_free(tmp_path, monkeypatch, act):
+    store = SqliteStore(tmp_path / "q.db", durability="conservative")
+    database = store._database
+    acts: dict[str, Callable[[], object]] = {
+        "transaction": lambda: store.transaction().__enter__(),
+        "push": lambda: store.push([new_job()]),
+        "checkpoint": database.checkpoint,
+        "reopen": database._handles.reopen,
+    }
+
+    def execute(self: connection_module.Connection, sql: str, *parameters: object) -> sqlite3.Cursor:
+        answer = sqlite3.Connection.execute(self, sql, *parameters)
+        if sql.startswith("BEGIN IMMEDIATE"):
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+        return answer
+
+    monkeypatch.setattr(connection_module.Connection, "execute", execute)
+    with pytest.raises(KeyboardInterrupt):
+        acts[act]()
+    other = sqlite3.connect(store.path, timeout=0, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    other.close()
+    for verb in acts.values():
+        verb()
     store.close()

@@ -11,7 +11,7 @@ from weakref import WeakSet
 
 from workqueue.errors import UsageError
 from workqueue.store.contract import Parameters, Rows
-from workqueue.store.joining import refuse_child
+from workqueue.store.joining import over, refuse_child
 
 Translate: TypeAlias = Callable[[sqlite3.Error], Exception | None]
 
@@ -56,10 +56,7 @@ class GuestTransaction:
         """Raise UsageError when the block is over, or an error of the disk has ended the transaction; or in a child."""
         refuse_child(self._pid)
         if self._ended or not self._connection.in_transaction:
-            raise UsageError(
-                "expected the transaction to be open until its block ends, but it is over: the block has ended, or an "
-                "error has rolled it back; leave that to the block"
-            )
+            raise over()
 
     @contextmanager
     def _statement(self, sql: str) -> Generator[None]:

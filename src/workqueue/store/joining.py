@@ -32,10 +32,11 @@ class Opened:
         """Let what this context does from now on be part of the transaction."""
         return _opened.set((*_opened.get(), self))
 
-    def leave(self, token: Joined) -> None:
-        """End that, for copies of the context too."""
+    def leave(self, token: Joined | None) -> None:
+        """End that, for copies of the context too. None: joining was interrupted."""
         self.alive = False
-        _opened.reset(token)
+        if token is not None:
+            _opened.reset(token)
 
 
 _opened: ContextVar[tuple[Opened, ...]] = ContextVar("workqueue_transactions", default=())
@@ -54,6 +55,14 @@ def opened_by_us(database: object) -> Opened | None:
                 )
             return opened
     return None
+
+
+def over() -> UsageError:
+    """Give the error for what is to be done in a transaction that has ended."""
+    return UsageError(
+        "expected the transaction to be open until its block ends, but it is over: the block has ended, or an "
+        "error has rolled it back; leave that to the block"
+    )
 
 
 def refuse_child(pid: int) -> None:

@@ -13,7 +13,7 @@ from psycopg.types.numeric import IntDumper
 
 from workqueue.errors import UsageError
 from workqueue.store.contract import Parameters, Rows, Value
-from workqueue.store.joining import refuse_child
+from workqueue.store.joining import over, refuse_child
 from workqueue.store.postgres import placeholders
 from workqueue.store.postgres.connection import Connection
 
@@ -96,10 +96,7 @@ class PostgresTransaction:
                 "is written; ROLLBACK TO a SAVEPOINT set before what may fail"
             )
         if self._ended or status is pq.TransactionStatus.IDLE:
-            raise UsageError(
-                "expected the transaction to be open until its block ends, but it is over: the block has ended, or an "
-                "error has rolled it back; leave that to the block"
-            )
+            raise over()
 
     @contextmanager
     def _statement(self, sql: str) -> Generator[None]:

@@ -186,17 +186,12 @@ class Database:
         with self._turn():
             with translated(self.path):
                 connection = self._handles.guest()
-                now = self._begin(connection)
-            connection.to_wake.clear()
-            opened = joining.Opened(self, connection, now)
-            token = opened.join()
-            began = time.monotonic()
             try:
-                self._guest_speaks = True
-                try:
+                with translated(self.path):
+                    now = self._begin(connection)
+                connection.to_wake.clear()
+                with self._lent(connection, now):
                     yield connection
-                finally:
-                    self._guest_speaks = False
                 joining.refuse_child(self.pid)
                 with translated(self.path):
                     last(connection, now)
@@ -215,12 +210,25 @@ class Database:
                     self.reserve.release()
                 raise
             finally:
-                opened.leave(token)
                 if self.pid == os.getpid() and self._handles.have(connection):  # else it is the parent's
                     self._roll_back(connection)
-                if time.monotonic() - began > 5:
-                    log.warning("a transaction held the write lock of %s for more than 5 s", self.path)
             self._keep_wal_short()
+
+    @contextmanager
+    def _lent(self, connection: Connection, now: int) -> Generator[None]:
+        """Let code that is not ours speak in the block, and be inside the transaction."""
+        opened = joining.Opened(self, connection, now)
+        token = None
+        began = time.monotonic()
+        try:
+            token = opened.join()
+            self._guest_speaks = True
+            yield
+        finally:
+            self._guest_speaks = False
+            opened.leave(token)
+            if time.monotonic() - began > 5:
+                log.warning("a transaction held the write lock of %s for more than 5 s", self.path)
 
     def is_lent(self) -> bool:
         """Say whether a guest's block is open, in whatever thread."""
@@ -261,7 +269,6 @@ class Database:
         patiently(lambda: connection.execute(_BEGIN), seconds=PATIENCE)
         found = schema.version(connection)
         if found > schema.VERSION:
-            self._roll_back(connection)
             raise SchemaOutdated(path=self.path, found=found, known=schema.VERSION)
         return self.clock()
 
@@ -343,8 +350,8 @@ class Database:
     def checkpoint_in_turn(self, patience: float = PATIENCE) -> tuple[int, int, int]:
         """Copy the log into the database, see `Checkpoints.copy`. The caller has the turn."""
         writer = self._handles.writer()
-        patiently(lambda: writer.execute(_BEGIN), seconds=patience)
         try:
+            patiently(lambda: writer.execute(_BEGIN), seconds=patience)
             return self.checkpoints.copy()
         finally:
             self._roll_back(writer)

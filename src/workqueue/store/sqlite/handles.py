@@ -149,9 +149,13 @@ class Handles:
     def _flush_folder(self, writer: Connection) -> None:
         """Commit nothing: that flushes the folder, without which the journal of the last commit could come back."""
         with translated(self.path):
-            patiently(lambda: writer.execute("BEGIN IMMEDIATE"))
-            writer.execute(f"PRAGMA user_version = {schema.version(writer)}")
-            patiently(lambda: writer.execute("COMMIT"))
+            try:
+                patiently(lambda: writer.execute("BEGIN IMMEDIATE"))
+                writer.execute(f"PRAGMA user_version = {schema.version(writer)}")
+                patiently(lambda: writer.execute("COMMIT"))
+            except BaseException:
+                self.close()  # which rolls back
+                raise
 
     def _connect(self) -> Connection:
         self._refuse_when_ended()

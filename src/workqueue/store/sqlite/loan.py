@@ -64,10 +64,9 @@ class Loan(Asking):
                     f"{', '.join(hiding)}; call those otherwise"
                 )
 
-    def begin(self, said: str) -> bool:
-        """See that a transaction is open, and may write; say whether it was begun here."""
-        began = not self.in_transaction
-        if began:
+    def begin(self, said: str) -> None:
+        """See that a transaction is open, and may write."""
+        if not self.in_transaction:
             how = self._connection.isolation_level
             if how is None or getattr(self._connection, "autocommit", _BY_ITSELF) != _BY_ITSELF:
                 raise not_open(said, "execute BEGIN IMMEDIATE before you push")
@@ -75,7 +74,6 @@ class Loan(Asking):
         else:
             # Before anything is read: whoever reads first can be overtaken by another writer, and may not write then.
             self.ask("take_lock")
-        return began
 
     def leave_checkpoints_to_us(self) -> None:
         self.execute("PRAGMA wal_autocheckpoint = 0")
@@ -96,15 +94,16 @@ def write_within(within: object, path: str, work: Callable[[Loan], T]) -> tuple[
     with _in_our_words(loan, lent.said, path), _plain_text(connection):
         loan.refuse_other_file(path, lent.said)
         lent.begin()
-        began = loan.begin(lent.said)
+        was_open = loan.in_transaction
         try:
+            loan.begin(lent.said)
             loan.leave_checkpoints_to_us()
             found = schema.version(loan)
             if found > schema.VERSION:
                 raise SchemaOutdated(path=path, found=found, known=schema.VERSION)
             return all_or_none(loan, lambda: work(loan)), loan, lent
         except BaseException:
-            if began and loan.in_transaction:
+            if not was_open and loan.in_transaction:
                 loan.execute("ROLLBACK")
             raise
 
