@@ -262,6 +262,21 @@ def test_a_conflict_that_rolls_back_is_noticed_at_the_end(store, table, engine):
     assert everything(store) == []
 
 
+def test_what_is_done_after_a_conflict_that_rolls_back_is_written_nowhere(store, table, engine):
+    if is_postgres(engine):
+        pytest.skip("as above")
+    with store.transaction() as transaction:
+        transaction.execute("CREATE UNIQUE INDEX once ON notes (word)")
+        transaction.execute("INSERT INTO notes VALUES ('a')")
+    for verb in (lambda: push(store), lambda: store.schedules.put(QUEUE, "s", Schedule(every=SECOND), store.now())):
+        with pytest.raises(UsageError, match="leave that to the block"), store.transaction() as transaction:
+            with suppress(sqlite3.IntegrityError):
+                transaction.execute("INSERT OR ROLLBACK INTO notes VALUES ('a')")
+            verb()
+    assert everything(store) == []
+    assert store.schedules.standings(QUEUE) == []
+
+
 def test_executemany_cannot_end_the_transaction(store, table):
     with store.transaction() as transaction:
         with pytest.raises((UsageError, sqlite3.ProgrammingError)):

@@ -263,7 +263,12 @@ class Database:
 
     def _joined_transaction(self) -> tuple[Connection, int] | None:
         opened = joining.opened_by_us(self)
-        return None if opened is None else (cast("Connection", opened.connection), opened.now)
+        if opened is None:
+            return None
+        connection = cast("Connection", opened.connection)
+        if not connection.in_transaction:  # what is done on it would commit at once
+            raise joining.over()
+        return connection, opened.now
 
     def _begin(self, connection: Connection) -> int:
         patiently(lambda: connection.execute(_BEGIN), seconds=PATIENCE)
