@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -18,6 +20,7 @@ import pytest
 from workqueue import Backoff, Queue, QueueFull, StoreUnavailable
 from workqueue.figures import Counted
 from workqueue.store.sqlite import connection as sqlite
+from workqueue.store.sqlite import location
 from workqueue.store.sqlite.engine import SqliteStore
 from workqueue.store.sqlite.reserve import Reserve
 
@@ -158,6 +161,44 @@ def test_a_file_that_was_removed_is_a_clear_error_and_the_next_use_says_so_too(t
             queue.push("n")
         with pytest.raises(StoreUnavailable, match="gone"):
             queue.push("n")
+
+
+@pytest.mark.parametrize("what", ["nothing", "a file"])
+def test_a_folder_that_went_away_is_a_clear_error(tmp_path, what):
+    """As when its disk was unmounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    store = SqliteStore(folder / "jobs.db")
+    store.push([new_job()])
+    runner = store.enlist(QUEUE, "runs")
+    shutil.rmtree(folder)
+    if what == "a file":
+        folder.touch()
+    for verb in [
+        lambda: store.push([new_job()]),
+        lambda: store.beat(runner, timedelta(seconds=60)),
+        lambda: store.enlist(QUEUE, "another"),
+        lambda: store.cancel(1),
+    ] * 2:
+        with pytest.raises(StoreUnavailable, match="expected"):
+            verb()
+    assert not Reserve(str(folder / "jobs.db-reserve")).release()
+    store.close()
+
+
+@pytest.mark.parametrize("error", [PermissionError, OSError])
+def test_a_file_that_cannot_be_seen_is_not_taken_for_gone(tmp_path, monkeypatch, error):
+    def stat(path: str) -> os.stat_result:
+        raise error(errno.EIO, "Input/output error", path)
+
+    store = SqliteStore(tmp_path / "jobs.db")
+    with monkeypatch.context() as patched:
+        patched.setattr(location.os, "stat", stat)
+        with pytest.raises(StoreUnavailable, match="expected to see the file"):
+            store.push([new_job()])
+        store.close()
+    with closing(SqliteStore(tmp_path / "jobs.db")) as store:
+        assert store.size(QUEUE).waiting == 1
 
 
 def replace(path: Path, other: Path) -> None:

@@ -89,10 +89,10 @@ class Database:
         try:
             with self._turn():
                 self._handles.writer()
+            self.reserve.keep()
         except BaseException:
             self._let_go()
             raise
-        self.reserve.keep()
 
     @property
     def rules(self) -> Rules:
@@ -383,8 +383,8 @@ class Database:
         """Let go of the file, its log copied into it; `shared.give_up` calls this when nobody uses it any more."""
         self._closed = True
         with self._turn():
-            if self.durability != "conservative" and self._handles.are_in_place():
-                with suppress(sqlite3.Error, StoreError):
+            with suppress(sqlite3.Error, StoreError):
+                if self.durability != "conservative" and self._handles.are_in_place():
                     self.checkpoint_in_turn(_APPLICATIONS_PATIENCE)
             self._let_go()
 

@@ -29,11 +29,20 @@ NETWORK: Final = frozenset(
 
 
 def identity(path: str | os.PathLike[str]) -> Identity | None:
-    """Give the identity of the file at `path`; None when there is none."""
+    """Give the identity of the file at `path`; None when there is none.
+
+    Raises StoreUnavailable when that cannot be seen.
+    """
     try:
         found = os.stat(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise StoreUnavailable(
+            f"expected to see the file at {os.fspath(path)!r}: {error.strerror}; check the rights of its folders, and "
+            "the disk",
+            path=os.fspath(path),
+        ) from error
     return found.st_dev, found.st_ino
 
 

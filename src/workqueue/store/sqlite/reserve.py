@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from typing import Final
 
-from workqueue.errors import QueueFull
+from workqueue.errors import QueueFull, StoreUnavailable
 from workqueue.logs import Log
 
 log = Log("workqueue.store")
@@ -23,7 +23,10 @@ class Reserve:
         self.size = size
 
     def keep(self) -> None:
-        """Take the space if it is not taken and the disk has twice as much; what fails is tried again later."""
+        """Take the space if it is not taken and the disk has twice as much; what fails is tried again later.
+
+        Raises StoreUnavailable where the folder is away, as `is_low` does.
+        """
         if os.path.exists(self.path) or self._free() < 2 * self.size:
             return
         with suppress(FileExistsError):
@@ -45,6 +48,9 @@ class Reserve:
             os.unlink(self.path)
         except FileNotFoundError:
             return False
+        except OSError as error:
+            log.warning("could not give up the reserve file %s: %s", self.path, error)
+            return False
         log.error("disk full: gave up the reserve file %s; pushes are refused until there is room", self.path)
         return True
 
@@ -53,7 +59,14 @@ class Reserve:
         return self._free() < self.size
 
     def _free(self) -> int:
-        space = os.statvfs(self._folder)
+        try:
+            space = os.statvfs(self._folder)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"expected to see how much room is left in {self._folder!r}: {error.strerror}; check that it is there, "
+                "its owner and mode, and the disk",
+                path=self.path,
+            ) from error
         return space.f_bavail * space.f_frsize
 
 
