@@ -33,6 +33,7 @@ import workqueue.store.sqlite.database
 import workqueue.store.sqlite.engine
 import workqueue.store.sqlite.handles
 import workqueue.store.sqlite.location
+import workqueue.store.sqlite.turnstile
 import workqueue.task
 import workqueue.timekeeper
 import workqueue.upkeep
@@ -80,6 +81,7 @@ _THREADED = (
     workqueue.store.sqlite.database,
     workqueue.store.sqlite.handles,
     workqueue.store.sqlite.engine,
+    workqueue.store.sqlite.turnstile,
 )
 _RANDOM = (workqueue.runner, workqueue.backoff, workqueue.timekeeper, workqueue.store.sqlite.connection)
 
