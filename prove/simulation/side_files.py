@@ -27,6 +27,12 @@ class Owners:
         if self._host.owners.get(byte) is self._process:
             del self._host.owners[byte]
 
+    def share(self) -> bool:
+        return True
+
+    def have_alone(self) -> bool:
+        return False
+
     def is_dead(self, byte: int) -> bool:
         return self._host.is_dead(byte)
 

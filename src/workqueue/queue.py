@@ -53,8 +53,9 @@ class Queue(Pushing, Steering):
     processes, max_jobs, max_memory: of isolated tasks: how many children at once (0: one for each core), and after how
     many jobs, or above how many bytes, one is replaced. figures: note what became of the jobs run here, for charts.
     durability: "full" survives a power cut; "process" only a crash of the program; "conservative" survives a power cut
-    without a write-ahead log. observers: told of pushes and attempts here, for traces and error reports
-    (docs/traces.md). clock: of the store, for tests (`testing.FakeClock`). Durations: timedeltas or seconds.
+    without a write-ahead log; who opens a file that nobody else has open may change it. observers: told of pushes and
+    attempts here, for traces and error reports (docs/traces.md). clock: of the store, for tests (`testing.FakeClock`).
+    Durations: timedeltas or seconds.
 
     task: makes a task of a function: `@queue.task`, or `@queue.task(retry=…)`; see `Registry.__call__`.
 

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from workqueue import Queue, QueueClosed, SchemaOutdated, StoreError, StoreUnava
 from workqueue.store.sqlite import connection as sqlite
 from workqueue.store.sqlite import database as database_module
 from workqueue.store.sqlite import engine as engine_module
+from workqueue.store.sqlite import handles as handles_module
 from workqueue.store.sqlite import location
 from workqueue.store.sqlite.engine import SqliteStore
 from workqueue.store.sqlite.handles import Handles
+from workqueue.store.sqlite.owners import Owners
 from workqueue.store.sqlite.schema import VERSION
 from workqueue.upkeep import Upkeep
 
@@ -78,7 +81,9 @@ def test_a_file_that_another_process_makes_just_now_is_ours(tmp_path, monkeypatc
             return super().execute("SELECT ?", answer)
 
     monkeypatch.setattr(sqlite, "connect_bare", lambda path: sqlite3.connect(path, factory=Late))
-    Handles(str(path), "full", clock=FakeClock(), authorise=lambda *_: 0).refuse_foreign()
+    owners = Owners(f"{path}-owners")
+    Handles(str(path), "full", clock=FakeClock(), authorise=lambda *_: 0, owners=lambda: owners).refuse_foreign()
+    owners.close()
     SqliteStore(path, clock=FakeClock()).close()
 
 
@@ -181,6 +186,54 @@ def test_every_connection_has_the_settings(tmp_path, monkeypatch, durability, jo
 def test_those_who_share_a_file_agree_on_its_durability(tmp_path):
     with Queue(tmp_path / "jobs.db"), pytest.raises(UnsuitableFile, match="durability"):
         Queue(tmp_path / "jobs.db", durability="conservative")
+
+
+OPENS = """
+import sys
+from workqueue import Queue
+with Queue(sys.argv[1], durability=sys.argv[2]) as queue:
+    print(queue.push("n"), flush=True)
+    sys.stdin.read()
+"""
+
+
+def opened_elsewhere(path: Path, durability: str) -> subprocess.Popen[bytes]:
+    program = [sys.executable, "-c", OPENS, path, durability]
+    return subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def journal(path: Path) -> str:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("PRAGMA journal_mode").fetchone()[0]
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [("full", "conservative"), ("conservative", "full")])
+def test_processes_that_share_a_file_agree_on_its_durability(tmp_path, monkeypatch, theirs, ours):
+    """To change it, nobody else may have the file open."""
+    monkeypatch.setattr(handles_module, "_AGREEING", 0.05)
+    path = tmp_path / "jobs.db"
+    with opened_elsewhere(path, theirs) as other:
+        assert other.stdout.readline() == b"1\n"
+        before = journal(path)
+        with pytest.raises(UnsuitableFile, match="stop those first to change it"):
+            Queue(path, durability=ours)
+        assert journal(path) == before
+        with Queue(path, durability=theirs) as queue:
+            assert queue.push("n") == 2
+        other.communicate()
+    with Queue(path, durability=ours) as queue:
+        assert queue.push("n") == 3
+        assert journal(path) != before
+
+
+def test_processes_that_change_the_durability_together_find_to_it(tmp_path):
+    """As the workers of one program that is started anew after its options were changed."""
+    path = tmp_path / "jobs.db"
+    Queue(path, durability="conservative").close()
+    others = [opened_elsewhere(path, "full") for _ in range(4)]
+    assert sorted(int(other.stdout.readline()) for other in others) == [1, 2, 3, 4]
+    assert [other.communicate()[1] for other in others] == [b""] * 4
+    assert journal(path) == "wal"
 
 
 def test_a_checkpoint_runs_only_while_we_hold_the_write_lock(tmp_path):

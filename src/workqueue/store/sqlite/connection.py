@@ -135,6 +135,11 @@ def connect(path: str, durability: Durability) -> Connection:
     return connection
 
 
+def journal(durability: Durability) -> str:
+    """Give the journal mode of a file that is kept so."""
+    return _JOURNAL[durability][0]
+
+
 def connect_bare(path: str) -> Connection:
     """Open `path` without a setting that could change the file, and so that closing changes nothing either."""
     connection = sqlite3.connect(

@@ -72,7 +72,7 @@ class Database:
         self.durability: Durability = durability
         self.clock = clock
         self.pid = os.getpid()
-        self._handles = Handles(path, durability, clock=clock, authorise=self._authorise)
+        self._handles = Handles(path, durability, clock=clock, authorise=self._authorise, owners=lambda: self.owners)
         self._reading = Reading(self._handles, path)
         self._handles.refuse_foreign()  # before there is a file of ours beside it
         self.owners = Owners(f"{path}-owners")

@@ -5,13 +5,15 @@ Four of them, each opened when it is first needed: one writes, one reads, one is
 
 from __future__ import annotations
 
+import random
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
-from workqueue.errors import QueueClosed, StoreUnavailable
+from workqueue.errors import QueueClosed, StoreUnavailable, UnsuitableFile
 from workqueue.logs import Log
 from workqueue.store.clock import Clock
 from workqueue.store.contract import Durability
@@ -19,22 +21,34 @@ from workqueue.store.sqlite import connection as sqlite
 from workqueue.store.sqlite import location, schema
 from workqueue.store.sqlite.connection import Connection, patiently, translated
 from workqueue.store.sqlite.log_file import LogFile
+from workqueue.store.sqlite.owners import EVERYBODY, Owners
 from workqueue.store.sqlite.rules import Rules
 
 Authoriser: TypeAlias = Callable[..., int]
 log = Log("workqueue.store")
 
+_AGREEING: Final = 2.0  # seconds in which others may close the file, or open it as we want to
+
 
 class Handles:
     """See the module. Who asks holds the turn to write; for the reader, `reading`."""
 
-    def __init__(self, path: str, durability: Durability, *, clock: Clock, authorise: Authoriser) -> None:
+    def __init__(
+        self,
+        path: str,
+        durability: Durability,
+        *,
+        clock: Clock,
+        authorise: Authoriser,
+        owners: Callable[[], Owners],
+    ) -> None:
         self.path = path
         self._wal_path = f"{path}-wal"
         self.reading = threading.RLock()  # for the same reason as the turn
         self._durability: Durability = durability
         self._clock = clock
         self._authorise = authorise
+        self._owners = owners
         self._writer: Connection | None = None
         self._reader: Connection | None = None
         self._guest: Connection | None = None
@@ -174,15 +188,44 @@ class Handles:
                     f"expected {self.path!r} to be there, but it is gone; restore it", path=self.path
                 )
             self.refuse_foreign()
-            writer = self._connect()
-            try:
-                self._prepare(writer)
-            except BaseException:
-                writer.close()  # which rolls back
-                raise
+            with self._agreed():
+                writer = self._connect()
+                try:
+                    self._prepare(writer)
+                except BaseException:
+                    writer.close()  # which rolls back
+                    raise
             self._writer = writer
             self.rules = Rules()
             return writer
+
+    @contextmanager
+    def _agreed(self) -> Generator[None]:
+        """Open the file in the block, whose journal others who have it open are not surprised by.
+
+        SQLite itself refuses to give up a log that others use, and to begin one under others who have none it does not.
+        """
+        owners = self._owners()
+        until = time.monotonic() + _AGREEING
+        while not (owners.share() and self._has_our_journal()) and not owners.have_alone():
+            owners.release(EVERYBODY)  # so that of several who want the same one can go first
+            if time.monotonic() > until:
+                raise UnsuitableFile(
+                    f"expected to open {self.path!r} with durability={self._durability!r}, but other processes have it "
+                    "open with another; all who share a file must agree on `durability`: stop those first to change it",
+                    path=self.path,
+                )
+            time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - jitter, guards no secret
+        try:
+            yield
+        finally:
+            owners.share()
+
+    def _has_our_journal(self) -> bool:
+        with closing(sqlite.connect_bare(self.path)) as looking:
+            is_new = not patiently(lambda: looking.execute(schema.SQL["objects"]).fetchone()[0])
+            found = patiently(lambda: looking.execute("PRAGMA journal_mode").fetchone()[0])
+        return is_new or bool(found == sqlite.journal(self._durability))
 
     def _prepare(self, writer: Connection) -> None:
         """Make or migrate the schema, and note which log this is."""

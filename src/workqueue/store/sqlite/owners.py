@@ -2,6 +2,7 @@
 
 The kernel frees the byte at the very moment the process ends, keeps it while the process is merely stopped, and does
 not hand it to a forked child. A free byte is proof of death; a held one is no proof of life (that is the lease's).
+The first byte is everybody's who has the file open, for as long as nobody wants it alone.
 """
 
 from __future__ import annotations
@@ -9,8 +10,12 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+from typing import Final
 
 from workqueue.errors import StoreUnavailable
+
+EVERYBODY: Final = 0
+"""The byte that is no runner's."""
 
 
 class Owners:
@@ -40,6 +45,16 @@ class Owners:
             self._held.add(byte)
             return True
 
+    def share(self) -> bool:
+        """Let others see that this process has the file open, and no longer alone; False while another has it so."""
+        with self._lock:
+            return self._try(EVERYBODY, fcntl.LOCK_SH)
+
+    def have_alone(self) -> bool:
+        """Have the file for this process alone, until `share`; False where another one has it open."""
+        with self._lock:
+            return self._try(EVERYBODY)
+
     def release(self, byte: int) -> None:
         """Give `byte` back."""
         with self._lock:
@@ -54,9 +69,9 @@ class Owners:
             fcntl.lockf(self._file, fcntl.LOCK_UN, 1, byte)
             return True
 
-    def _try(self, byte: int) -> bool:
+    def _try(self, byte: int, kind: int = fcntl.LOCK_EX) -> bool:
         try:
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+            fcntl.lockf(self._file, kind | fcntl.LOCK_NB, 1, byte)
         except (BlockingIOError, PermissionError):
             return False
         return True
