@@ -498,8 +498,14 @@ def test_several_things_at_once(store):
 
 
 def test_it_is_all_of_one_moment_and_changes_nothing(store, runner):
-    """Also from inside an open transaction, whose own work is not there yet."""
     job = push(store)
     before = store.situation(job)
     assert store.situation(job) == before
     assert before.job == store.get(job)
+
+
+def test_inside_a_transaction_its_own_work_is_seen(store, runner):
+    with store.transaction():
+        job = push(store)
+        store.pause(QUEUE, None)
+        assert {"waiting", "queue paused"} <= said(store, job).keys()

@@ -42,6 +42,10 @@ class Verbs(ABC):
         """Give this process's database, or raise QueueClosed."""
 
     @abstractmethod
+    def is_joined(self) -> bool:
+        """Say whether this code is inside an open transaction, which the verbs join."""
+
+    @abstractmethod
     def _pushing(self, jobs: Sequence[NewJob]) -> Pushing:
         """Give the work of a push, to be done within another's write."""
 
@@ -87,8 +91,15 @@ class Verbs(ABC):
     def situation(self, job_id: int) -> Situation:
         database = self._db()
         now, is_dead = database.clock(), self._deaths()
-        with database.look() as session:
-            found = situation.look(session, now, job_id, records.enlisted(session, is_dead))
+
+        def work(session: Session) -> Situation | None:
+            return situation.look(session, now, job_id, records.enlisted(session, is_dead))
+
+        if self.is_joined():
+            found = database.read(work)
+        else:
+            with database.look() as session:
+                found = work(session)
         if found is None:
             raise JobNotFound(job_id)
         return found
