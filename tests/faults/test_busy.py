@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from prove.clock import FakeClock
-from workqueue import Queue, StoreUnavailable
+from workqueue import Queue, StoreUnavailable, UsageError
 from workqueue.job import NewJob
 from workqueue.store.contract import Durability
 from workqueue.store.sqlite import checkpoints as checkpoints_module
@@ -147,6 +148,32 @@ def test_ctrl_c_right_after_a_lock_was_had_leaves_it_free(tmp_path, monkeypatch,
     with ThreadPoolExecutor(1) as another:
         assert another.submit(store.push, [new_job()]).result(20)
         assert another.submit(store.size, QUEUE).result(20).waiting == 2
+    store.close()
+
+
+def test_a_signal_handler_that_pushes_while_its_thread_writes_is_told_so(tmp_path, monkeypatch):
+    store = SqliteStore(tmp_path / "q.db")
+    told: list[str] = []
+
+    def handler(*_: object) -> None:
+        try:
+            store.push([new_job()])
+        except UsageError as error:
+            told.append(str(error))
+
+    def begin(connection: connection_module.Connection) -> int:
+        signal.raise_signal(signal.SIGUSR1)
+        return real(connection)
+
+    real = store._database._begin
+    monkeypatch.setattr(store._database, "_begin", begin)
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        store.push([new_job()])
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert ["no signal handler that writes" in said for said in told] == [True]
+    assert store.size(QUEUE).waiting == 1
     store.close()
 
 

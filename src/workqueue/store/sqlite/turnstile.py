@@ -26,7 +26,9 @@ class Turnstile:
         me = threading.get_ident()
         if self._holder == me:
             raise UsageError(
-                "expected no await inside `with ctx.transaction()`: another job of this loop has a transaction open"
+                "expected no await inside `with ctx.transaction()`, and no signal handler that writes: this thread has "
+                "a transaction open already, of another job of this loop or of what the signal interrupted; let the "
+                "handler set an event, and write when that is seen"
             )
         try:
             if not self.lock.acquire(timeout=PATIENCE):
