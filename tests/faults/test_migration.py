@@ -5,8 +5,11 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 
-from workqueue import JobStatus, Queue
+import msgspec
+from workqueue import Backoff, JobStatus, Queue
 from workqueue.store.sqlite import schema
+
+RULE = msgspec.json.encode(Backoff()).decode()
 
 
 def test_a_file_of_the_first_schema_keeps_its_jobs_and_its_ids(tmp_path):
@@ -15,7 +18,7 @@ def test_a_file_of_the_first_schema_keeps_its_jobs_and_its_ids(tmp_path):
         old.executescript(schema.MIGRATIONS[0])
         old.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
         old.execute("PRAGMA user_version = 1")
-        old.execute("INSERT INTO backoffs (id, rule) VALUES (1, '{}')")
+        old.execute("INSERT INTO backoffs (id, rule) VALUES (1, ?)", [RULE])
         old.execute("INSERT INTO runners (id, queue, label, started_at) VALUES (1, 'default', 'old', 0)")
         insert = """
             INSERT INTO jobs (queue, name, status, ready, priority, position, run_at, pushed_at, backoff, attempt,
@@ -54,7 +57,7 @@ def test_completed_jobs_that_a_file_kept_before_are_found_by_their_batch(tmp_pat
             old.executescript(script)
         old.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
         old.execute("PRAGMA user_version = 7")
-        old.execute("INSERT INTO backoffs (id, rule) VALUES (1, '{}')")
+        old.execute("INSERT INTO backoffs (id, rule) VALUES (1, ?)", [RULE])
         keep = """
             INSERT INTO completed (id, queue, name, priority, run_at, pushed_at, claimed_at, settled_at, backoff,
                                    attempt, retry_count, lost, runner, spec, data)
