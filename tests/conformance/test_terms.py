@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import timedelta
 
 import pytest
 from workqueue.errors import BatchNotFound, DuplicateJob, UsageError
-from workqueue.job import JobStatus, Lane, Terms
+from workqueue.job import JobStatus, Lane, NewJob, Terms
 from workqueue.lifecycle import Postponed, Returned
 
 from support import (
@@ -314,6 +315,29 @@ def test_what_follows_a_job_that_failed_is_cancelled(store):
     apply(store, raised(claim_one(store)))
     assert store.get(second).status is JobStatus.CANCELLED
     assert f"job {first}" in store.get(second).message
+
+
+def in_a_chain(count: int, *, expires: timedelta | None = None, batch: int | None = None) -> list[NewJob]:
+    """The first of them may expire."""
+    first = new_job(terms=Terms(followed=True, batch=batch), expires=expires)
+    middle = new_job(terms=Terms(followed=True, follows=-1, batch=batch))
+    return [first, *[middle] * (count - 2), new_job(terms=Terms(follows=-1, batch=batch))]
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_chain_longer_than_the_stack_ends_with_its_first_job(store, clock, fails):
+    batch = store.batches.open(QUEUE)
+    _, *rest = store.push(in_a_chain(2 * sys.getrecursionlimit(), expires=SECOND, batch=batch))
+    store.batches.seal(batch)
+    if fails:
+        assert apply(store, raised(claim_one(store))) == []
+    else:
+        clock.advance(SECOND)
+        assert claim_all(store) == []
+    assert store.size(QUEUE).waiting == 0
+    assert store.get(rest[-1]).message == f"job {rest[-2]}, which it follows, is cancelled"
+    standing = store.batches.get(batch)
+    assert (standing.is_done, standing.failed, standing.completed) == (True, int(fails), 0)
 
 
 def test_a_batch_counts_its_jobs_and_calls_what_follows_once_all_have_ended(store):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Final, TypeAlias
@@ -169,39 +170,62 @@ class Keeping:
 
     # the end of jobs
 
-    def stop(self, row: Row) -> None:
-        """The job does not run any more, and is not over: who waits for its slot, or its order, may come."""
-        terms = row.job.terms
-        if terms is not None and terms.order is not None:  # an earlier one may have become due while it ran
-            self.let_go(row.job.queue, Kept.BY_ORDER, terms.order, 1)
-        if terms is not None and terms.limit is not None:
-            self.let_go(row.job.queue, Kept.BY_LIMIT, terms.limit.name, 1)
+    def stop(self, *rows: Row) -> None:
+        """These jobs do not run any more, and may not be over: who waits for their slots, or their order, may come."""
+        lanes = Counter(
+            (row.job.queue, by, lane)
+            for row in rows
+            for by in (Kept.BY_ORDER, Kept.BY_LIMIT)  # of an order an earlier one may have become due meanwhile
+            if (lane := _lane(row.job.terms, by)) is not None
+        )
+        for (queue, by, lane), count in lanes.items():
+            self.let_go(queue, by, lane, count)
 
     def end(self, row: Row, now: int, status: JobStatus, result: bytes | None = None) -> None:
-        """The job is over, as what, and with what result: let come what waited for it."""
-        terms = row.job.terms
-        if terms is None:
-            return
-        row.kept, row.following = None, False
-        self.stop(row)
-        if terms.followed:
-            self._call_followers(row, now, status, result)
-        if terms.batch is not None and terms.batch in self.beside.batches:
-            self._count(terms.batch, **{_COUNTS[status]: 1})
-            self.finish_batch(terms.batch, now)
+        """The job is over, as what, and with what result: let come what waited for it, and cancel what does in vain.
 
-    def _call_followers(self, row: Row, now: int, status: JobStatus, result: bytes | None) -> None:
-        for follower in list(self._rows):
-            terms = follower.job.terms
-            if not follower.following or terms is None or terms.follows != row.job.id:
-                continue
-            if status is not JobStatus.COMPLETED:
-                self.cancel(follower, now, f"job {row.job.id}, which it follows, is {status}")
-                continue
-            self._call(follower, now)
-            if terms.into is not None:
-                data = payload.with_member(follower.job.data, terms.into, result or b"null")
-                follower.job = msgspec.structs.replace(follower.job, data=data)
+        Link by link, and what they have in common at the end: a chain may be longer than the stack.
+        """
+        if row.job.terms is None:
+            return
+        followers = self._followers() if row.job.terms.followed else {}
+        over: list[tuple[Row, JobStatus]] = []
+        ended = [(row, status)]
+        while ended:
+            for one, _ in ended:
+                one.kept, one.following = None, False
+            over += ended
+            ended = [
+                (follower, JobStatus.CANCELLED)
+                for one, came_to in ended
+                for follower in followers.get(one.job.id, ())
+                if not self._call_follower(follower, one.job.id, now, came_to, result)
+            ]
+        self.stop(*(one for one, _ in over))
+        counts = Counter((one.job.terms.batch, came_to) for one, came_to in over if one.job.terms is not None)
+        for (batch, came_to), count in counts.items():
+            if batch in self.beside.batches:
+                self._count(batch, **{_COUNTS[came_to]: count})
+                self.finish_batch(batch, now)
+
+    def _followers(self) -> Mapping[int, list[Row]]:
+        """Give what waits for other jobs to end, by the id of the job."""
+        found: defaultdict[int, list[Row]] = defaultdict(list)
+        for row in self._rows:
+            if row.following and row.job.terms is not None and row.job.terms.follows is not None:
+                found[row.job.terms.follows].append(row)
+        return found
+
+    def _call_follower(self, follower: Row, job: int, now: int, status: JobStatus, result: bytes | None) -> bool:
+        """Let it come, now that the job before it has ended; False when it waited in vain and was cancelled."""
+        if status is not JobStatus.COMPLETED:
+            return not self._cancel(follower, now, f"job {job}, which it follows, is {status}")
+        self._call(follower, now)
+        terms = follower.job.terms
+        if terms is not None and terms.into is not None:
+            data = payload.with_member(follower.job.data, terms.into, result or b"null")
+            follower.job = msgspec.structs.replace(follower.job, data=data)
+        return True
 
     def _call(self, follower: Row, now: int) -> None:
         self._rows.change(follower).following = False
@@ -209,12 +233,17 @@ class Keeping:
 
     def cancel(self, row: Row, now: int, reason: str) -> bool:
         """Cancel a job that waits, with all that follows from it; False when it does not wait."""
+        if not self._cancel(row, now, reason):
+            return False
+        self.end(row, now, JobStatus.CANCELLED)
+        return True
+
+    def _cancel(self, row: Row, now: int, reason: str) -> bool:
         if not row.waits():
             return False
         row = self._rows.change(row)
         row.ready = False
         row.job = msgspec.structs.replace(row.job, status=JobStatus.CANCELLED, settled_at=instant(now), message=reason)
-        self.end(row, now, JobStatus.CANCELLED)
         return True
 
     def expire(self, row: Row, now: int) -> bool:

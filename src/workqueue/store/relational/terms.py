@@ -25,6 +25,7 @@ _ids = msgspec.json.Decoder(list[int])
 _specs = msgspec.json.Decoder(list[tuple[int, str, str]])
 _spec = msgspec.json.Decoder(Terms)
 _LET_GO: Final = {Kept.BY_LIMIT: "let_go_limited", Kept.BY_RATE: "let_go_rated", Kept.BY_ORDER: "let_go_ordered"}
+_CANCELLED: Final = (JobStatus.CANCELLED, None)  # as how a job has ended: without a result
 _COUNTS: Final = {JobStatus.COMPLETED: "completed", JobStatus.FAILED: "failed", JobStatus.CANCELLED: "cancelled"}
 
 
@@ -173,21 +174,28 @@ def stop(session: Session, jobs: Sequence[int]) -> None:
 
 
 def end(session: Session, now: int, ended: Mapping[int, tuple[JobStatus, bytes | None]]) -> None:
-    """These jobs are over: as what, and with what result; let come what waited for them."""
-    ids = {"ids": _encode(list(ended)).decode()}
-    known = of(session, ended)
-    if not known:
-        return
-    session.ask("end_terms", ids)
-    session.ask("drop_terms", ids)
-    _pass_on(session, known)
+    """These jobs are over: as what, and with what result; let come what waited for them, and cancel what does in vain.
+
+    Link by link, and what they have in common at the end: a chain may be longer than the stack.
+    """
+    first = {"ids": _encode(list(ended)).decode()}
+    over: list[Known] = []
     batches: dict[int, Counter[str]] = {}
-    for one in known:
-        status, result = ended[one.job]
-        if one.terms.batch is not None:
-            batches.setdefault(one.terms.batch, Counter())[_COUNTS[status]] += 1
-        if one.terms.followed:
-            _call_followers(session, now, one.job, status, result)
+    while ended and (known := of(session, ended)):
+        session.ask("end_terms", {"ids": _encode(list(ended)).decode()})
+        in_vain: dict[int, str] = {}
+        for one in known:
+            status, result = ended[one.job]
+            if one.terms.batch is not None:
+                batches.setdefault(one.terms.batch, Counter())[_COUNTS[status]] += 1
+            if one.terms.followed:
+                in_vain |= _call_followers(session, now, one.job, status, result)
+        over += known
+        ended = {job: _CANCELLED for job, reason in in_vain.items() if _cancel(session, now, job, reason)}
+    if not over:
+        return
+    session.ask("drop_terms", first)
+    _pass_on(session, over)
     for batch, counts in batches.items():
         row = {"batch": batch, "completed": 0, "failed": 0, "cancelled": 0} | counts
         session.ask("count_out", row)
@@ -206,16 +214,18 @@ def _pass_on(session: Session, known: Iterable[Known]) -> None:
         let_go(session, queue, Kept.BY_LIMIT, name, count)
 
 
-def _call_followers(session: Session, now: int, job: int, status: JobStatus, result: bytes | None) -> None:
-    for follower in _ids.decode(session.ask("followers", {"job": job}).fetchone()[0]):
-        if status is not JobStatus.COMPLETED:
-            cancel_waiting(session, now, follower, f"job {job}, which it follows, is {status}")
-            continue
+def _call_followers(session: Session, now: int, job: int, status: JobStatus, result: bytes | None) -> dict[int, str]:
+    """Let come what follows the job; give those that wait for it in vain, and why."""
+    followers = _ids.decode(session.ask("followers", {"job": job}).fetchone()[0])
+    if status is not JobStatus.COMPLETED:
+        return dict.fromkeys(followers, f"job {job}, which it follows, is {status}")
+    for follower in followers:
         [known] = of(session, [follower])
         if known.terms.into is not None:
             data = session.ask("data_of", {"job": follower}).fetchone()[0]
             session.set_data(follower, payload.with_member(data, known.terms.into, result or b"null"))
         _call(session, now, follower)
+    return {}
 
 
 def _call(session: Session, now: int, follower: int) -> None:
@@ -232,8 +242,11 @@ def finish_batch(session: Session, now: int, batch: int) -> None:
 
 def cancel_waiting(session: Session, now: int, job: int, reason: str) -> bool:
     """Cancel a job that waits, with all that follows from it; False when it does not wait."""
-    row = {"id": job, "now": now, "message": reason}
-    if not session.ask("cancel_job", row).rowcount:
+    if not _cancel(session, now, job, reason):
         return False
-    end(session, now, {job: (JobStatus.CANCELLED, None)})
+    end(session, now, {job: _CANCELLED})
     return True
+
+
+def _cancel(session: Session, now: int, job: int, reason: str) -> bool:
+    return bool(session.ask("cancel_job", {"id": job, "now": now, "message": reason}).rowcount)
