@@ -21,11 +21,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from workqueue.bookkeeping import Bookkeeping
 from workqueue.context import Context
-from workqueue.errors import StoreError, WorkqueueError
+from workqueue.errors import StoreError
 from workqueue.executor.loop import AsyncHandler
 from workqueue.executor.mixed import Children, executor_for
 from workqueue.executor.observed import tell_observers
@@ -162,13 +163,8 @@ class Runner:
         except Exception as error:
             self._failures += 1
             pause = min(_LONGEST_PAUSE, 0.1 * 2 ** min(self._failures, 10)) * random.uniform(0.5, 1)  # noqa: S311 - jitter
-            log.error(
-                "the store is away (try %d), next try in %.1f s: %s",
-                self._failures,
-                pause,
-                error,
-                exc_info=None if isinstance(error, StoreError) else error,
-            )
+            told = "the store is away (try %d), next try in %.1f s: %s"
+            log.error(told, self._failures, pause, error, exc_info=_unexpected(error))
             self._bell.wait(pause)
         else:
             self._failures = 0
@@ -377,22 +373,26 @@ class Runner:
             self._unsettled.append(self._verdict(context, HandedBack()))
 
     def _leave(self) -> None:
-        """Settle the rest, stop the beat last, and let others see that we are gone."""
+        """Settle the rest, stop the beat last, and let others see that we are gone, whatever fails of it."""
         until = time.monotonic() + _LAST_TRIES.total_seconds()
         while True:
             try:
                 self._exchange()
                 break
-            except WorkqueueError as error:
+            except Exception as error:
                 if time.monotonic() >= until:
-                    log.error("%d outcomes could not be stored and will be run again: %s", len(self._unsettled), error)
+                    told = "%d outcomes could not be stored and will be run again: %s"
+                    log.error(told, len(self._unsettled), error, exc_info=_unexpected(error))
                     break
                 self._bell.wait(0.2)
-        self._executor.close()
-        self._books.close()
-        self._heartbeat.stop()
-        try:
-            self._store.retire(self._id)
-        except WorkqueueError as error:
-            log.error("runner %d could not sign off: %s", self._id, error)
-        self._settled()
+        retire = partial(self._store.retire, self._id)
+        for step in (self._executor.close, self._books.close, self._heartbeat.stop, retire, self._settled):
+            try:
+                step()
+            except Exception as error:
+                log.error("runner %d could not sign off: %s", self._id, error, exc_info=_unexpected(error))
+
+
+def _unexpected(error: Exception) -> Exception | None:
+    """Give the error where its traceback tells something: what the store says is expected."""
+    return None if isinstance(error, StoreError) else error

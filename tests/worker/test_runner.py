@@ -415,6 +415,28 @@ def test_leases_are_renewed_until_the_last_job_has_ended(path):
     queue.close()
 
 
+def test_a_runner_signs_off_though_its_last_outcomes_cannot_be_settled_for_an_error_of_ours(path, caplog, monkeypatch):
+    monkeypatch.setattr("workqueue.runner._LAST_TRIES", timedelta(0))
+    ran = threading.Event()
+    queue = Queue(path, Handler(lambda ctx, job: ran.set()))
+
+    def turn(settlements, want):
+        if settlements:
+            raise LookupError("an error of ours")
+        return answer(settlements, want)
+
+    runner, store = queue._runner, queue._store
+    answer, store.turn = store.turn, turn
+    queue.push("n")
+    assert ran.wait(30)
+    queue.stop()
+    assert not runner._heartbeat._thread.is_alive()
+    assert [known.alive for known in store.overview().runners] in ([], [False])
+    [told] = [record for record in caplog.records if "1 outcomes could not be stored" in record.message]
+    assert isinstance(told.exc_info[1], LookupError)
+    queue.close()
+
+
 def test_a_runner_that_waits_for_its_last_job_does_not_spin(tmp_path, monkeypatch):
     monkeypatch.setattr("workqueue.pruning._SECONDS", 0.001)  # there is always something to look for
     rounds = 0

@@ -188,7 +188,7 @@ class Keeping:
         """
         if row.job.terms is None:
             return
-        followers = self._followers() if row.job.terms.followed else {}
+        followers: Mapping[int, list[Row]] = self._followers() if row.job.terms.followed else {}
         over: list[tuple[Row, JobStatus]] = []
         ended = [(row, status)]
         while ended:
