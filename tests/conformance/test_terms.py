@@ -6,7 +6,7 @@ import sys
 from datetime import timedelta
 
 import pytest
-from workqueue.errors import BatchNotFound, DuplicateJob, UsageError
+from workqueue.errors import BatchNotFound, DuplicateJob, JobNotFound, UsageError
 from workqueue.job import JobStatus, Lane, NewJob, Terms
 from workqueue.lifecycle import Postponed, Returned
 
@@ -315,6 +315,26 @@ def test_what_follows_a_job_that_failed_is_cancelled(store):
     apply(store, raised(claim_one(store)))
     assert store.get(second).status is JobStatus.CANCELLED
     assert f"job {first}" in store.get(second).message
+
+
+@pytest.mark.parametrize("data", [b"[1,2]", b"no JSON"])
+def test_what_was_edited_so_that_it_cannot_take_a_result_is_cancelled_and_says_so(store, data):
+    into = {"follows": -1, "into": "of"}
+    first, second, third = store.push(
+        [
+            new_job(terms=Terms(followed=True)),
+            new_job(terms=Terms(followed=True, **into)),  # type: ignore[arg-type]
+            new_job(terms=Terms(**into)),  # type: ignore[arg-type]
+        ]
+    )
+    assert store.edit(second, data)
+    assert apply(store, verdict(claim_one(store), Returned(b"7"))) == []
+    assert [store.get(job).status for job in (second, third)] == [JobStatus.CANCELLED] * 2
+    assert store.get(second).data == data
+    assert "expected an object and a value for its member 'of' as JSON" in store.get(second).message
+    assert store.get(third).message == f"job {second}, which it follows, is cancelled"
+    with pytest.raises(JobNotFound):
+        store.get(first)
 
 
 def in_a_chain(count: int, *, expires: timedelta | None = None, batch: int | None = None) -> list[NewJob]:

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from workqueue import payload
-from workqueue.errors import BatchNotFound, DuplicateJob, UsageError
+from workqueue.errors import BatchNotFound, DuplicateJob, InvalidPayload, UsageError
 from workqueue.job import JobStatus, Lane, NewJob, Terms
 from workqueue.store.batching import BatchStanding
 from workqueue.store.clock import instant, later, micros
@@ -220,11 +220,14 @@ class Keeping:
         """Let it come, now that the job before it has ended; False when it waited in vain and was cancelled."""
         if status is not JobStatus.COMPLETED:
             return not self._cancel(follower, now, f"job {job}, which it follows, is {status}")
-        self._call(follower, now)
-        terms = follower.job.terms
+        terms, data = follower.job.terms, follower.job.data
         if terms is not None and terms.into is not None:
-            data = payload.with_member(follower.job.data, terms.into, result or b"null")
-            follower.job = msgspec.structs.replace(follower.job, data=data)
+            try:
+                data = payload.with_member(data, terms.into, result or b"null")
+            except InvalidPayload as error:  # a person may have edited it
+                return not self._cancel(follower, now, str(error))
+        self._call(follower, now)
+        follower.job = msgspec.structs.replace(follower.job, data=data)
         return True
 
     def _call(self, follower: Row, now: int) -> None:

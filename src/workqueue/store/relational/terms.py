@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from workqueue import payload
-from workqueue.errors import DuplicateJob, UsageError
+from workqueue.errors import DuplicateJob, InvalidPayload, UsageError
 from workqueue.job import JobStatus, Lane, NewJob, Terms
 from workqueue.store.clock import instant, later, micros
 from workqueue.store.gate import Kept
@@ -219,13 +219,19 @@ def _call_followers(session: Session, now: int, job: int, status: JobStatus, res
     followers = _ids.decode(session.ask("followers", {"job": job}).fetchone()[0])
     if status is not JobStatus.COMPLETED:
         return dict.fromkeys(followers, f"job {job}, which it follows, is {status}")
+    in_vain: dict[int, str] = {}
     for follower in followers:
         [known] = of(session, [follower])
         if known.terms.into is not None:
             data = session.ask("data_of", {"job": follower}).fetchone()[0]
-            session.set_data(follower, payload.with_member(data, known.terms.into, result or b"null"))
+            try:
+                data = payload.with_member(data, known.terms.into, result or b"null")
+            except InvalidPayload as error:  # a person may have edited it
+                in_vain[follower] = str(error)
+                continue
+            session.set_data(follower, data)
         _call(session, now, follower)
-    return {}
+    return in_vain
 
 
 def _call(session: Session, now: int, follower: int) -> None:
