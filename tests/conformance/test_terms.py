@@ -7,8 +7,9 @@ from datetime import timedelta
 
 import pytest
 from workqueue.errors import BatchNotFound, DuplicateJob, JobNotFound, UsageError
-from workqueue.job import JobStatus, Lane, NewJob, Terms
+from workqueue.job import Claim, JobStatus, Lane, NewJob, Terms
 from workqueue.lifecycle import Postponed, Returned
+from workqueue.store.contract import Store
 
 from support import (
     QUEUE,
@@ -422,6 +423,47 @@ def test_cancelling_a_batch_cancels_what_waits_and_asks_what_runs(store):
     assert store.get(running).cancel_requested
     with pytest.raises(BatchNotFound):
         store.batches.get(batch + 1)
+
+
+def test_cancelling_a_batch_asks_what_is_claimed_while_that_goes_on(store, monkeypatch):
+    monkeypatch.setattr("workqueue.store.relational.batches._STEP", 2)
+    batch = store.batches.open(QUEUE)
+    pushed = [push(store, terms=Terms(batch=batch)) for _ in range(9)]
+    runner = store.enlist(QUEUE, "tests")
+    claimed = claiming_between_writes(store, runner, monkeypatch)
+    assert store.batches.cancel(batch) == len(pushed)
+    assert store.held(runner).cancelled == set(ids(claimed))
+    assert store.size(QUEUE).waiting == len(claimed)
+
+
+def claiming_between_writes(store: Store, runner: int, monkeypatch: pytest.MonkeyPatch) -> list[Claim]:
+    """Give what will be claimed: one job after each transaction of another; nothing, where a verb has but one."""
+    claimed: list[Claim] = []
+    database = getattr(store, "_database", None)
+    if database is None:
+        return claimed
+    write, busy = database.write, False
+
+    def claiming(*args, **options):
+        nonlocal busy
+        answer = write(*args, **options)
+        if not busy:
+            busy = True
+            claimed.extend(claim_all(store, runner, limit=1))
+            busy = False
+        return answer
+
+    monkeypatch.setattr(database, "write", claiming)
+    return claimed
+
+
+def test_cancelling_a_batch_whose_jobs_follow_one_another_counts_each(store, monkeypatch):
+    monkeypatch.setattr("workqueue.store.relational.batches._STEP", 2)
+    batch = store.batches.open(QUEUE)
+    pushed = store.push(in_a_chain(5, batch=batch))
+    assert store.batches.cancel(batch) == 5
+    assert {store.get(job).message for job in pushed} == {"cancelled with its batch"}
+    assert store.batches.get(batch).cancelled == 5
 
 
 # results, progress, edits

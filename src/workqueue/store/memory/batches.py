@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 
-from workqueue.job import JobStatus, NewJob
+from workqueue.job import NewJob
 from workqueue.store.batching import BatchStanding
 from workqueue.store.lender import refuse_in_memory
 from workqueue.store.memory.keeping import Keeping
@@ -63,6 +63,6 @@ class MemoryBatches:
             self._keeping.seal(batch, now)
             open_ones = [row for row in self._keeping.members(batch) if row.job.settled_at is None]
             asked = [row for row in open_ones if not row.job.cancel_requested]
-            for row in sorted(asked, key=lambda row: row.job.status is not JobStatus.RUNNING):
+            for row in reversed(asked):  # what follows others has not been cancelled with them then
                 self._cancel(row, now, "cancelled with its batch")
             return len(asked)

@@ -972,10 +972,12 @@ UPDATE workqueue.batches SET done_at = :now
  WHERE id = :batch AND sealed AND done_at IS NULL AND completed + failed + cancelled = total;
 
 -- name: batch_waiting
+-- The newest first: what follows others has not been cancelled with them then.
 SELECT coalesce(json_agg(job), '[]')::text FROM (
     SELECT t.job FROM workqueue.terms AS t
      WHERE t.batch = :batch AND t.batch IS NOT NULL AND t.is_open
-       AND (SELECT j.status IN (0, 2) FROM workqueue.jobs AS j WHERE j.id = t.job) LIMIT :limit) AS waiting;
+       AND (SELECT j.status IN (0, 2) FROM workqueue.jobs AS j WHERE j.id = t.job)
+     ORDER BY t.batch DESC, t.is_open DESC, t.job DESC LIMIT :limit) AS waiting;
 
 -- name: cancel_running_of_batch
 UPDATE workqueue.jobs SET cancel_requested = true

@@ -60,19 +60,19 @@ class StoredBatches:
     def cancel(self, batch: int, *, within: object | None = None) -> int:
         database = self._database()
 
-        def seal(session: Session, now: int) -> int:
+        def seal(session: Session, now: int) -> None:
             session.ask("seal_batch", {"batch": _get(session, batch).id})
             session.to_wake.add(_get(session, batch).queue)
             terms.finish_batch(session, now, batch)
-            return session.ask("cancel_running_of_batch", {"batch": batch}).rowcount
 
         def work(session: Session, now: int) -> int:
-            answer = session.ask("batch_waiting", {"batch": batch, "limit": _STEP}).fetchone()[0]
-            return sum(
-                terms.cancel_waiting(session, now, job, "cancelled with its batch") for job in _ids.decode(answer)
-            )
+            # In each: what is claimed between two of them waits no more, and nobody has asked it.
+            asked = session.ask("cancel_running_of_batch", {"batch": batch}).rowcount
+            waiting = _ids.decode(session.ask("batch_waiting", {"batch": batch, "limit": _STEP}).fetchone()[0])
+            return asked + sum(terms.cancel_waiting(session, now, job, "cancelled with its batch") for job in waiting)
 
-        total = database.write(seal, lambda _session, _count: False, within=within)
+        database.write(seal, lambda _session, _none: False, within=within)
+        total = 0
         while count := database.write(work, lambda _session, _count: False, within=within):
             total += count
         return total

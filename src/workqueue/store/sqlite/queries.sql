@@ -748,9 +748,11 @@ UPDATE batches SET done_at = :now
  WHERE id = :batch AND sealed AND done_at IS NULL AND completed + failed + cancelled = total;
 
 -- name: batch_waiting
+-- The newest first: what follows others has not been cancelled with them then.
 SELECT json_group_array(t.job) FROM (
     SELECT terms.job FROM terms JOIN jobs ON jobs.id = terms.job
-     WHERE terms.batch = :batch AND terms.is_open = 1 AND jobs.status IN (0, 2) LIMIT :limit) AS t;
+     WHERE terms.batch = :batch AND terms.is_open = 1 AND jobs.status IN (0, 2)
+     ORDER BY terms.job DESC LIMIT :limit) AS t;
 
 -- name: cancel_running_of_batch
 UPDATE jobs SET cancel_requested = 1
