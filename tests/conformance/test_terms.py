@@ -403,6 +403,14 @@ def test_a_batch_is_sealed_together_with_its_last_jobs(store):
     assert ids(claim_all(store)) == [then]
 
 
+def test_what_follows_a_batch_that_had_ended_before_it_was_sealed_comes_at_once(store):
+    batch = store.batches.open(QUEUE)
+    push(store, terms=Terms(batch=batch))
+    assert store.batches.cancel(batch) == 1
+    then = [store.batches.seal(batch, [new_job(terms=Terms(follows_batch=batch))])[0] for _ in range(2)]
+    assert ids(claim_all(store)) == then
+
+
 def test_a_batch_stays_open_when_its_last_jobs_cannot_be_stored(store):
     push(store, terms=KEY)
     batch = store.batches.open(QUEUE)

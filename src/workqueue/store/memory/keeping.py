@@ -285,9 +285,9 @@ class Keeping:
 
     def finish_batch(self, batch: int, now: int) -> None:
         """Call what follows the batch, if its last job has ended."""
-        if self.beside.batches[batch].is_done and batch not in self.beside.done_at:
-            self.beside.done_at[batch] = now
-            for row in list(self._rows):
+        if self.beside.batches[batch].is_done:
+            self.beside.done_at.setdefault(batch, now)
+            for row in self._rows:
                 if row.following and row.job.terms is not None and row.job.terms.follows_batch == batch:
                     self._call(row, now)
 

@@ -40,9 +40,12 @@ class StoredBatches:
 
         def work(session: Session, now: int) -> list[int]:
             ids = push(session, now)
-            session.to_wake.add(_get(session, batch).queue)
+            standing = _get(session, batch)
+            session.to_wake.add(standing.queue)
             session.ask("seal_batch", {"batch": batch})
             terms.finish_batch(session, now, batch)
+            if standing.is_done:  # it was sealed and had ended before, as when it was cancelled
+                terms.call_after_batch(session, now, batch)
             return ids
 
         def landed(session: Session, ids: list[int]) -> bool:

@@ -242,8 +242,13 @@ def _call(session: Session, now: int, follower: int) -> None:
 def finish_batch(session: Session, now: int, batch: int) -> None:
     """Call what follows the batch, if its last job has ended."""
     if session.ask("batch_done", {"batch": batch, "now": now}).rowcount:
-        for follower in _ids.decode(session.ask("batch_followers", {"batch": batch}).fetchone()[0]):
-            _call(session, now, follower)
+        call_after_batch(session, now, batch)
+
+
+def call_after_batch(session: Session, now: int, batch: int) -> None:
+    """Let come what follows the batch, and has not been called before."""
+    for follower in _ids.decode(session.ask("batch_followers", {"batch": batch}).fetchone()[0]):
+        _call(session, now, follower)
 
 
 def cancel_waiting(session: Session, now: int, job: int, reason: str) -> bool:
