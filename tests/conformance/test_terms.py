@@ -14,6 +14,7 @@ from workqueue.store.contract import Store
 from support import (
     QUEUE,
     SECOND,
+    TICK,
     again,
     apply,
     claim_all,
@@ -34,6 +35,7 @@ TWO = Terms(limit=Lane("two", most=2))
 SLOW = Terms(rate=Lane("slow", starts=2, per=SECOND * 10))
 ORDER = Terms(order="o")
 KEY = Terms(key="k")
+ORDERED_KEY = Terms(key="k", order="o")
 
 # keys
 
@@ -78,6 +80,24 @@ def test_a_window_begins_anew_with_the_next_job_that_gets_the_key(store, clock):
         apply(store, completed(claim_one(store)))
         assert push(store, terms=KEY) == job
         clock.advance(SECOND * 10)
+
+
+@pytest.mark.parametrize("on_conflict", ["keep", "replace", "error"])
+def test_a_job_that_waits_past_its_time_has_its_key_no_more(store, clock, on_conflict):
+    first = push(store, terms=ORDERED_KEY, expires=SECOND)
+    clock.advance(SECOND - TICK)
+    assert push(store, terms=KEY) == first
+    clock.advance(TICK)
+    second = push(store, terms=ORDERED_KEY, on_conflict=on_conflict)
+    assert (store.get(first).status, store.get(first).message) == (JobStatus.CANCELLED, "expired before it could run")
+    assert ids(claim_all(store)) == [second]
+
+
+def test_a_job_that_runs_past_its_time_keeps_its_key(store, clock):
+    first = push(store, terms=KEY, expires=SECOND)
+    claim_one(store)
+    clock.advance(SECOND)
+    assert push(store, terms=KEY) == first
 
 
 def test_a_conflict_may_be_an_error_and_then_nothing_of_the_push_is_stored(store):

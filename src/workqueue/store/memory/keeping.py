@@ -69,11 +69,16 @@ class Keeping:
     # store
 
     def holder(self, new: NewJob, now: int) -> int | None:
-        """Give the job that has the key of the new one, if it is not to be stored; what it replaces is cancelled."""
+        """Give the job that has the key of the new one, if it is not to be stored; what it replaces is cancelled.
+
+        One that waits past its time has it no more, whether or not a sweep has come by: it is cancelled too.
+        """
         if new.terms is None or new.terms.key is None:
             return None
         place = new.queue, new.name, new.terms.key
         found = next((row for row in self._open(new.queue) if _key(row) == place), None)
+        if found is not None and _is_late(found, now) and self.expire(found, now):
+            found = None
         job, until = self.beside.taken.get(place, (0, 0))
         holder = found.job.id if found is not None else job if until > now else None
         if holder is None:
@@ -307,11 +312,7 @@ class Keeping:
 
     def sweep(self, queue: str, now: int, limit: int) -> int:
         """End waiting jobs past their time, and forget what was kept for long enough; give how many jobs it ended."""
-        expired = [
-            row
-            for row in self._open(queue)
-            if row.waits() and row.job.terms and row.job.terms.expires_at and micros(row.job.terms.expires_at) <= now
-        ]
+        expired = [row for row in self._open(queue) if row.waits() and _is_late(row, now)]
         ended = sum(self.expire(row, now) for row in expired[:limit])
         beside = self.beside
         beside.results = {job: kept for job, kept in beside.results.items() if kept[1] > now}
@@ -377,6 +378,12 @@ def _lane(terms: Terms | None, by: Kept) -> str | None:
         return terms.order
     lane = terms.limit if by is Kept.BY_LIMIT else terms.rate
     return None if lane is None else lane.name
+
+
+def _is_late(row: Row, now: int) -> bool:
+    """Say whether it was not to run any more."""
+    terms = row.job.terms
+    return terms is not None and terms.expires_at is not None and micros(terms.expires_at) <= now
 
 
 def _key(row: Row) -> _Key | None:

@@ -774,7 +774,9 @@ SELECT (r ->> 0)::bigint, :queue, :name, :priority, 0, r ->> 1, r ->> 2, (r ->> 
   FROM json_array_elements(:rows::json) AS r;
 
 -- name: key_holder
-SELECT job FROM workqueue.terms WHERE queue = :queue AND name = :name AND key = :key AND key IS NOT NULL AND is_open;
+-- The second is until when it may wait, if it waits and that is limited.
+SELECT job, CASE WHEN NOT runs THEN expires_at END
+  FROM workqueue.terms WHERE queue = :queue AND name = :name AND key = :key AND key IS NOT NULL AND is_open;
 
 -- name: key_taken
 SELECT job FROM workqueue.taken_keys WHERE queue = :queue AND name = :name AND key = :key AND until > :now;

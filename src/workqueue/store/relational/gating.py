@@ -14,7 +14,6 @@ from workqueue.store.relational import terms
 from workqueue.store.relational.session import Session
 
 MOST_MOVED: Final = 5000  # rows taken out of the line, or let into it, in one transaction
-_EXPIRED: Final = "expired before it could run"
 
 
 class Standing(Protocol):
@@ -70,7 +69,7 @@ class Gating:
             known = {one.job: one.terms for one in terms.of(self._session, [r.id for r in line.rows if r.special])}
             expired = [row.id for row in line.rows if self._gate.is_expired(known.get(row.id))]
             for job in expired:
-                terms.cancel_waiting(self._session, self._now, job, _EXPIRED)
+                terms.expire(self._session, self._now, job)
             judged = {
                 row.id: self._gate.judge(row.id, row.name, known.get(row.id))
                 for row in line.rows

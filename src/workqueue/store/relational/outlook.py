@@ -14,7 +14,6 @@ from workqueue.store.contract import Outlook
 from workqueue.store.relational import ledger, terms
 from workqueue.store.relational.session import Session
 
-_EXPIRED: Final = "expired before it could run"
 _BATCHES_STAY: Final = timedelta(days=7)  # after their last job has ended
 _FORGOTTEN: Final = 10_000  # rows of each kind at once: some seconds' worth of results
 _encode = msgspec.json.encode
@@ -48,7 +47,7 @@ def sweep(session: Session, now: int, queue: str, limit: int) -> int:
     limit: of jobs to be ended, and of paused ones to be let go.
     """
     expired = _ids.decode(session.ask("expiring", {"queue": queue, "now": now, "limit": limit}).fetchone()[0])
-    ended = sum(terms.cancel_waiting(session, now, job, _EXPIRED) for job in expired)
+    ended = sum(terms.expire(session, now, job) for job in expired)
     paused = set(_names.decode(session.ask("pauses", {"queue": queue}).fetchone()[0]))
     for name in _names.decode(session.ask("paused_names", {"queue": queue}).fetchone()[0]):
         if name not in paused:  # whoever resumed it died before all were let go

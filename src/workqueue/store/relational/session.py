@@ -59,6 +59,10 @@ class Session(Protocol):
         """Give out no id up to these any more."""
         ...
 
+    def gate(self) -> None:
+        """Hold off whoever else judges, starts or ends jobs with terms, until the transaction ends; twice is once."""
+        ...
+
     def is_whole(self) -> bool:
         """Say whether the transaction is still open, and what was done in it can be undone in part."""
         ...

@@ -57,11 +57,17 @@ def resolved(new: NewJob, now: int, before: int | None) -> Terms:
 
 
 def holder(session: Session, new: NewJob, now: int) -> int | None:
-    """Give the job that has the key of the new one, if it is not to be stored; what it replaces is cancelled."""
+    """Give the job that has the key of the new one, if it is not to be stored; what it replaces is cancelled.
+
+    One that waits past its time has it no more, whether or not a sweep has come by: it is cancelled too.
+    """
     if new.terms is None or new.terms.key is None:
         return None
     row = {"queue": new.queue, "name": new.name, "key": new.terms.key}
     found = session.ask("key_holder", row).fetchone()
+    if found is not None and found[1] is not None and found[1] <= now:
+        session.gate()
+        found = None if expire(session, now, found[0]) else found
     taken = session.ask("key_taken", row | {"now": now}).fetchone()
     job = found or taken
     if job is None:
@@ -257,6 +263,11 @@ def cancel_waiting(session: Session, now: int, job: int, reason: str) -> bool:
         return False
     end(session, now, {job: _CANCELLED})
     return True
+
+
+def expire(session: Session, now: int, job: int) -> bool:
+    """Do that to one past its time."""
+    return cancel_waiting(session, now, job, "expired before it could run")
 
 
 def _cancel(session: Session, now: int, job: int, reason: str) -> bool:

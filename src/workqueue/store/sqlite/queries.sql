@@ -563,7 +563,9 @@ SELECT json_extract(value, '$[0]'), :queue, :name, :priority, 0, json_extract(va
 
 -- name: key_holder
 -- +job, here and where a statement may run on a connection of the application's: that may convert the columns of a table.
-SELECT +job FROM terms WHERE queue = :queue AND name = :name AND key = :key AND is_open;
+-- The second is until when it may wait, if it waits and that is limited.
+SELECT +job, CASE WHEN NOT runs THEN expires_at END
+  FROM terms WHERE queue = :queue AND name = :name AND key = :key AND is_open;
 
 -- name: key_taken
 SELECT +job FROM taken_keys WHERE queue = :queue AND name = :name AND key = :key AND until > :now;
