@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from workqueue.duration import as_duration
 from workqueue.errors import InvalidOption, JobNotFound
-from workqueue.job import JobStatus
+from workqueue.job import JobStatus, Terms
 
 T = TypeVar("T")
 _NAME_LIMIT: Final = 255
@@ -37,7 +37,7 @@ def checked_name(value: object, name: str) -> str:
             name=name,
             value=value,
         )
-    return _unicode(value, name)
+    return without_nul(_unicode(value, name), name)
 
 
 def checked_text(value: object, name: str) -> str:
@@ -49,6 +49,28 @@ def checked_text(value: object, name: str) -> str:
             value=value,
         )
     return _unicode(value, name)
+
+
+def checked_terms(terms: Terms) -> Terms:
+    """Give `terms` if their key and lanes can be kept by every engine. Raises InvalidOption."""
+    limit, rate = terms.limit, terms.rate
+    texts = {
+        "key": terms.key,
+        "limit": None if limit is None else limit.name,
+        "rate": None if rate is None else rate.name,
+        "order": terms.order,
+    }
+    for name, text in texts.items():
+        if text is not None:
+            without_nul(text, name)
+    return terms
+
+
+def without_nul(value: str, name: str) -> str:
+    """Give `value` if it has no NUL: SQLite's JSON ends a text there, and PostgreSQL has no place for it."""
+    if "\0" in value:
+        raise InvalidOption(f"expected {name} to be text without NUL, got: {value!r:.80}", name=name, value=value)
+    return value
 
 
 def between(value: object, lowest: int, highest: int, name: str) -> int:

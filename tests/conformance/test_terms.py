@@ -6,7 +6,7 @@ import sys
 from datetime import timedelta
 
 import pytest
-from workqueue.errors import BatchNotFound, DuplicateJob, JobNotFound, UsageError
+from workqueue.errors import BatchNotFound, DuplicateJob, InvalidOption, JobNotFound, UsageError
 from workqueue.job import Claim, JobStatus, Lane, NewJob, Terms
 from workqueue.lifecycle import Postponed, Returned
 from workqueue.store.contract import Store
@@ -124,6 +124,25 @@ def test_a_waiting_job_is_replaced_and_a_running_one_is_kept(store):
     assert store.get(first).status is JobStatus.CANCELLED
     assert ids(claim_all(store)) == [second]
     assert push(store, terms=KEY, on_conflict="replace") == second
+
+
+NUL = "a\0b"
+
+
+@pytest.mark.parametrize(
+    ("name", "terms"),
+    [
+        ("key", Terms(key=NUL)),
+        ("limit", Terms(limit=Lane(NUL, most=1))),
+        ("rate", Terms(rate=Lane(NUL, starts=1, per=SECOND))),
+        ("order", Terms(order=NUL)),
+    ],
+)
+def test_a_key_or_a_lane_with_nul_is_refused_and_nothing_of_its_push_is_stored(store, name, terms):
+    with pytest.raises(InvalidOption, match=rf"expected {name} to be text without NUL, got: 'a\\x00b'") as caught:
+        store.push([new_job(), new_job(terms=terms)])
+    assert (caught.value.name, caught.value.value) == (name, NUL)
+    assert store.size(QUEUE).waiting == 0
 
 
 # limits

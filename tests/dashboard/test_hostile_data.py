@@ -19,7 +19,7 @@ from workqueue.store.sqlite.engine import SqliteStore
 
 from support import LEASE, raised
 
-NAMES = packed(255)
+NAMES = [text.replace("\0", "") for text in packed(255)]  # which no name, key or lane may have
 
 
 def test_there_are_two_hundred_and_none_twice():

@@ -511,9 +511,9 @@ def test_push_bytes_takes_bytes(queue, value):
 
 
 @pytest.mark.parametrize("push", ["push", "push_after", "push_bytes", "push_many", "apush"])
-@pytest.mark.parametrize("value", ["", "x" * 256, LONE, "a" + LONE, None, 5, b"name"], ids=ascii)
+@pytest.mark.parametrize("value", ["", "x" * 256, LONE, "a" + LONE, "a\0b", None, 5, b"name"], ids=ascii)
 def test_name(queue, push, value):
-    expected = "name to be (text of 1 to 255 characters|Unicode text), got: "
+    expected = "name to be (text of 1 to 255 characters|Unicode text|text without NUL), got: "
     refused(lambda: call(queue, push, name=value), expected, name="name", value=value, got=f"got: {value!r}"[:40])
 
 

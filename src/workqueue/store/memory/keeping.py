@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from workqueue import payload
+from workqueue.arguments import checked_terms
 from workqueue.errors import BatchNotFound, DuplicateJob, InvalidPayload, UsageError
 from workqueue.job import JobStatus, Lane, NewJob, Terms
 from workqueue.store.batching import BatchStanding
@@ -96,7 +97,7 @@ class Keeping:
         """Give the terms of a new job as they are stored. before: the job before it in the same push."""
         if new.terms is None and new.expires is None:
             return None
-        terms = new.terms or Terms()
+        terms = checked_terms(new.terms or Terms())
         if new.expires is not None:
             terms = msgspec.structs.replace(terms, expires_at=instant(later(now, new.expires)))
         if terms.follows is not None:

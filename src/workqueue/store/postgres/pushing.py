@@ -114,9 +114,8 @@ class Pushes:
 
 def _refuse_nul(jobs: Sequence[NewJob]) -> None:
     for job in jobs:
-        key = "" if job.terms is None or job.terms.key is None else job.terms.key
-        if "\0" in job.name or "\0" in job.queue or "\0" in key:
+        if "\0" in job.name or "\0" in job.queue:
             raise UsageError(
-                f"expected names and keys without NUL, which PostgreSQL's text has no place for, got: {job.name!r}, "
-                f"key {key!r}"
+                f"expected names without NUL, which PostgreSQL's text has no place for, got: {job.name!r}, "
+                f"queue {job.queue!r}"
             )

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from workqueue import payload
+from workqueue.arguments import checked_terms, without_nul
 from workqueue.errors import DuplicateJob, InvalidPayload, UsageError
 from workqueue.job import JobStatus, Lane, NewJob, Terms
 from workqueue.store.clock import instant, later, micros
@@ -45,8 +46,11 @@ class Known(msgspec.Struct, frozen=True):
 
 
 def resolved(new: NewJob, now: int, before: int | None) -> Terms:
-    """Give the terms of a new job as they are stored. before: the job before it in the same push."""
-    terms = new.terms or Terms()
+    """Give the terms of a new job as they are stored. before: the job before it in the same push.
+
+    Raises InvalidOption, or UsageError, where they cannot be.
+    """
+    terms = checked_terms(new.terms or Terms())
     if new.expires is not None:
         terms = msgspec.structs.replace(terms, expires_at=instant(later(now, new.expires)))
     if terms.follows is not None:
@@ -63,7 +67,7 @@ def holder(session: Session, new: NewJob, now: int) -> int | None:
     """
     if new.terms is None or new.terms.key is None:
         return None
-    row = {"queue": new.queue, "name": new.name, "key": new.terms.key}
+    row = {"queue": new.queue, "name": new.name, "key": without_nul(new.terms.key, "key")}
     found = session.ask("key_holder", row).fetchone()
     if found is not None and found[1] is not None and found[1] <= now:
         session.gate()
