@@ -31,6 +31,7 @@ from support import (
     verdict,
 )
 
+HOUR = timedelta(hours=1)
 TWO = Terms(limit=Lane("two", most=2))
 SLOW = Terms(rate=Lane("slow", starts=2, per=SECOND * 10))
 ORDER = Terms(order="o")
@@ -98,6 +99,17 @@ def test_a_job_that_runs_past_its_time_keeps_its_key(store, clock):
     claim_one(store)
     clock.advance(SECOND)
     assert push(store, terms=KEY) == first
+
+
+def test_a_clock_that_is_set_back_stretches_no_window(store, clock):
+    first = push(store, terms=KEY, unique_for=SECOND * 10)
+    apply(store, completed(claim_one(store)))
+    clock.advance(-HOUR)
+    store.sweep(QUEUE, 10)
+    clock.advance(SECOND * 10 - TICK)
+    assert push(store, terms=KEY) == first
+    clock.advance(TICK)
+    assert push(store, terms=KEY) > first
 
 
 def test_a_conflict_may_be_an_error_and_then_nothing_of_the_push_is_stored(store):
@@ -246,6 +258,16 @@ def test_a_rate_counts_starts_and_not_ends(store):
         push(store, terms=SLOW)
     apply(store, *map(completed, claim_all(store)))
     assert claim_all(store) == []
+
+
+def test_a_clock_that_is_set_back_keeps_no_lane_closed(store, clock):
+    first, second = (push(store, terms=Terms(rate=Lane("one", starts=1, per=SECOND))) for _ in range(2))
+    assert ids(claim_all(store)) == [first]
+    clock.advance(-HOUR)
+    store.sweep(QUEUE, 10)
+    again = turn(store, [])  # it meets the start that is to come yet, and forgets it
+    assert (again.claims, again.next_due) == ([], timedelta(0))
+    assert ids(claim_all(store)) == [second]
 
 
 # orders

@@ -111,6 +111,7 @@ HOT = {
     "newest_batches": {"batches_pkey"},
     "batch_waiting": {"terms_of_batch", "jobs_pkey"},
     "expiring": {"terms_expiring"},
+    "reopen_lanes": {"closed_lanes_closed"},
     "outlook_jobs": {"jobs_pkey", "completed_pkey"},
     "pushed": {"pushes_pkey"},
     "figures": {"figures_pkey"},
@@ -258,8 +259,8 @@ def test_both_engines_have_what_the_shared_steps_ask_for():
     assert len(asked) > 50
     assert asked - POSTGRES.keys() == asked - SQLITE.keys() == set()
     other = {name for name in asked if set(parameters(POSTGRES[name])) != set(parameters(SQLITE[name]))}
-    # Of a file: nobody can take a key meanwhile; it looks for progress in turns; no standby forgets who has a claim.
-    assert other == {"take_key", "forget_progress", "complete", "keep_completed"}
+    # Of a file: it looks for progress in turns; no standby forgets who has a claim.
+    assert other == {"forget_progress", "complete", "keep_completed"}
 
 
 def names_asked_for() -> Iterator[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from datetime import timedelta
-from typing import Final, TypeAlias
+from typing import Final
 
 import msgspec
 
@@ -17,6 +17,7 @@ from workqueue.job import JobStatus, Lane, NewJob, Terms
 from workqueue.store.batching import BatchStanding
 from workqueue.store.clock import instant, later, micros
 from workqueue.store.gate import Gate, Kept
+from workqueue.store.memory.beside import Beside, Key
 from workqueue.store.memory.rows import Row, Rows
 
 _LOOK_AGAIN: Final = timedelta(seconds=1)
@@ -25,41 +26,20 @@ _EXPIRED: Final = "expired before it could run"
 _COUNTS: Final = {JobStatus.COMPLETED: "completed", JobStatus.FAILED: "failed", JobStatus.CANCELLED: "cancelled"}
 
 
-_Key: TypeAlias = tuple[str, str, str]
-
-
-@dataclass
-class _Beside:
-    """What is known beside the rows. By queue and name: pauses; and key: taken, (job, until).
-
-    By queue and lane: starts, and the closed lanes of a rate, (most, opens_at). By id: batches, when they were done,
-    results with their end (and the queue where they are counted), progress.
-    """
-
-    pauses: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
-    taken: dict[_Key, tuple[int, int]] = field(default_factory=dict[_Key, tuple[int, int]])
-    starts: dict[tuple[str, str], tuple[int, ...]] = field(default_factory=dict[tuple[str, str], tuple[int, ...]])
-    closed: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict[tuple[str, str], tuple[int, int]])
-    batches: dict[int, BatchStanding] = field(default_factory=dict[int, BatchStanding])
-    done_at: dict[int, int] = field(default_factory=dict[int, int])
-    results: dict[int, tuple[bytes, int, str | None]] = field(default_factory=dict[int, tuple[bytes, int, str | None]])
-    progress: dict[int, bytes] = field(default_factory=dict[int, bytes])
-
-
 class Keeping:
     """See the module. Its caller holds the store's lock."""
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
-        self.beside = _Beside()
-        self._before: list[_Beside] = []
+        self.beside = Beside()
+        self._before: list[Beside] = []
         self._last_batch = 0
 
     # a transaction, to be undone
 
     def begin(self) -> None:
         known = {each.name: getattr(self.beside, each.name) for each in fields(self.beside)}
-        self._before.append(_Beside(**{name: value.copy() for name, value in known.items()}))
+        self._before.append(Beside(**{name: value.copy() for name, value in known.items()}))
 
     def commit(self) -> None:
         self._before.pop()
@@ -80,7 +60,7 @@ class Keeping:
         found = next((row for row in self._open(new.queue) if _key(row) == place), None)
         if found is not None and _is_late(found, now) and self.expire(found, now):
             found = None
-        job, until = self.beside.taken.get(place, (0, 0))
+        job, until, _ = self.beside.taken.get(place, (0, 0, 0))
         holder = found.job.id if found is not None else job if until > now else None
         if holder is None:
             return None
@@ -113,7 +93,7 @@ class Keeping:
             return
         row.following = terms.follows is not None or terms.follows_batch is not None
         if new.unique_for is not None and terms.key is not None:
-            self.beside.taken[new.queue, new.name, terms.key] = row.job.id, later(now, new.unique_for)
+            self.beside.taken[new.queue, new.name, terms.key] = row.job.id, later(now, new.unique_for), now
         if terms.batch is not None:
             standing = self.beside.batches.get(terms.batch)
             if standing is None or standing.sealed:
@@ -132,15 +112,15 @@ class Keeping:
 
     def next_opening(self, queue: str) -> int | None:
         return min(
-            (opens_at for (where, _), (_, opens_at) in self.beside.closed.items() if where == queue), default=None
+            (opens_at for (where, _), (_, opens_at, _) in self.beside.closed.items() if where == queue), default=None
         )
 
     def open_lanes(self, queue: str, now: int) -> None:
         """Let go of what lanes of a rate keep back, where it is time to look again."""
-        for (where, lane), (most, opens_at) in list(self.beside.closed.items()):
+        for (where, lane), (most, opens_at, _) in list(self.beside.closed.items()):
             if where == queue and opens_at <= now:
                 self.let_go(queue, Kept.BY_RATE, lane, most)
-                self.beside.closed[where, lane] = most, later(now, _LOOK_AGAIN)
+                self.beside.closed[where, lane] = most, later(now, _LOOK_AGAIN), now
                 if not self._kept(queue, Kept.BY_RATE, lane):
                     del self.beside.closed[where, lane]
 
@@ -158,7 +138,7 @@ class Keeping:
             most = lane.starts or 0
             if self._kept(queue, Kept.BY_RATE, lane.name):
                 nth = sorted(starts, reverse=True)[most - 1 : most]
-                self.beside.closed[place] = most, nth[0] + micros(lane.per) if nth else now
+                self.beside.closed[place] = most, nth[0] + micros(lane.per) if nth else now, now
 
     def let_others_come(self, queue: str, gate: Gate) -> None:
         """Where a lane has room, because who was let go is kept back by something else, the next of it may come."""
@@ -312,12 +292,22 @@ class Keeping:
                 self._rows.change(row).kept = None
 
     def sweep(self, queue: str, now: int, limit: int) -> int:
-        """End waiting jobs past their time, and forget what was kept for long enough; give how many jobs it ended."""
+        """End waiting jobs past their time, and forget what was kept for long enough; give how many jobs it ended.
+
+        Where the clock was set back, what was to last for a time lasts for that from now on, and no longer.
+        """
         expired = [row for row in self._open(queue) if row.waits() and _is_late(row, now)]
         ended = sum(self.expire(row, now) for row in expired[:limit])
         beside = self.beside
         beside.results = {job: kept for job, kept in beside.results.items() if kept[1] > now}
-        beside.taken = {place: (job, until) for place, (job, until) in beside.taken.items() if until > now}
+        beside.taken = {
+            place: (job, until, since) if since <= now else (job, now + until - since, now)
+            for place, (job, until, since) in beside.taken.items()
+            if until > now
+        }
+        for place, (most, _, since) in beside.closed.items():
+            if since > now:
+                beside.closed[place] = most, now, now
         gone = {job for job in beside.progress if not self._is_under_way_or_failed(job)}
         beside.progress = {job: data for job, data in beside.progress.items() if job not in gone}
         for batch, at in list(beside.done_at.items()):
@@ -387,6 +377,6 @@ def _is_late(row: Row, now: int) -> bool:
     return terms is not None and terms.expires_at is not None and micros(terms.expires_at) <= now
 
 
-def _key(row: Row) -> _Key | None:
+def _key(row: Row) -> Key | None:
     terms = row.job.terms
     return None if terms is None or terms.key is None else (row.job.queue, row.job.name, terms.key)

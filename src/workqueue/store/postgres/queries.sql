@@ -783,8 +783,10 @@ SELECT job FROM workqueue.taken_keys WHERE queue = :queue AND name = :name AND k
 
 -- name: take_key
 -- Not from whoever took it since we looked.
-INSERT INTO workqueue.taken_keys AS t (queue, name, key, job, until) VALUES (:queue, :name, :key, :job, :until)
-    ON CONFLICT (queue, name, key) DO UPDATE SET job = excluded.job, until = excluded.until WHERE t.until <= :now;
+INSERT INTO workqueue.taken_keys AS t (queue, name, key, job, until, taken_at)
+VALUES (:queue, :name, :key, :job, :until, :now)
+    ON CONFLICT (queue, name, key)
+    DO UPDATE SET job = excluded.job, until = excluded.until, taken_at = excluded.taken_at WHERE t.until <= :now;
 
 -- name: free_key
 DELETE FROM workqueue.taken_keys WHERE queue = :queue AND name = :name AND key = :key;
@@ -905,17 +907,22 @@ SELECT coalesce(json_agg(json_build_array(lane, most)), '[]')::text FROM (
      WHERE queue = :queue AND opens_at <= :now ORDER BY opens_at LIMIT :limit) AS opening;
 
 -- name: close_lane
-INSERT INTO workqueue.closed_lanes (queue, lane, most, opens_at)
-SELECT :queue, :lane, :most, :opens_at
+INSERT INTO workqueue.closed_lanes (queue, lane, most, opens_at, closed_at)
+SELECT :queue, :lane, :most, :opens_at, :now
  WHERE EXISTS (SELECT 1 FROM workqueue.terms WHERE queue = :queue AND rate_lane = :lane AND kept_by = 3)
-    ON CONFLICT (queue, lane) DO UPDATE SET most = excluded.most, opens_at = excluded.opens_at;
+    ON CONFLICT (queue, lane)
+    DO UPDATE SET most = excluded.most, opens_at = excluded.opens_at, closed_at = excluded.closed_at;
 
 -- name: open_lane
 DELETE FROM workqueue.closed_lanes WHERE queue = :queue AND lane = :lane
    AND NOT EXISTS (SELECT 1 FROM workqueue.terms WHERE queue = :queue AND rate_lane = :lane AND kept_by = 3);
 
 -- name: delay_lane
-UPDATE workqueue.closed_lanes SET opens_at = :opens_at WHERE queue = :queue AND lane = :lane;
+UPDATE workqueue.closed_lanes SET opens_at = :opens_at, closed_at = :now WHERE queue = :queue AND lane = :lane;
+
+-- name: reopen_lanes
+-- Those that closed before the clock was set back, of all queues.
+UPDATE workqueue.closed_lanes SET opens_at = :now, closed_at = :now WHERE closed_at > :now;
 
 -- name: cancel_job
 -- One that waits, for a reason of ours.
@@ -1002,6 +1009,12 @@ DELETE FROM workqueue.results WHERE job IN (SELECT job FROM workqueue.results WH
 DELETE FROM workqueue.taken_keys AS t
  USING (SELECT queue, name, key FROM workqueue.taken_keys WHERE until <= :now ORDER BY until LIMIT :limit) AS old
  WHERE t.queue = old.queue AND t.name = old.name AND t.key = old.key AND t.until <= :now;
+
+-- name: restart_windows
+-- Of keys that were taken before the clock was set back: for as long as they were to be taken, from now on.
+UPDATE workqueue.taken_keys AS t SET until = :now + t.until - t.taken_at, taken_at = :now
+  FROM (SELECT queue, name, key FROM workqueue.taken_keys WHERE taken_at > :now ORDER BY taken_at LIMIT :limit) AS ahead
+ WHERE t.queue = ahead.queue AND t.name = ahead.name AND t.key = ahead.key AND t.taken_at > :now;
 
 -- name: forget_batches
 DELETE FROM workqueue.batches
@@ -1135,6 +1148,8 @@ SELECT EXISTS (SELECT 1 FROM workqueue.terms
                 WHERE queue = :queue AND expires_at <= :now AND expires_at IS NOT NULL AND is_open AND NOT runs)
     OR EXISTS (SELECT 1 FROM workqueue.results WHERE until <= :now)
     OR EXISTS (SELECT 1 FROM workqueue.taken_keys WHERE until <= :now)
+    OR EXISTS (SELECT 1 FROM workqueue.taken_keys WHERE taken_at > :now)
+    OR EXISTS (SELECT 1 FROM workqueue.closed_lanes WHERE closed_at > :now)
     OR EXISTS (SELECT 1 FROM workqueue.batches WHERE done_at <= :before AND done_at IS NOT NULL)
     OR EXISTS (SELECT 1 FROM workqueue.figures WHERE span = 1 AND start < :minutes_before)
     OR EXISTS (SELECT 1 FROM workqueue.figures WHERE span = 60 AND start < :hours_before)

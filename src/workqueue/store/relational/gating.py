@@ -125,7 +125,7 @@ class Gating:
         row = {"queue": self._queue, "lane": lane.name}
         found = self._session.ask("nth_start", row | {"before": most - 1}).fetchone()
         opens_at = self._now if found is None else found[0] + micros(lane.per)
-        self._session.ask("close_lane", row | {"most": most, "opens_at": opens_at})
+        self._session.ask("close_lane", row | {"most": most, "opens_at": opens_at, "now": self._now})
 
 
 class _Facts:

@@ -44,6 +44,7 @@ def note_progress(session: Session, runner: int, progress: Mapping[int, bytes]) 
 def sweep(session: Session, now: int, queue: str, limit: int) -> int:
     """End waiting jobs past their time, and forget what was kept for long enough; give how many jobs it ended.
 
+    Where the clock was set back, what was to last for a time lasts for that from now on, and no longer.
     limit: of jobs to be ended, and of paused ones to be let go.
     """
     expired = _ids.decode(session.ask("expiring", {"queue": queue, "now": now, "limit": limit}).fetchone()[0])
@@ -55,6 +56,8 @@ def sweep(session: Session, now: int, queue: str, limit: int) -> int:
     row = {"now": now, "limit": _FORGOTTEN}
     session.ask("forget_results", row)
     session.ask("forget_keys", row)
+    session.ask("restart_windows", row)
+    session.ask("reopen_lanes", {"now": now})
     session.ask("forget_progress", row)
     ledger.forget(session, now)
     session.ask("forget_batches", {"before": now - micros(_BATCHES_STAY), "limit": _FORGOTTEN})

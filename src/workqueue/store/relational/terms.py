@@ -164,7 +164,7 @@ def open_lanes(session: Session, now: int, queue: str, limit: int) -> None:
     for lane, most in msgspec.json.decode(found, type=list[tuple[str, int]]):
         let_go(session, queue, Kept.BY_RATE, lane, most)
         # Who was let go may end without a claim; so the lane is looked at again, if it still keeps any back.
-        row = {"queue": queue, "lane": lane, "opens_at": later(now, _LOOK_AGAIN)}
+        row = {"queue": queue, "lane": lane, "opens_at": later(now, _LOOK_AGAIN), "now": now}
         session.ask("delay_lane", row)
         session.ask("open_lane", row)
 

@@ -571,8 +571,9 @@ SELECT +job, CASE WHEN NOT runs THEN expires_at END
 SELECT +job FROM taken_keys WHERE queue = :queue AND name = :name AND key = :key AND until > :now;
 
 -- name: take_key
-INSERT INTO taken_keys (queue, name, key, job, until) VALUES (:queue, :name, :key, :job, :until)
-    ON CONFLICT (queue, name, key) DO UPDATE SET job = excluded.job, until = excluded.until;
+INSERT INTO taken_keys (queue, name, key, job, until, taken_at) VALUES (:queue, :name, :key, :job, :until, :now)
+    ON CONFLICT (queue, name, key)
+    DO UPDATE SET job = excluded.job, until = excluded.until, taken_at = excluded.taken_at;
 
 -- name: free_key
 DELETE FROM taken_keys WHERE queue = :queue AND name = :name AND key = :key;
@@ -679,17 +680,22 @@ SELECT json_group_array(json_array(lane, most)) FROM (
     SELECT lane, most FROM closed_lanes WHERE queue = :queue AND opens_at <= :now ORDER BY opens_at LIMIT :limit);
 
 -- name: close_lane
-INSERT INTO closed_lanes (queue, lane, most, opens_at)
-SELECT :queue, :lane, :most, :opens_at
+INSERT INTO closed_lanes (queue, lane, most, opens_at, closed_at)
+SELECT :queue, :lane, :most, :opens_at, :now
  WHERE EXISTS (SELECT 1 FROM terms WHERE queue = :queue AND rate_lane = :lane AND kept_by = 3)
-    ON CONFLICT (queue, lane) DO UPDATE SET most = excluded.most, opens_at = excluded.opens_at;
+    ON CONFLICT (queue, lane)
+    DO UPDATE SET most = excluded.most, opens_at = excluded.opens_at, closed_at = excluded.closed_at;
 
 -- name: open_lane
 DELETE FROM closed_lanes WHERE queue = :queue AND lane = :lane
    AND NOT EXISTS (SELECT 1 FROM terms WHERE queue = :queue AND rate_lane = :lane AND kept_by = 3);
 
 -- name: delay_lane
-UPDATE closed_lanes SET opens_at = :opens_at WHERE queue = :queue AND lane = :lane;
+UPDATE closed_lanes SET opens_at = :opens_at, closed_at = :now WHERE queue = :queue AND lane = :lane;
+
+-- name: reopen_lanes
+-- Those that closed before the clock was set back, of all queues.
+UPDATE closed_lanes SET opens_at = :now, closed_at = :now WHERE closed_at > :now;
 
 -- name: cancel_job
 -- One that waits, for a reason of ours.
@@ -773,6 +779,11 @@ DELETE FROM results WHERE job IN (SELECT job FROM results WHERE until <= :now OR
 
 -- name: forget_keys
 DELETE FROM taken_keys WHERE rowid IN (SELECT rowid FROM taken_keys WHERE until <= :now ORDER BY until LIMIT :limit);
+
+-- name: restart_windows
+-- Of keys that were taken before the clock was set back: for as long as they were to be taken, from now on.
+UPDATE taken_keys SET until = :now + until - taken_at, taken_at = :now
+ WHERE rowid IN (SELECT rowid FROM taken_keys WHERE taken_at > :now ORDER BY taken_at LIMIT :limit);
 
 -- name: forget_batches
 DELETE FROM batches WHERE id IN (SELECT id FROM batches WHERE done_at <= :before LIMIT :limit);
@@ -921,6 +932,8 @@ progressed(job) AS (
 SELECT EXISTS (SELECT 1 FROM terms WHERE queue = :queue AND expires_at <= :now AND is_open AND NOT runs)
     OR EXISTS (SELECT 1 FROM results WHERE until <= :now)
     OR EXISTS (SELECT 1 FROM taken_keys WHERE until <= :now)
+    OR EXISTS (SELECT 1 FROM taken_keys WHERE taken_at > :now)
+    OR EXISTS (SELECT 1 FROM closed_lanes WHERE closed_at > :now)
     OR EXISTS (SELECT 1 FROM batches WHERE done_at <= :before)
     OR EXISTS (SELECT 1 FROM figures WHERE span = 1 AND start < :minutes_before)
     OR EXISTS (SELECT 1 FROM figures WHERE span = 60 AND start < :hours_before)
