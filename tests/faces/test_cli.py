@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import unicodedata
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -291,12 +292,25 @@ def test_looking_leaves_the_journal_mode_alone(path):
     Queue(path, durability="conservative").close()
     run("push", path.parent / "other.db", "n", "1")
     assert json.loads(on(path, ["check"], "--json").stdout)["engine"]["settings"]["journal_mode"] == "delete"
-    connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
-    connection.close()
+    assert journal(path) == "delete"
+
+
+def journal(path):
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("PRAGMA journal_mode").fetchone()[0]
 
 
 # change
+
+
+def test_a_push_leaves_the_journal_mode_alone(path):
+    Queue(path, durability="conservative").close()
+    assert run("push", path, "n", "1").stdout == "1\n"
+    assert journal(path) == "delete"
+    path.with_name("empty.db").touch()
+    for made in ("new.db", "empty.db"):
+        assert run("push", path.with_name(made), "n", "1").stdout == "1\n"
+        assert journal(path.with_name(made)) == "wal"
 
 
 def test_cancel(path):

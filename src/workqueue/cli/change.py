@@ -32,6 +32,7 @@ from workqueue.errors import JobNotFound, UsageError
 from workqueue.job import Job, JobStatus
 from workqueue.lifecycle import WAITING
 from workqueue.queue import Queue
+from workqueue.store import durability_found
 from workqueue.store.contract import Store
 from workqueue.store.paging import DONE_TO, Deed, Find, Page, changes
 
@@ -79,7 +80,8 @@ def push(
     data = sys.stdin.buffer.read() if json_text == "-" else json_text.encode("utf-8", "surrogateescape")
     payload.decode(data)
     obj = msgspec.Raw(data.strip())  # these very bytes: 1.10 stays 1.10
-    with Queue(file, id=queue, timing=timing, allow_network=network_allowed()) as target:
+    kept = durability_found(file)
+    with Queue(file, id=queue, timing=timing, durability=kept, allow_network=network_allowed()) as target:
         if after is None:
             job_id = target.push(name, obj, run_at=run_at, priority=priority)
         else:

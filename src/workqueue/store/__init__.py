@@ -138,5 +138,14 @@ def open_existing(path: str | os.PathLike[str], *, allow_network: bool = False) 
         raise UnsuitableFile(f"expected the file of a queue at {name!r}, but there is none; check the path", path=name)
     if os.path.isfile(name) and not os.path.getsize(name):
         raise UnsuitableFile(f"expected the file of a queue, but {name!r} is empty; check the path", path=name)
-    durability = inspection.durability(name) if os.path.isfile(name) else "full"  # the engine says what else it is
-    return SqliteStore(name, durability=durability, allow_network=allow_network)
+    return SqliteStore(name, durability=durability_found(name), allow_network=allow_network)
+
+
+def durability_found(path: str | os.PathLike[str]) -> Durability:
+    """Say as what to open `path`, so that a file that is there keeps its journal; "full" where there is none.
+
+    Raises UnsuitableFile or SchemaOutdated for a file that is not ours.
+    """
+    if is_url(path) or not os.path.isfile(path) or not os.path.getsize(path):
+        return "full"  # the engine says what else it is
+    return inspection.durability(os.path.realpath(path))
