@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Final
 
 import msgspec
 
 from workqueue import payload
+from workqueue.assignments import Assignments, Span
 from workqueue.errors import InvalidPayload
 from workqueue.payload import Json
 from workqueue.words import is_json, pretty
@@ -26,8 +28,7 @@ SECRETS: Final = frozenset(
 
 _MASK: Final = "••••••"
 _MASKED: Final = re.compile(rf"{_MASK} hidden (\d{{1,6}})")
-_IN_URL: Final = re.compile(r"(\w://[^\s/:@]{0,100}:)[^\s/@]{1,200}(@)")
-_NOTHING: Final = ("null", "None", '""', "''", "[]", "{}")
+_IN_URL: Final = re.compile(r"\w://[^\s/:]*:([^\s/]+)@")
 _WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
@@ -41,8 +42,9 @@ class Redaction:
         spelled = {"_".join(_words(name)) for name in names}
         self._names = frozenset(name for name in spelled if name)
         self._hides = lru_cache(maxsize=4096)(self._is_secret)  # the same few names, again and again
+        self._tells = lru_cache(maxsize=4096)(self._secrets)
         self._stems = {max(name.split("_"), key=len) for name in self._names}
-        self._in_text = _said(sorted(self._names, key=len, reverse=True)) if self._names else None
+        self._assignments = Assignments(self._names) if self._names else None
 
     def hides(self, name: str) -> bool:
         """Say whether the value of a member of this name is hidden."""
@@ -61,7 +63,8 @@ class Redaction:
     def shown(self, data: bytes) -> list[str]:
         """Give the data of a job as lines for people."""
         masked, _ = self._masked(data)
-        return [self.text(_MASKED.sub(_MASK, line)) for line in pretty(masked)]
+        lines = pretty(masked)
+        return [_MASKED.sub(_MASK, line) for line in lines] if is_json(masked) else [self.text(line) for line in lines]
 
     def editable(self, data: bytes) -> str | None:
         """Give the data of a job as JSON to be edited, with numbered masks for what is hidden; None: it is no JSON."""
@@ -79,7 +82,7 @@ class Redaction:
         _, hidden = self._masked(before)
         if not hidden:
             return written.strip()
-        return payload.encode(_restored(tree, "", hidden, "$"), limit=len(written) + len(before))
+        return payload.encode(self._restored(tree, "", hidden, "$"), limit=len(written) + len(before))
 
     def mark(self, data: bytes) -> str:
         """Give a short text that changes when what is shown of the data does; it tells nothing of what is hidden."""
@@ -87,10 +90,21 @@ class Redaction:
 
     def text(self, text: str) -> str:
         """Give a message or a traceback without what is written there as the value of a secret."""
-        text = _IN_URL.sub(rf"\1{_MASK}\2", text)
-        if self._in_text is None or not self._may_tell(text):
-            return text
-        return self._in_text.sub(_masked_value, text)
+        return _replaced(text, self._secrets(text), lambda _secret: _MASK)
+
+    def _secrets(self, text: str) -> list[Span]:
+        """Give where secrets stand in a text, in order, none over another."""
+        found = [url.span(1) for url in _IN_URL.finditer(text)] if "://" in text else []
+        if self._assignments is not None and self._may_tell(text):
+            found += self._assignments.values(text)
+        apart: list[Span] = []
+        for span in sorted(found):
+            if apart and span[0] < apart[-1][1]:
+                before = apart.pop()
+                apart.append((before[0], max(before[1], span[1])))
+            else:
+                apart.append(span)
+        return apart
 
     def _may_tell(self, text: str) -> bool:
         """Say whether a word of some name is there at all: nearly always not, and this costs a hundredth."""
@@ -106,61 +120,82 @@ class Redaction:
         try:
             masked = self._without(tree, "", hidden)
         except RecursionError:
-            hidden = [_Hidden("", tree)]
+            hidden = [_Hidden("", tree, is_piece=False)]
             masked = f"{_MASK} hidden 1"
-        return (msgspec.json.encode(masked) if hidden else data), hidden
+        # Of two members of one name a handler gets the last, and only that was looked at.
+        return (msgspec.json.encode(masked) if hidden or _has_twins(data) else data), hidden
 
     def _without(self, value: Json, name: str, hidden: list[_Hidden]) -> Json:
         """Give a value without secrets. name: of the member it is, or is inside of as an item."""
-        if value not in (None, "", [], {}) and (
-            self.hides(name) or (isinstance(value, str) and _IN_URL.search(value) is not None)
-        ):
-            hidden.append(_Hidden(name, value))
+
+        def mask(secret: Json, *, is_piece: bool = False) -> str:
+            hidden.append(_Hidden(name, secret, is_piece))
             return f"{_MASK} hidden {len(hidden)}"
+
+        if value not in (None, "", [], {}) and (
+            self.hides(name) or (isinstance(value, dict) and any(map(self._tells, value)))
+        ):
+            return mask(value)
+        if isinstance(value, str):
+            return _replaced(value, self._secrets(value), lambda secret: mask(secret, is_piece=True))
         if isinstance(value, list):
             return [self._without(item, name, hidden) for item in value]
         if isinstance(value, dict):
             return {member: self._without(item, member, hidden) for member, item in value.items()}
         return value
 
+    def _restored(self, value: Json, name: str, hidden: list[_Hidden], path: str) -> Json:
+        if isinstance(value, list):
+            return [self._restored(item, name, hidden, f"{path}[{at}]") for at, item in enumerate(value)]
+        if isinstance(value, dict):
+            return {member: self._restored(item, member, hidden, f"{path}.{member}") for member, item in value.items()}
+        masks = list(_MASKED.finditer(value)) if isinstance(value, str) else []
+        if not masks or not isinstance(value, str):
+            return value
+        meant = [hidden[int(mask[1]) - 1] for mask in masks if 1 <= int(mask[1]) <= len(hidden)]
+        if len(meant) == len(masks) and all(one.name == name for one in meant):
+            if masks[0][0] == value and not meant[0].is_piece:
+                return meant[0].value
+            pieces = iter(meant)
+            opened = _MASKED.sub(lambda _: str(next(pieces).value), value)
+            # It stays hidden where it stands now, or who may not see it has only to move its mask.
+            if all(one.is_piece for one in meant) and self.text(opened) == self.text(_MASKED.sub(_MASK, value)):
+                return opened
+        raise InvalidPayload(
+            f"expected the mask {masks[0][0]!r} at {path} to stay in its place; type the value itself", path=path
+        )
+
 
 class _Hidden(msgspec.Struct, frozen=True):
-    """A value that a mask stands for, and the member it is of."""
+    """What a mask stands for, and the member it is of; or is a piece of the text of."""
 
     name: str
     value: Json
+    is_piece: bool
 
 
-def _said(names: list[str]) -> re.Pattern[str]:
-    """Give what finds `name: value` and `name = value` in a text: (1) up to the value, (2) the value."""
-    plain = "|".join(name.replace("_", "[-_ ]?") for name in names)
-    camel = "|".join("".join(word.title() for word in name.split("_")) for name in names)
-    name = rf"(?:(?<![a-z0-9])(?i:{plain})|(?<=[a-z0-9])(?:{camel}))"
-    value = r"\[[^\]\n]*\]|\{[^}\n]*\}|(?i:bearer|basic)\s+\S+|\"[^\"\n]*\"|'[^'\n]*'|[^\s,;&)}\]]+"
-    return re.compile(rf"({name}s?[\"']?\s{{0,8}}[:=]\s{{0,8}})({value})")
+def _replaced(text: str, spans: Iterable[Span], mask: Callable[[str], str]) -> str:
+    parts: list[str] = []
+    at = 0
+    for start, end in spans:
+        parts += (text[at:start], mask(text[start:end]))
+        at = end
+    return "".join([*parts, text[at:]]) if parts else text
 
 
-def _masked_value(found: re.Match[str]) -> str:
-    if found[2] in _NOTHING:
-        return found[0]
-    quote = found[2][0] if found[2][0] in "\"'" else ""
-    return f"{found[1]}{quote}{_MASK}{quote}"
+def _has_twins(data: bytes) -> bool:
+    """Say whether two members of one object in this JSON have the same name, or that cannot be told."""
+    found = False
 
+    def look(members: list[tuple[str, object]]) -> None:
+        nonlocal found
+        found = found or len({name for name, _ in members}) < len(members)
 
-def _restored(value: Json, name: str, hidden: list[_Hidden], path: str) -> Json:
-    if isinstance(value, list):
-        return [_restored(item, name, hidden, f"{path}[{at}]") for at, item in enumerate(value)]
-    if isinstance(value, dict):
-        return {member: _restored(item, member, hidden, f"{path}.{member}") for member, item in value.items()}
-    found = _MASKED.fullmatch(value) if isinstance(value, str) else None
-    if found is None:
-        return value
-    number = int(found[1])
-    if not 1 <= number <= len(hidden) or hidden[number - 1].name != name:
-        raise InvalidPayload(
-            f"expected the mask {value!r} at {path} to stay in its member; type the value itself", path=path
-        )
-    return hidden[number - 1].value
+    try:
+        json.loads(data, object_pairs_hook=look)
+    except (ValueError, RecursionError):
+        return True
+    return found
 
 
 def _words(name: str) -> list[str]:

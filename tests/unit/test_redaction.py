@@ -44,11 +44,22 @@ def test_nothing_to_hide_is_shown_as_it_is():
 
 
 def test_a_password_inside_an_address_is_hidden():
-    assert shown({"url": f"postgresql://ada:{MARKER}@db/x"}) == '{\n  "url": "••••••"\n}'
-    assert (
-        USUAL.text(f"cannot reach redis://:{MARKER}@cache:6379/0 now")
-        == "cannot reach redis://:••••••@cache:6379/0 now"
-    )
+    assert shown({"url": f"postgresql://ada:{MARKER}@db/x"}) == '{\n  "url": "postgresql://ada:••••••@db/x"\n}'
+    assert MARKER not in shown({f"postgresql://ada:{MARKER}@db/x": 1})
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("cannot reach redis://:", "@cache:6379/0 now"),
+        ("postgresql://me:p@", "@host/db"),
+        ("https://ada@example.org:", "@host/x"),
+        ("https://aws:", "e" * 300 + "@host/x"),
+    ],
+)
+def test_a_password_inside_an_address_in_a_text_is_hidden(before, after):
+    told = USUAL.text(f"{before}{MARKER}{after}")
+    assert MARKER not in told and told.endswith(after.lstrip("e")) and "••••••@" in told
 
 
 @pytest.mark.parametrize(
@@ -62,6 +73,27 @@ def test_a_password_inside_an_address_is_hidden():
         f"client secret: {MARKER}",
         f"tokens = {MARKER}",
         f"{{'tokens': ['x', '{MARKER}']}}",
+        f"SECRET_KEY = '{MARKER}'",
+        f"session_id={MARKER}",
+        f"sessionID={MARKER}",
+        f"password_hash={MARKER}",
+        f"password2={MARKER}",
+        f"auth=('ada', '{MARKER}')",
+        f"auth=BasicAuth('ada', '{MARKER}')",
+        f'{{"password": "ab\\"{MARKER}"}}',
+        f'{{\\"password\\": \\"ab\\\\\\"{MARKER}\\"}}',
+        f"credentials={{'a': {{'b': 1}}, 'c': '{MARKER}'}}",
+        f"credentials={{'a': 'it{{', 'c': '{MARKER}'}}",
+        f"credentials={{'a': 1, 'c': '{MARKER}",
+        f'password="and {MARKER}',
+        f"Authorization: Token {MARKER}",
+        f'Authorization: Digest username="ada", response="{MARKER}"',
+        f"Cookie: a=1; b={MARKER}",
+        f"password: b'hun {MARKER}'",
+        f'password: str = "hun {MARKER}"',
+        f"password = '''it's {MARKER}'''",
+        f"os.environ['DB_PASSWORD'] = 'hun {MARKER}'",
+        f"token := {MARKER}",
     ],
 )
 def test_what_a_text_calls_a_secret_is_hidden(text):
@@ -70,14 +102,52 @@ def test_what_a_text_calls_a_secret_is_hidden(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["no such user", "token expired", "password=None", "x" * 100_000, "a-" * 50_000, "password" * 9000]
+    ("text", "told"),
+    [
+        ("login(auth=('ada', 'x'), n=1)", "login(auth=••••••, n=1)"),
+        ('{"password": "a\\"b", "n": 1}', '{"password": "••••••", "n": 1}'),
+        ("-H 'Authorization: Bearer abc' https://h/", "-H 'Authorization: ••••••' https://h/"),
+        ("Authorization: Token abc, request 17", "Authorization: ••••••, request 17"),
+        ("Cookie: a=1; b=2\nnext", "Cookie: ••••••\nnext"),
+        ("token=[1, 2\nnext", "token=••••••\nnext"),
+        ("password: b'hun ter2' was refused", "password: b'••••••' was refused"),
+    ],
 )
+def test_what_stands_around_it_stays(text, told):
+    assert USUAL.text(text) == told
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no such user", "token expired", "password=None", "token='' pin=[]", "AUTHOR: Ada", "tokenizer: x", "spin=1",
+        "see https://h:443 and mail me@example.org", "ssh://git@host:22/x", "x" * 100_000, "a-" * 50_000,
+        "password" * 9000,
+    ],
+)  # fmt: skip
 def test_other_text_stays_and_long_text_costs_little(text):
     assert USUAL.text(text) == text
 
 
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "token=[ ", "token={", "token=(", 'token="', 'token=\\"', "token='", "token=x ", "token_", "pin_a", "sessionAa",
+        "token: x = ", 'Authorization: a b="', "Cookie: a;b=", 'token=[\\"', "\\", "a://b:", "a://b:@", "token=[\n",
+    ],
+)  # fmt: skip
+def test_what_is_never_closed_is_looked_at_once(piece):
+    text = piece * (2_000_000 // len(piece))  # to look at all that follows each time would take half an hour
+    assert USUAL.text(f"token=x {text}").startswith("token=••••••")
+
+
 def test_data_that_are_no_json_are_shown_as_bytes_without_secrets():
     assert USUAL.shown(f"token={MARKER} \xff".encode("latin-1")) == [r"b'token=•••••• \xff'"]
+
+
+def test_of_two_members_of_one_name_the_one_that_counts_is_shown():
+    assert USUAL.shown(b'{"password":"hunter2","password":""}') == ["{", '  "password": ""', "}"]
+    assert "hunter2" not in USUAL.editable(b'{"n":1.10,"password":"hunter2","password":null}')
 
 
 def test_what_is_nested_too_deeply_to_be_looked_at_is_hidden():
@@ -98,6 +168,30 @@ def test_an_edit_keeps_what_is_hidden():
     assert MARKER not in text
     edited = USUAL.edited(text.replace('"ada"', '"grace"'), before)
     assert json.loads(edited) == {"to": "grace", "password": MARKER, "more": [{"token": [1, 2]}]}
+
+
+def test_what_the_page_hides_of_a_text_the_field_hides_and_an_edit_keeps_too():
+    before = json.dumps({"note": f"password={MARKER}, token='a b'", "url": f"redis://:{MARKER}@h"}).encode()
+    text = USUAL.editable(before)
+    assert MARKER not in text and "a b" not in text
+    assert "\"password=•••••• hidden 1, token='•••••• hidden 2'\"" in text
+    edited = USUAL.edited(text.replace('"password=', '"ada has password='), before)
+    assert json.loads(edited) == {
+        "note": f"ada has password={MARKER}, token='a b'",
+        "url": f"redis://:{MARKER}@h",
+    }
+    assert USUAL.edited(text, before) == before.replace(b'", "', b'","').replace(b'": "', b'":"')
+
+
+@pytest.mark.parametrize(
+    "note",
+    ["it was •••••• hidden 1", "•••••• hidden 1", "password=x •••••• hidden 1", "password=•••••• hidden 3"],
+)
+def test_a_piece_of_a_text_is_not_opened_where_it_would_be_shown(note):
+    before = json.dumps({"note": f"password={MARKER}", "pin": 7}).encode()
+    for value in ({"note": note}, {"pin": "•••••• hidden 1"}, {"note": "pin=•••••• hidden 2"}):
+        with pytest.raises(InvalidPayload, match="mask"):
+            USUAL.edited(json.dumps(value), before)
 
 
 def test_an_edit_of_what_has_no_secrets_is_kept_to_the_byte():
