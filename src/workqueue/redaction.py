@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Final
@@ -13,7 +14,7 @@ import msgspec
 
 from workqueue import payload
 from workqueue.assignments import Assignments, Span
-from workqueue.errors import InvalidPayload
+from workqueue.errors import InvalidOption, InvalidPayload
 from workqueue.payload import Json
 from workqueue.words import is_json, pretty
 
@@ -29,7 +30,7 @@ SECRETS: Final = frozenset(
 _MASK: Final = "••••••"
 _MASKED: Final = re.compile(rf"{_MASK} hidden (\d{{1,6}})")
 _IN_URL: Final = re.compile(r"\w://[^\s/:]*:([^\s/]+)@")
-_WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_WORDS: Final = re.compile(r"A+(?!a)|A?a+|0+")  # in the shape of a name, see `_shape`
 
 
 class Redaction:
@@ -39,8 +40,7 @@ class Redaction:
     """
 
     def __init__(self, names: Iterable[str] = SECRETS) -> None:
-        spelled = {"_".join(_words(name)) for name in names}
-        self._names = frozenset(name for name in spelled if name)
+        self._names = frozenset(map(_spelled, names))
         self._hides = lru_cache(maxsize=4096)(self._is_secret)  # the same few names, again and again
         self._tells = lru_cache(maxsize=4096)(self._secrets)
         self._stems = {max(name.split("_"), key=len) for name in self._names}
@@ -198,8 +198,30 @@ def _has_twins(data: bytes) -> bool:
     return found
 
 
+def _spelled(name: str) -> str:
+    """Give a name that was asked for as its words; in another spelling it hides the same."""
+    words = _words(name)
+    if not words:
+        raise InvalidOption(
+            f"expected names of members whose values to hide, each with a letter or a digit, got: {name!r}",
+            name="redact",
+            value=name,
+        )
+    return "_".join(words)
+
+
 def _words(name: str) -> list[str]:
-    return [word.lower() for word in _WORDS.findall(name)]
+    name = unicodedata.normalize("NFKC", name)
+    return [name[slice(*found.span())].lower() for found in _WORDS.finditer("".join(map(_shape, name)))]
+
+
+def _shape(character: str) -> str:
+    """Give A for a capital, a for any other letter or a mark on one, 0 for a digit, - for what stands between words."""
+    if character.isupper() or character.istitle():
+        return "A"
+    if character.isdecimal():
+        return "0"
+    return "a" if unicodedata.category(character)[0] in "LMN" else "-"
 
 
 usual: Final = Redaction()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from workqueue.errors import InvalidPayload
+from workqueue.errors import InvalidOption, InvalidPayload
 from workqueue.redaction import Redaction
 
 MARKER = "hunter2-marker"
@@ -160,6 +160,29 @@ def test_the_list_can_be_another():
     assert MARKER not in shown({"patientName": MARKER}, ours)
     assert MARKER in shown({"password": MARKER}, ours)
     assert MARKER in shown({"password": MARKER}, Redaction([]))
+
+
+@pytest.mark.parametrize(
+    ("name", "members"),
+    [
+        ("пароль", ["пароль", "ПАРОЛЬ", "мой_пароль", "мойПароль", "паро\u043b\u044c"]),
+        ("clé", ["clé", "cle\u0301", "maClé", "CLÉ"]),
+        ("密码", ["密码", "密码_2"]),
+        ("PIN２", ["pin2", "PIN-2"]),
+    ],
+)
+def test_names_are_of_any_script(name, members):
+    ours = Redaction([name])
+    for member in members:
+        assert MARKER not in shown({member: MARKER}, ours)
+    assert MARKER not in ours.text(f"{members[0]} = '{MARKER}', {members[0]}: {MARKER}")
+    assert MARKER in shown({"note": MARKER}, ours)
+
+
+@pytest.mark.parametrize("name", ["", "***", "__"])
+def test_a_name_without_a_word_is_refused(name):
+    with pytest.raises(InvalidOption, match="each with a letter or a digit, got"):
+        Redaction(["password", name])
 
 
 def test_an_edit_keeps_what_is_hidden():
