@@ -81,6 +81,16 @@ def test_all_there_are_is_never_meant_by_saying_nothing(path, command):
     assert set(statuses(path)) == {"pending"}
 
 
+@pytest.mark.parametrize("option", ["--text", "--name", "--queue", "--batch", "--status"])
+@pytest.mark.parametrize("command", ["cancel", "retry", "restore", "clean", "jobs"])
+def test_a_filter_of_nothing_does_not_mean_all(path, command, option):
+    run("cancel", path, 4)
+    result = run(command, path, option, "", *(["--yes"] if command in ("cancel", "clean") else []))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"{option}, got: ''; else leave it out" in result.stderr or f"Invalid value for '{option}'" in result.stderr
+    assert statuses(path) == ["pending"] * 3 + ["cancelled"]
+
+
 @pytest.mark.parametrize("command", ["cancel", "retry", "restore", "clean"])
 def test_ids_and_filters_together_are_refused(path, command):
     result = run(command, path, 1, "--name", "mail")

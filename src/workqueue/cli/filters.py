@@ -89,6 +89,9 @@ def filter_options(*statuses: JobStatus) -> Callable[[Callable[..., None]], Call
             queue: str | None,
             **others: object,
         ) -> None:
+            for option, value in (("--name", name), ("--text", text), ("--queue", queue)):
+                if value == "":  # of a variable that is not set, and each text has it
+                    raise click.UsageError(f"expected something to look for after {option}, got: ''; else leave it out")
             meant = None if status is None else JobStatus[status.upper()]
             checked = None if text is None else checked_text(text, "--text")
             function(*arguments, filters=Filters(meant, name, checked, batch, queue), **others)
