@@ -141,3 +141,47 @@ def test_a_reader_that_goes_away_is_met_in_silence(path):
     finally:
         os.close(writing)
     assert (result.returncode, result.stderr) == (141, b"")
+
+
+def in_a_shell(words, *arguments):
+    """Call the command from a shell. words: what stands behind it, such as >&-."""
+    shell = ["sh", "-c", f'"$0" -m workqueue "$@" {words}', sys.executable, *map(str, arguments)]
+    return subprocess.run(shell, capture_output=True, timeout=60)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["status", "missing.db"], ["jobs", "--no"], ["--version"], []])
+def test_whoever_reads_help_or_errors_may_go_away_too(arguments):
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        result = subprocess.run(
+            [sys.executable, "-m", "workqueue", *arguments], stdout=writing, stderr=writing, timeout=60
+        )
+    finally:
+        os.close(writing)
+    assert result.returncode == 141
+
+
+def test_what_cannot_be_written_is_a_line_and_a_code():
+    result = in_a_shell(">/dev/full", "--help")
+    assert (result.returncode, result.stderr) == (3, b"workqueue: [Errno 28] No space left on device\n")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_a_stream_that_is_closed_is_nobody_who_reads(path, closed):
+    run("push", path, "n", "1")
+    target = path.with_name("copy.db")
+    result = in_a_shell(closed, "status", path)
+    assert (result.returncode, result.stderr) == (0, b"")
+    result = in_a_shell(closed, "copy", path, target)
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert run("check", target).exit_code == 0
+    result = in_a_shell(closed, "cancel", target, "--name", "n")
+    assert result.returncode == 2, "there is no terminal to ask on"
+
+
+def test_data_from_a_stream_that_is_closed_are_no_json(path):
+    result = in_a_shell("<&-", "push", path, "n", "-")
+    assert (result.returncode, result.stdout) == (2, b"")
+    assert result.stderr.startswith(b"workqueue: expected data that is JSON, got b''")
+    assert not path.exists()

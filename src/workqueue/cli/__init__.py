@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 import sys
 import textwrap
 from importlib import import_module
@@ -14,6 +13,7 @@ from click.exceptions import NoArgsIsHelpError
 
 from workqueue.cli.codes import MEANINGS, Code
 from workqueue.cli.command import NAMED_BY
+from workqueue.cli.streams import speaking, stand_in
 from workqueue.errors import StoreError, UsageError, WorkqueueError
 
 # By section of the help: the commands, and the module of each.
@@ -97,7 +97,17 @@ class _Commands(click.Group):
             with formatter.section(section):
                 formatter.write_dl([(name, command.get_short_help_str(80)) for name, command in commands if command])
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: object
+    ) -> click.Context:
+        with speaking():  # help is printed on the way
+            return super().make_context(info_name, args, parent, **extra)
+
     def invoke(self, ctx: click.Context) -> object:
+        with speaking():
+            return self._invoke(ctx)
+
+    def _invoke(self, ctx: click.Context) -> object:
         try:
             result: object = super().invoke(ctx)
         except click.UsageError as error:
@@ -107,9 +117,7 @@ class _Commands(click.Group):
             _complain("nothing was changed")
             ctx.exit(Code.NO)
         except BrokenPipeError:
-            # Nobody reads any more; the interpreter's own flush at exit must not find that out again.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(Code.UNREAD)
+            raise
         except KeyboardInterrupt:
             _complain("interrupted")
             ctx.exit(Code.INTERRUPTED)
@@ -159,8 +167,10 @@ def group(*, allow_network: bool) -> None:
 
 def main() -> None:
     """Run the command line, and exit with its code."""
+    stand_in()
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:  # a terminal that cannot show a character gets its escape, and not a traceback
             reconfigure(errors="backslashreplace")
-    group(prog_name="workqueue")
+    with speaking():
+        group(prog_name="workqueue")
