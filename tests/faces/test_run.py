@@ -74,9 +74,9 @@ class App:
         self.events = Lines(self._events)
         self._started: list[subprocess.Popen[bytes]] = []
 
-    def run(self, *arguments: str) -> tuple[subprocess.Popen[bytes], Lines]:
+    def run(self, *arguments: str, python: tuple[str, ...] = ()) -> tuple[subprocess.Popen[bytes], Lines]:
         child = subprocess.Popen(
-            [sys.executable, "-m", "workqueue", "run", *arguments],
+            [sys.executable, *python, "-m", "workqueue", "run", *arguments],
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -350,6 +350,18 @@ def test_giving_up_on_children_that_keep_dying(app):
     doubling = [f"another in {0.1 * 2**death:.1f} s" for death in range(11)]
     assert pauses == set(doubling[: len(pauses)])
     assert len(pauses) > 1
+
+
+def test_modules_beside_the_program_stand_in_for_none_of_pythons_own(app):
+    (app.folder / "platform.py").write_text("raise RuntimeError('imported')")
+    app.push(2)
+    parent, log = app.run("app:queue", "--processes", "2", python=("-P",))  # as the installed command does
+    assert "imported" not in log.until(r"process \d+ runs|imported").string
+    started_by(app, 2)
+    parent.send_signal(signal.SIGTERM)
+    app.end_told(2)
+    log.to_end()
+    assert parent.wait(PATIENCE) == 0
 
 
 def test_children_that_cannot_work_end_the_parent(app):

@@ -68,7 +68,8 @@ class Processes:
         *,
         listen: Callable[[Ask], Listener] | None = None,
     ) -> None:
-        self._command = [sys.executable, "-m", "workqueue", "run", *command]
+        # -P: else the current folder stands before Python's own modules, which it does not in one process alone.
+        self._command = [sys.executable, "-P", "-m", "workqueue", "run", *command]
         self._children = [_Child(number) for number in range(1, count + 1)]
         self._probes = Several([child.place for child in self._children])
         self._listener = None if listen is None else listen(self._probes.ask)
