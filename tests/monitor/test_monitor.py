@@ -310,6 +310,27 @@ def test_a_queue_and_a_task_are_paused_and_resumed(store, path):
     run(test())
 
 
+def test_a_pause_is_undone_where_it_was_made_and_whoever_made_it(store, path):
+    fill(store)
+
+    async def test() -> None:
+        async with watched(path) as watcher:
+            await watcher.sees("fetch")
+            await watcher.press("enter")
+            await watcher.until(lambda: isinstance(watcher.app.screen, Jobs))
+            await watcher.sees("jobs of queue 'crawl'", "fetch")
+            await answer(watcher, "p", asked="Pause task 'fetch'", said="paused task 'fetch' of queue 'crawl'; p")
+            await answer(watcher, "p", asked="Resume task 'fetch'", said="resumed task 'fetch'")
+            await watcher.press("enter")
+            await watcher.until(lambda: isinstance(watcher.app.screen, StoryView))
+            await answer(watcher, "p", asked="Pause task 'fetch'", said="paused task 'fetch'")
+            store.resume("crawl", "fetch")
+            await answer(watcher, "p", asked="Pause task 'fetch'", said="paused task 'fetch'")
+            await answer(watcher, "p", asked="Resume task 'fetch'", said="resumed task 'fetch'")
+
+    run(test())
+
+
 def test_what_cannot_be_done_is_told(store, path):
     jobs = fill(store)
 

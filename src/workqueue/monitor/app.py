@@ -19,7 +19,7 @@ from textual.css.query import NoMatches
 from workqueue.duration import span
 from workqueue.errors import StoreError, WorkqueueError
 from workqueue.monitor.deeds import Deed
-from workqueue.monitor.desk import Desk, Frame, on_a_thread
+from workqueue.monitor.desk import Desk, on_a_thread
 from workqueue.monitor.overview import Overview
 from workqueue.monitor.panels import Subject
 from workqueue.monitor.views import View
@@ -51,7 +51,6 @@ class Monitor(App[None]):
         self.theme = _THEME
         self.desk = desk
         self.interval = interval
-        self.frame: Frame | None = None
         self.looks = 0  # how often a view was looked at, for tests
         self._wake = asyncio.Event()
         self._away_since: float | None = None
@@ -87,11 +86,6 @@ class Monitor(App[None]):
     def wake(self) -> None:
         """Look again at once."""
         self._wake.set()
-
-    def is_paused(self, subject: Subject) -> bool:
-        """Say whether the queue, or the jobs of the name, were paused at the last look."""
-        sight = None if self.frame is None else self.frame.sight
-        return sight is not None and subject.name in sight.paused.get(subject.queue, [])
 
     async def act(self, view: View, deed: Deed, subject: Subject) -> None:
         """Do what was asked for; say what came of it."""

@@ -159,6 +159,10 @@ class Desk:
         """Give a page of jobs; where few match, they are looked for a moment long."""
         return look_on(self._at_hand().find, which, _PATIENCE)
 
+    def is_paused(self, queue: str, name: str | None) -> bool:
+        """Say whether a queue, or the jobs of one name in it, are paused just now."""
+        return name in self._at_hand().paused(queue)
+
     def now(self) -> datetime:
         """Give the store's own time."""
         return self._at_hand().now()

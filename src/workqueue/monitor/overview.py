@@ -128,7 +128,7 @@ class Overview(View):
     async def look(self) -> None:
         """Ask for a frame, and show it."""
         monitor = self.monitor
-        frame = monitor.frame = await monitor.ask(monitor.desk.frame)
+        frame = await monitor.ask(monitor.desk.frame)
         if self.is_attached:
             self._frame = frame
             self._show()

@@ -15,6 +15,7 @@ from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
+from workqueue.errors import WorkqueueError
 from workqueue.monitor import deeds
 from workqueue.monitor.deeds import Deed
 from workqueue.monitor.panels import Subject
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from workqueue.monitor.app import Monitor
 
 ACTS: Final = [("r", "retry"), ("u", "restore"), ("c", "cancel"), ("p", "pause")]
+_DEEDS: Final = {"retry": deeds.RETRY, "restore": deeds.RESTORE, "cancel": deeds.CANCEL}
 _SAID: Final = 8.0  # seconds that it stands there
 
 
@@ -157,16 +159,25 @@ class View(Screen[None]):
         if subject is None:
             self.say("choose a row first: Tab goes from panel to panel, the arrows from row to row")
             return
-        deed = self._deed(verb, subject)
+        if verb == "pause":
+            self.run_worker(self._ask_before_pause(subject))
+        else:
+            self._ask_before(_DEEDS[verb], subject)
+
+    async def _ask_before_pause(self, subject: Subject) -> None:
+        """Ask whether to pause it, or to resume it, as it stands now: what is shown may be older."""
+        try:
+            is_paused = await self.monitor.ask(self.monitor.desk.is_paused, subject.queue, subject.name)
+        except (WorkqueueError, OSError) as error:
+            self.say(str(error), is_bad=True)
+        else:
+            if self.is_current:  # else it was left, or another question came first
+                self._ask_before(deeds.RESUME if is_paused else deeds.PAUSE, subject)
+
+    def _ask_before(self, deed: Deed, subject: Subject) -> None:
         self.monitor.push_screen(
             Question(deed.question(subject)), lambda yes: self._answered(deed, subject, yes=bool(yes))
         )
-
-    def _deed(self, verb: str, subject: Subject) -> Deed:
-        known = {"retry": deeds.RETRY, "restore": deeds.RESTORE, "cancel": deeds.CANCEL}
-        if verb in known:
-            return known[verb]
-        return deeds.RESUME if self.monitor.is_paused(subject) else deeds.PAUSE
 
     def _answered(self, deed: Deed, subject: Subject, *, yes: bool) -> None:
         if yes:
