@@ -9,6 +9,7 @@ from workqueue.backoff import Backoff
 from workqueue.errors import BatchNotFound, JobNotFound
 from workqueue.job import JobStatus, Lane, Terms
 from workqueue.lifecycle import Postponed, Returned
+from workqueue.store.contract import Standing
 
 from support import (
     QUEUE,
@@ -297,6 +298,16 @@ def test_a_resumed_name_brings_neither_others_nor_what_is_for_later(store):
     assert claim_all(store, queue="b") == []
     assert store.paused(QUEUE) == ["q"]
     assert store.paused("b") == ["p"]
+
+
+def test_a_pause_is_to_be_seen_before_there_are_jobs(store):
+    store.pause("b", None)
+    store.pause("a", "task")
+    store.pause("a", "other")
+    assert store.overview().queues == [Standing(queue="a"), Standing(queue="b")]
+    push(store, queue="a")
+    store.resume("b", None)
+    assert store.overview().queues == [Standing(queue="a", pending=1, oldest_due=store.now())]
 
 
 @pytest.mark.parametrize("name", [None, "task"])

@@ -244,6 +244,8 @@ def test_a_queue_of_which_nothing_is_known_is_paused_with_a_word_about_it(path):
     result = run("pause", path, "--queue", "mial")
     assert (result.exit_code, result.stdout) == (0, "paused: queue 'mial'\n")
     assert "nothing is known of queue 'mial' so far; known: 'a', 'b'" in result.stderr
+    assert "paused: queue 'mial'" in run("status", path).stdout.splitlines()
+    assert json.loads(run("status", path, "--json").stdout)["paused"] == [{"queue": "mial", "name": None}]
     for wrong in (["--queue", ""], ["--name", ""]):
         assert run("pause", path, *wrong).exit_code == 2
 

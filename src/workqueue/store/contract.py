@@ -157,7 +157,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole store, as it is just now: queues that have jobs or runners, by name; runners, by id.
+    """The whole store, as it is just now: queues that have jobs, runners or a pause, by name; runners, by id.
 
     moves: what `workqueue copy` has done with the store, or is doing, each as a sentence.
     """

@@ -341,7 +341,7 @@ class MemoryStore(Situations):
 
     def overview(self) -> Overview:
         with self._turn() as now:
-            return overview(self._rows, self._runners, now)
+            return overview(self._rows, self._runners, {queue for queue, _ in self._keeping.beside.pauses}, now)
 
     # itself
 

@@ -65,12 +65,12 @@ def standing(queue: str, rows: Iterable[Row], *, now: int) -> Standing:
     )
 
 
-def overview(rows: Iterable[Row], runners: Mapping[int, Runner], now: int) -> Overview:
-    """Give the figures of the whole store."""
+def overview(rows: Iterable[Row], runners: Mapping[int, Runner], paused: Collection[str], now: int) -> Overview:
+    """Give the figures of the whole store. paused: queues of which something is."""
     rows = list(rows)
     running = Counter(row.runner for row in rows if row.runs())
     listed = enlisted(runners, running)
-    queues = {row.job.queue for row in rows} | {runner.queue for runner in listed}
+    queues = {row.job.queue for row in rows} | {runner.queue for runner in listed} | set(paused)
     return Overview(
         now=instant(now),
         queues=[standing(queue, [row for row in rows if row.job.queue == queue], now=now) for queue in sorted(queues)],

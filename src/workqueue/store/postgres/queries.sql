@@ -680,6 +680,7 @@ SELECT coalesce(json_agg(json_build_array(queue, kind, jobs, oldest,
     UNION ALL SELECT queue, 4, count(*), NULL FROM workqueue.jobs WHERE status = 4 GROUP BY queue
     UNION ALL SELECT queue, status, count(*), NULL FROM workqueue.jobs WHERE settled_at IS NOT NULL GROUP BY queue, status
     UNION ALL SELECT queue, 6, count(*), NULL FROM workqueue.completed WHERE attempt > 0 GROUP BY queue
+    UNION ALL SELECT queue, 1, 0, NULL FROM workqueue.pauses  -- a pause is to be seen before there are jobs
   ) AS counted;
 
 -- name: task_standings

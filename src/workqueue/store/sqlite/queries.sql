@@ -467,7 +467,8 @@ SELECT json_group_array(json_array(queue, kind, jobs, oldest, (SELECT run_at FRO
     UNION ALL SELECT queue, 2, count(*), NULL FROM jobs WHERE status = 2 GROUP BY queue
     UNION ALL SELECT queue, 4, count(*), NULL FROM jobs WHERE status = 4 GROUP BY queue
     UNION ALL SELECT queue, status, count(*), NULL FROM jobs WHERE settled_at IS NOT NULL GROUP BY queue, status
-    UNION ALL SELECT queue, 6, count(*), NULL FROM completed GROUP BY queue);
+    UNION ALL SELECT queue, 6, count(*), NULL FROM completed GROUP BY queue
+    UNION ALL SELECT queue, 1, 0, NULL FROM pauses);  -- a pause is to be seen before there are jobs
 
 -- name: task_standings
 -- For people. Of the newest jobs, because no index has their names. Kinds: as of standings.
