@@ -5,6 +5,7 @@ Data of jobs are shown, never obeyed: whatever could steer a terminal, or hide o
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -18,6 +19,12 @@ from workqueue.payload import decode
 
 # Control (C0, C1), format (bidi, zero width), surrogate, line and paragraph separator
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+# Those that are letters, marks or nothing yet, and show nothing: Default_Ignorable_Code_Point in Unicode 16.0
+# (DerivedCoreProperties.txt), so far as they are in none of the categories above; and the empty Braille pattern.
+_UNSEEN: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
+    "\U000e0000-\U000e0fff]"
+)
 
 
 def printable(text: str) -> str:
@@ -26,9 +33,15 @@ def printable(text: str) -> str:
     >>> printable("a\x1b[31mb\u202ec")
     'a\\x1b[31mb\\u202ec'
     """
-    if text.isprintable():
-        return text
-    return "".join(_escape(c) if unicodedata.category(c) in _HIDDEN else c for c in text)
+    return text if _is_seen(text) else "".join(_escape(c) if _hides(c) else c for c in text)
+
+
+def _is_seen(text: str) -> bool:
+    return text.isprintable() and (text.isascii() or _UNSEEN.search(text) is None)
+
+
+def _hides(character: str) -> bool:
+    return unicodedata.category(character) in _HIDDEN or _UNSEEN.match(character) is not None
 
 
 def _escape(character: str) -> str:
@@ -41,11 +54,7 @@ def pretty(data: bytes) -> list[str]:
     if not is_json(data):
         return [repr(data)]
     lines = msgspec.json.format(data, indent=2).decode().split("\n")
-    return [line if line.isprintable() else _visible(line) for line in lines]
-
-
-def _visible(line: str) -> str:
-    return "".join(json_escape(c) if unicodedata.category(c) in _HIDDEN else c for c in line)
+    return [line if _is_seen(line) else "".join(json_escape(c) if _hides(c) else c for c in line) for line in lines]
 
 
 def json_escape(character: str) -> str:

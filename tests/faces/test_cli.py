@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from workqueue import Backoff, Queue, RecoverableWorkerError
 from workqueue.cli import group
 from workqueue.duration import span
-from workqueue.words import printable, shortened
+from workqueue.words import pretty, printable, shortened
 
 NASTY = "a\x1b[31mred\x9bz\u202eevil\u200b\x7f\U000e0041\u2028"
 READERS = [["status"], ["jobs"], ["show", "1"], ["check"]]
@@ -236,6 +236,13 @@ def test_no_character_there_is_steers_a_terminal_or_hides():
     shown = printable("".join(map(chr, [*range(0x20000), *range(0xE0000, 0xE1000)])))  # the other planes have none
     assert {unicodedata.category(c) for c in set(shown)}.isdisjoint({"Cc", "Cf", "Cs", "Zl", "Zp"})
     assert all(printable(c) == c for c in "\u00a0\u3000\ue000")
+
+
+def test_what_shows_nothing_though_it_is_a_letter_or_a_mark_is_an_escape():
+    unseen = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180f\u2065\u2800\u3164\ufe00\ufe0f\uffa0\ufff0\U000e0100\U000e0fff"
+    told = "".join(f"\\u{ord(c):04x}" if ord(c) < 0x10000 else f"\\U{ord(c):08x}" for c in unseen)
+    assert printable(f"a{unseen}b") == f"a{told}b"
+    assert pretty(json.dumps(f"{unseen}ä", ensure_ascii=False).encode()) == [f'{json.dumps(unseen)[:-1]}ä"']
 
 
 def test_printable_leaves_letters_alone():
