@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from click.shell_completion import BashComplete
 from click.testing import CliRunner
 from workqueue import Queue
 from workqueue.cli import group
+from workqueue.cli.progress import progress
 
+HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
 NASTY = "a\x1b[31mred\u202eevil\u200b\x00" + "漢字" * 30
 ENV = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "WORKQUEUE_URL")}
 
@@ -109,6 +115,35 @@ def test_long_work_has_a_bar_on_a_terminal_only(path, tmp_path):
     command = [sys.executable, "-m", "workqueue", "clean", str(path), "--status", "cancelled", "--yes"]
     done = subprocess.run(command, capture_output=True, env=ENV, timeout=60, check=True)
     assert (done.stdout, done.stderr) == (b"deleted 1,200\n", b"")
+
+
+@pytest.fixture
+def unheard() -> Iterator[Callable[[int, FrameType | None], None]]:
+    """What hears SIGTERM where nobody else does: it would end the tests."""
+
+    def unheard(number: int, frame: FrameType | None) -> None:
+        pytest.fail("nobody heard it")
+
+    before = signal.signal(signal.SIGTERM, unheard)
+    yield unheard
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_a_terminal_gets_its_cursor_back_when_long_work_is_ended(monkeypatch, unheard):
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    with pytest.raises(SystemExit) as ended, progress() as tell:
+        tell("copying", 1, 10)
+        assert screen.getvalue().rfind(HIDE) > screen.getvalue().rfind(SHOW)
+        signal.raise_signal(signal.SIGTERM)
+    assert ended.value.code == 143
+    assert screen.getvalue().rfind(SHOW) > screen.getvalue().rfind(HIDE)
+    assert signal.getsignal(signal.SIGTERM) is unheard
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
 
 # completion

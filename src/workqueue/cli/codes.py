@@ -29,5 +29,5 @@ MEANINGS: Final[Mapping[Code, str]] = {
     Code.GAVE_UP: "run: its worker processes kept dying",
     Code.INTERRUPTED: "ended by Ctrl-C; run: by a third signal",
     Code.UNREAD: "whoever read the output went away",
-    Code.TERMINATED: "bench, backup: ended by SIGTERM, with what they had made removed",
+    Code.TERMINATED: "ended by SIGTERM; bench, backup: with what they had made removed",
 }

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import click
+
+from workqueue.cli.codes import Code
+from workqueue.cli.inbox import unwound_by_sigterm
 
 if TYPE_CHECKING:
     from click._termui_impl import ProgressBar
@@ -35,5 +38,7 @@ class Progress:
 @contextmanager
 def progress() -> Generator[Progress]:
     """Show bars inside the block."""
-    with ExitStack() as stack:
+    # A bar hides the cursor, and a process that is ended where it stands would leave it so.
+    ending = unwound_by_sigterm(Code.TERMINATED) if sys.stderr.isatty() else nullcontext()
+    with ending, ExitStack() as stack:
         yield Progress(stack)
