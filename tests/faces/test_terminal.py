@@ -172,6 +172,8 @@ def test_the_shell_offers_commands_statuses_names_and_queues(here, monkeypatch):
     monkeypatch.setenv("WORKQUEUE_URL", "jobs.db")
     assert offered("pause", "--name", "l") == ["later"]
     assert offered("push", "jobs.db", "m") == ["mail"]
+    assert offered("cancel", "17", "--name", "m") == ["mail"], "17 is no file here"
+    assert offered("push", "mail", "--queue", "") == ["default"]
 
 
 def test_the_shell_is_told_nothing_where_nothing_can_be_known(here):

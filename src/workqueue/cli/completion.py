@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import closing
 from typing import Final
@@ -13,7 +14,7 @@ from workqueue.cli import configuration
 from workqueue.cli.command import Command, examples
 from workqueue.errors import UsageError, WorkqueueError
 from workqueue.job import Job
-from workqueue.store import open_existing
+from workqueue.store import is_url, open_existing
 from workqueue.store.paging import Find
 
 _LOOKED_AT: Final = 200  # jobs
@@ -63,8 +64,9 @@ def _offered(ctx: click.Context, incomplete: str, word: Callable[[Job], str]) ->
     said: object = ctx.params.get("file") or next(iter(ctx.args), None)
     try:
         named = configuration.store()
-        path = said if isinstance(said, str) else None if named is None else named.value
-        if path is None:
+        is_store = isinstance(said, str) and (is_url(said) or os.path.exists(said))  # else it may be a name, or an id
+        path = said if is_store else None if named is None else named.value
+        if not isinstance(path, str):
             return []
         with closing(open_existing(path)) as store:
             found = {word(job) for job in store.find(Find(newest_first=True, limit=_LOOKED_AT)).jobs}
