@@ -365,6 +365,14 @@ def test_a_file_of_auth_has_one_line(tmp_path, lines):
         read_auth(str(path))
 
 
+def test_a_file_of_auth_that_is_no_text_is_refused(tmp_path):
+    path = tmp_path / "auth"
+    path.write_bytes(b"ada:correct h\xf6rse")
+    path.chmod(0o600)
+    with pytest.raises(UsageError, match="to be text in UTF-8, got: .*0xf6"):
+        read_auth(str(path))
+
+
 # 96: DNS rebinding
 
 

@@ -85,6 +85,13 @@ def test_before_it_works_it_is_live_and_not_ready(app):
     assert child.wait(PATIENCE) == 0
 
 
+def test_a_host_that_cannot_be_one_is_said_before_anything_begins(app):
+    child, log = app.run("app:queue", "--metrics-port", "0", "--metrics-host", "a..b")
+    assert log.until(r"expected to listen on port 0 of a\.\.b, got: ")[0]
+    log.to_end()
+    assert (child.wait(PATIENCE), len(log.seen)) == (2, 1)
+
+
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_a_port_that_is_taken_is_said_before_anything_begins(app, processes):
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -46,9 +46,10 @@ class Listener:
         try:
             family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
             self._server = _Server(family, cast("tuple[str, int]", place), ask)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter where the name could be none
+            why = error.strerror if isinstance(error, OSError) else error
             raise UsageError(
-                f"expected to listen on port {port} of {host}, got: {error.strerror}; give another --metrics-port"
+                f"expected to listen on port {port} of {host}, got: {why}; give another --metrics-port or host"
             ) from error
         self._place = cast("tuple[str, int]", self._server.server_address[:2])
         self.port = self._place[1]

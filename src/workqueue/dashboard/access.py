@@ -83,7 +83,10 @@ def read_auth(text: str) -> Password | Token:
         with open(text, encoding="utf-8") as file:
             if os.fstat(file.fileno()).st_mode & 0o077:
                 raise UsageError(f"expected only its owner to be allowed to read {text!r}; say chmod 600 {text!r}")
-            lines = file.read(4096).splitlines()
+            try:
+                lines = file.read(4096).splitlines()
+            except UnicodeDecodeError as error:
+                raise UsageError(f"expected {text!r} to be text in UTF-8, got: {error}; write it anew") from error
         if len(lines) != 1:
             raise UsageError(f"expected {text!r} to have one line, a token or USER:PASSWORD, got: {len(lines)} lines")
         return _parsed(lines[0].strip())
