@@ -265,6 +265,20 @@ def test_missing_rights_are_named(what, mode):
     assert str(path) in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody without rights")
+def test_a_folder_that_nobody_may_enter_is_not_taken_for_an_empty_one():
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "jobs.db")
+        Queue(path).close()
+        Path(folder).chmod(0)
+        program = (
+            "import os, sys; from workqueue.store import open_existing; os.setuid(65534); open_existing(sys.argv[1])"
+        )
+        done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True)
+    last = done.stderr.splitlines()[-1]
+    assert f"expected to be allowed to look for {str(path)!r} as user 65534" in last, done.stderr
+
+
 def test_the_write_ahead_log_stays_short_under_load(tmp_path):
     """Though somebody is looking at every moment: a reader keeps the log from starting anew."""
     done = threading.Event()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Final
 
-from workqueue.errors import InvalidOption, UnsuitableFile, UsageError
+from workqueue.errors import InvalidOption, StoreUnavailable, UnsuitableFile, UsageError
 from workqueue.store.clock import Clock, system_clock
 from workqueue.store.contract import Durability, Store
 from workqueue.store.memory.engine import MemoryStore
@@ -134,9 +135,18 @@ def open_existing(path: str | os.PathLike[str], *, allow_network: bool = False) 
         refuse_missing(str(path))
         return open_store(path)
     name = os.path.realpath(path)
-    if not os.path.exists(name):
-        raise UnsuitableFile(f"expected the file of a queue at {name!r}, but there is none; check the path", path=name)
-    if os.path.isfile(name) and not os.path.getsize(name):
+    try:
+        found = os.stat(name)
+    except PermissionError as error:
+        raise StoreUnavailable(
+            f"expected to be allowed to look for {name!r} as user {os.geteuid()}; change its folder's owner or mode",
+            path=name,
+        ) from error
+    except OSError as error:
+        raise UnsuitableFile(
+            f"expected the file of a queue at {name!r}, but there is none; check the path", path=name
+        ) from error
+    if stat.S_ISREG(found.st_mode) and not found.st_size:
         raise UnsuitableFile(f"expected the file of a queue, but {name!r} is empty; check the path", path=name)
     return SqliteStore(name, durability=durability_found(name), allow_network=allow_network)
 
