@@ -150,10 +150,12 @@ def _message(record: logging.LogRecord) -> str:
 def _encode(said: dict[str, object]) -> str:
     try:
         return json.dumps(said, default=_shown, allow_nan=False)
-    except Exception:  # noqa: BLE001 - keys that are no text, or what holds itself
-        return json.dumps(
-            {name: value if isinstance(value, str | int) else _shown(value) for name, value in said.items()}
-        )
+    except Exception:  # noqa: BLE001 - keys that are no text, what holds itself, a number of thousands of digits
+        return json.dumps({name: value if _is_plain(value) else _shown(value) for name, value in said.items()})
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str) or (isinstance(value, int) and value.bit_length() < 64)
 
 
 def _shown(value: object) -> str:

@@ -142,6 +142,9 @@ def test_what_json_cannot_carry_stands_there_as_python_writes_it():
     found = as_json(record(loop=loop, nan=float("nan"), keys={(1, 2): 3}, broken=Broken(), count=5))
     assert (found["loop"], found["nan"], found["keys"]) == ("{'self': {...}}", "nan", "{(1, 2): 3}")
     assert (found["broken"], found["count"]) == ("<its __repr__ raised RuntimeError>", 5)
+    found = as_json(record("%d", 10**5000, huge=10**5000, among=[1, -(10**5000)], flag=True, count=5))
+    assert found["huge"] == found["among"] == "<its __repr__ raised ValueError>", "Python writes no such number"
+    assert (found["flag"], found["count"]) == (True, 5)
 
 
 # which job
