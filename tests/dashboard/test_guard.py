@@ -6,8 +6,10 @@ import base64
 import os
 import re
 import statistics
+import threading
 import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -652,3 +654,24 @@ def test_a_probe_says_when_the_store_is_away(visit, queue, monkeypatch):
     monkeypatch.setattr(queue._store, "paused", away)
     assert guest.get("/readyz").status_code == 503
     assert guest.get("/livez").status_code == 200
+
+
+def test_whether_it_lives_is_said_though_all_threads_wait_for_the_store(visit, queue, monkeypatch):
+    asked, go_on = threading.Semaphore(0), threading.Event()
+
+    def away(queue):
+        asked.release()
+        assert go_on.wait(30)
+
+    monkeypatch.setattr(queue._store, "paused", away)
+    guest = visit()
+    with ThreadPoolExecutor(10) as pool:
+        ready = [pool.submit(Visitor(guest.app).get, "/readyz") for _ in range(8)]
+        for _ in ready:
+            assert asked.acquire(timeout=30)
+        live = pool.submit(Visitor(guest.app).get, "/livez")
+        try:
+            assert live.result(10).status_code == 200
+        finally:
+            go_on.set()
+        assert [one.result(30).status_code for one in ready] == [200] * 8

@@ -7,13 +7,18 @@ import json
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from workqueue import Queue
+from workqueue.cli import probing
+from workqueue.cli.probing import Itself, Place, Several
+from workqueue.probes import Answer, Beginning, NotWellError
 
 from faces.test_run import App
 from lines import PATIENCE, Lines
@@ -121,6 +126,66 @@ def test_a_parent_answers_for_its_processes(app):
     until(port, "/readyz", 200)
     child.send_signal(signal.SIGTERM)
     assert child.wait(PATIENCE) == 0
+
+
+class Waiting(Beginning):
+    """A process whose store does not answer before it is told to."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Semaphore(0)
+        self.go_on = threading.Event()
+
+    def ready(self) -> None:
+        self.asked.release()
+        if not self.go_on.wait(PATIENCE):
+            raise NotWellError("nobody told it to go on")
+
+
+@pytest.fixture
+def waiting() -> Iterator[tuple[Waiting, Several]]:
+    """What a process is asked by its parent, both of them in this one."""
+    probes, itself, place = Waiting(), Itself(), Place(1)
+    itself.probes = probes
+    itself.answer_parent(place.open().detach())
+    yield probes, Several([place])
+    probes.go_on.set()
+    place.close()
+
+
+def test_a_process_says_that_it_lives_while_its_store_keeps_it_waiting(waiting, monkeypatch):
+    monkeypatch.setattr(probing, "_PATIENCE", 10.0)
+    probes, several = waiting
+    with ThreadPoolExecutor(4) as pool:
+        ready = [pool.submit(several.ask, "/readyz") for _ in range(3)]
+        assert probes.asked.acquire(timeout=PATIENCE)
+        assert several.ask("/livez") == Answer(200, "ok\n")
+        assert not any(one.done() for one in ready)
+        probes.go_on.set()
+        assert {one.result(PATIENCE) for one in ready} == {Answer(200, "ok\n")}
+
+
+def test_what_nobody_waits_for_any_more_is_forgotten(waiting, monkeypatch):
+    monkeypatch.setattr(probing, "_PATIENCE", 0.0)
+    probes, several = waiting
+    for _ in range(5):
+        assert several.ask("/readyz") == Answer(503, "worker process 1 does not answer\n")
+    [place] = several._places
+    assert place._conversation._waiting == {}
+    probes.go_on.set()
+    monkeypatch.setattr(probing, "_PATIENCE", PATIENCE)
+    assert several.ask("/readyz") == Answer(200, "ok\n")
+
+
+def test_who_waits_is_told_when_the_process_ends(waiting, monkeypatch):
+    monkeypatch.setattr(probing, "_PATIENCE", PATIENCE)
+    probes, several = waiting
+    [place] = several._places
+    with ThreadPoolExecutor(1) as pool:
+        ready = pool.submit(several.ask, "/readyz")
+        assert probes.asked.acquire(timeout=PATIENCE)
+        place.close()
+        assert ready.result(PATIENCE) == Answer(503, "worker process 1 has ended\n")
+    assert several.ask("/readyz") == Answer(503, "worker process 1 is being started\n")
 
 
 def test_logs_are_lines_of_json_when_asked_for(app):

@@ -95,7 +95,7 @@ _encoder = msgspec.json.Encoder()
 
 
 class Line(Generic[M]):
-    """One end of the line; M: what comes from the other. Sending is safe from any thread, the rest is for one.
+    """One end of the line; M: what comes from the other. Safe from any thread: `send` and `flush`; the rest is for one.
 
     Nothing blocks but `wait` and `flush`: who waits for a child must see the clock, and whether the child lives.
     """
