@@ -6,6 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from types import TracebackType
 from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
@@ -16,7 +17,8 @@ _MOST: Final = 64  # kept answers
 class Look(Generic[T]):
     """One question, whose answer is shared by all who ask. Safe from any thread.
 
-    It is asked again when the answer is older than `period`, or than twenty times what asking took.
+    It is asked again when the answer is older than `period`, or than twenty times what asking took; after an error,
+    when that is older than `period`.
     """
 
     def __init__(self, ask: Callable[[], T], *, period: float) -> None:
@@ -25,6 +27,7 @@ class Look(Generic[T]):
         self._changed = threading.Condition()
         self._answer: list[T] = []  # the last one, if any
         self._error: Exception | None = None
+        self._raised: TracebackType | None = None  # where
         self._asked = 0  # how often; and of those, how many have ended
         self._ended = 0
         self._next = float("-inf")
@@ -54,7 +57,7 @@ class Look(Generic[T]):
             asked = self._asked
             self._changed.wait_for(lambda: self._ended >= asked, patience)
             if self._error is not None:
-                raise self._error
+                raise self._error.with_traceback(self._raised)  # or each who asks would make it longer
             return self._answer
 
     def _find_out(self) -> None:
@@ -68,7 +71,9 @@ class Look(Generic[T]):
         with self._changed:
             took = time.monotonic() - began
             self._answer, self._error = answer or self._answer, error
-            self._next = began + took + max(self._period, took / _SHARE)
+            self._raised = None if error is None else error.__traceback__
+            # A store that is away says so after long, and is not spared anything by not being asked.
+            self._next = began + took + (self._period if error is not None else max(self._period, took / _SHARE))
             self._ended += 1
             self._changed.notify_all()
 

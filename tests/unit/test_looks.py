@@ -112,6 +112,40 @@ def test_an_error_reaches_who_asks_and_is_not_for_ever():
     assert look.latest(10) == 5
 
 
+def test_an_error_that_took_long_is_good_for_its_period_alone(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(looks.time, "monotonic", lambda: now[0])
+    errors = [ValueError("away")]
+
+    def be_away_for_long() -> int:
+        if errors:
+            now[0] += 8
+            raise errors.pop()
+        return 5
+
+    look = Look(be_away_for_long, period=1)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="away"):
+            look.answer()
+        now[0] += 0.9
+    now[0] += 0.2
+    assert look.answer() == 5
+
+
+def test_an_error_is_no_longer_for_the_hundredth_who_asks_and_says_where_it_was_raised():
+    def ask() -> int:
+        raise ValueError("no")
+
+    look = Look(ask, period=60)
+    depths = set()
+    for _ in range(3):
+        with pytest.raises(ValueError, match="no") as caught:
+            look.answer()
+        depths.add(len(caught.traceback))
+        assert caught.traceback[-1].name == "ask"
+    assert len(depths) == 1
+
+
 def test_questions_that_nobody_asks_any_more_are_forgotten():
     kept = Looks[int](period=60)
     first = kept.at("first", lambda: 1)
