@@ -24,7 +24,7 @@ def queue(tmp_path: Path) -> Iterator[Queue]:
 @pytest.fixture
 def visit(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Visitor]]:
     """Make a dashboard of the queue, with these options, and a visitor of it."""
-    monkeypatch.setattr(guard, "WRONG_GUESS", 0.0)
+    monkeypatch.setattr(guard, "GUESS", 0.0)
     monkeypatch.setattr(access, "_COST", 2)
     dashboards: list[app] = []
 

@@ -325,12 +325,75 @@ def test_comparing_takes_as_long_whatever_is_wrong():
     assert all(not door.knows("", guess) for guess in guesses.values())
 
 
-def test_wrong_guesses_wait_and_many_at_once_are_refused(visit, monkeypatch):
-    monkeypatch.setattr(guard, "_WRONG", {object() for _ in range(8)})
+@pytest.fixture
+def instant(monkeypatch) -> list[float]:
+    """The seconds of the clock by which guesses wait: it goes on while they sleep, and only then."""
+    now = [1000.0]
+
+    async def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(guard, "GUESS", 1.0)
+    monkeypatch.setattr(guard.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(guard.asyncio, "sleep", sleep)
+    return now
+
+
+def told(secret: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {secret}", "accept": "*/*"}
+
+
+def guess(guest: Visitor, secret: str) -> int:
+    """What is answered to this secret in the form of the sign-in."""
+    fields = {"csrf": guest.csrf("/sign-in"), "secret": secret}
+    return guest.post("/sign-in", data=fields, follow_redirects=False).status_code
+
+
+def test_a_guess_takes_as_long_whether_it_is_right_or_wrong(visit, instant):
     guest = visit(auth=LONG)
-    answer = guest.post("/sign-in", data={"csrf": guest.csrf("/sign-in"), "secret": "x"})
-    assert answer.status_code == 429
-    assert guest.get("/jobs", headers={"authorization": f"Bearer {LONG.token}"}).status_code == 200
+    for secret, status in (("x" * 32, 401), (LONG.token, 200)):
+        began = instant[0]
+        assert guest.get("/jobs", headers=told(secret)).status_code == status
+        assert instant[0] == began + 1
+    for secret, status in (("x" * 32, 403), (LONG.token, 303)):
+        began = instant[0]
+        assert guess(guest, secret) == status
+        assert instant[0] == began + 1
+
+
+def test_what_was_right_before_passes_at_once_and_what_was_wrong_waits_again(visit, instant):
+    guest = visit(auth=LONG)
+    for secret in ("x" * 32, LONG.token):
+        guest.get("/jobs", headers=told(secret))
+    began = instant[0]
+    assert guest.get("/jobs", headers=told(LONG.token)).status_code == 200
+    assert instant[0] == began
+    guest.get("/jobs", headers=told("x" * 32))
+    assert instant[0] == began + 1
+
+
+def test_where_many_guess_at_once_the_right_secret_is_refused_like_a_wrong_one(visit, instant):
+    guest = visit(auth=LONG)
+    assert guest.get("/jobs", headers=told(LONG.token)).status_code == 200
+    page = guest.csrf("/sign-in")
+    waiting = guest.app._guesses
+    turns = [waiting._turn() for _ in range(24)]
+    assert turns == [1.0] * 8 + [2.0] * 8 + [3.0] * 8
+    for secret in ("x" * 32, LONG.token):
+        answer = guest.post("/sign-in", data={"csrf": page, "secret": secret}, follow_redirects=False)
+        assert answer.status_code == 429
+        assert answer.headers["retry-after"] == "5"
+    assert guest.get("/jobs", headers=told("x" * 32)).status_code == 429
+    assert guest.get("/jobs", headers=told(LONG.token)).status_code == 200, "a program that was let in goes on"
+    instant[0] += 5
+    assert guess(guest, LONG.token) == 303
+
+
+def test_what_is_known_of_right_secrets_stays_small(visit):
+    guest = visit(auth=LONG)
+    for spaces in range(100):
+        assert guest.get("/jobs", headers=told(" " * spaces + LONG.token)).status_code == 200
+    assert len(guest.app._guesses._known) == 64
 
 
 def test_secrets_do_not_show_in_messages():

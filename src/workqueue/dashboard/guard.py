@@ -6,11 +6,17 @@ It is the only place where a request is let in, and where a form is read: no pag
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import heapq
 import inspect
 import ipaddress
 import re
 import secrets
+import threading
+import time
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from hmac import compare_digest
 from typing import Final, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -25,9 +31,10 @@ from workqueue.dashboard.access import IDLE, Auth, Door
 
 LARGEST_FORM: Final = 1024 * 1024  # bytes; the data of a job that can be edited here take a quarter of it
 MOST_FIELDS: Final = 2000
-WRONG_GUESS: Final = 1.0  # seconds that one costs
-_MOST_WRONG: Final = 8
-_WRONG: Final[set[object]] = set()
+GUESS: Final = 1.0  # seconds that one takes
+_GUESSES: Final = 8  # at a time
+_LONGEST_QUEUE: Final = 2.0  # seconds that a guess waits for its turn
+_MOST_KNOWN: Final = 64  # ways to say a secret
 _FORM_TIME: Final = 20.0  # seconds until a form has arrived
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9_.-]{1,253})(?::\d{0,5})?")
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
@@ -51,6 +58,43 @@ _SAID: Final = {
 }
 
 
+class Guesses:
+    """Lets secrets be tried: so many at a time, and each for a second, right or wrong. Safe from any thread.
+
+    One that was right before passes at once, so that whoever guesses shuts out nobody who was let in.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._free = [0.0] * _GUESSES  # when; a heap
+        self._key = secrets.token_bytes(32)
+        self._known: OrderedDict[bytes, None] = OrderedDict()
+
+    async def are_right(self, said: str, compare: Callable[[], bool]) -> bool:
+        """Say whether what was said is right, as `compare` finds it. Raises Refused where too many ask, before that."""
+        digest = hashlib.blake2b(said.encode("utf-8", "surrogatepass"), key=self._key).digest()
+        if digest in self._known:
+            return True
+        await asyncio.sleep(self._turn())
+        if not compare():
+            return False
+        with self._lock:
+            self._known[digest] = None
+            while len(self._known) > _MOST_KNOWN:
+                self._known.popitem(last=False)
+        return True
+
+    def _turn(self) -> float:
+        """Take a turn; give the seconds until it ends."""
+        now = time.monotonic()
+        with self._lock:
+            begins = max(now, self._free[0])
+            if begins - now > _LONGEST_QUEUE:
+                raise Refused(429, "Too many guesses", "Wait a moment, and try again.", {"retry-after": "5"})
+            heapq.heapreplace(self._free, begins + GUESS)
+        return begins + GUESS - now
+
+
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """Whom the guard lets in.
 
@@ -62,6 +106,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     any_address: bool = False
     auth: Auth = None
     door: Door | None = None
+    guesses: Guesses = msgspec.field(default_factory=Guesses)
     read_only: bool = True
     cookie: str = "workqueue"
     open_paths: Collection[str] = ()  # need no sign-in; those that end with / stand for all below
@@ -182,7 +227,7 @@ class Guard:
         if rules.door is not None:
             header = request.headers.get("authorization")
             if header is not None:
-                return await after_guess(rules.door.knows_header(header))
+                return await rules.guesses.are_right(header, partial(rules.door.knows_header, header))
             return rules.door.holds(request.cookies.get(f"{rules.cookie}-session", ""))
         if callable(rules.auth):
             answer = rules.auth(HTTPConnection(request.scope))
@@ -233,21 +278,6 @@ class _Finished:
                 if not any(told.startswith(f"{name}=") for told in headers.getlist("set-cookie")):
                     headers.append("set-cookie", self._session)
         await self._send(message)
-
-
-async def after_guess(right: bool) -> bool:
-    """Give `right` back; a wrong guess waits, and when many wait, it is refused."""
-    if right:
-        return True
-    if len(_WRONG) >= _MOST_WRONG:
-        raise Refused(429, "Too many wrong guesses", "Wait a moment, and try again.", {"retry-after": "5"})
-    mark = object()
-    _WRONG.add(mark)
-    try:
-        await asyncio.sleep(WRONG_GUESS)
-    finally:
-        _WRONG.discard(mark)
-    return False
 
 
 def cookie(request: Request, name: str, value: str, *, max_age: int | None = None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Final, TypeAlias
 
 from starlette.applications import Starlette
@@ -18,7 +19,7 @@ from workqueue.dashboard import filters, guard
 from workqueue.dashboard.access import Auth, Door, Links, Password, Token
 from workqueue.dashboard.acting import Acting
 from workqueue.dashboard.desk import Desk, Place
-from workqueue.dashboard.guard import Guard, Refused, Rules
+from workqueue.dashboard.guard import Guard, Guesses, Refused, Rules
 from workqueue.dashboard.live import Live, mark
 from workqueue.dashboard.pages import SIGHT, Looking
 from workqueue.dashboard.rendering import SEEN, STATIC, Pages
@@ -89,11 +90,13 @@ class Dashboard:
         )
         looking = Looking(self._desk, self._pages, redaction)
         acting = Acting(self._desk, self._pages, looking, redaction)
+        self._guesses = Guesses()
         rules = Rules(
             hosts=named,
             any_address=any_address,
             auth=auth,
             door=self._door,
+            guesses=self._guesses,
             read_only=read_only,
             cookie=self._cookie,
             open_paths=_OPEN,
@@ -181,17 +184,18 @@ class Dashboard:
             return self._to(request, "/")
         told = dict(guard.entrance(request).form) if request.method == "POST" else request.query_params
         back, key, error = filters.back(told), told.get("key") or told.get("secret"), ""
-        if key is not None:
-            links = self._door.links
-            is_known = self._door.knows(told.get("user", ""), key) if links is None else links.take(key)
-            if request.method == "POST" or links is not None:
-                if await guard.after_guess(is_known):
-                    return self._to(request, back, session=self._door.new_session())
-                error = _WRONG_LINK if links is not None else _WRONG
-        asks = (
-            "link" if self._door.links is not None else "token" if isinstance(self._door.secret, Token) else "password"
-        )
+        links = self._door.links
+        if key is not None and (request.method == "POST" or links is not None):
+            if await self._opens(self._door, told.get("user", ""), key):
+                return self._to(request, back, session=self._door.new_session())
+            error = _WRONG if links is None else _WRONG_LINK
+        asks = "link" if links is not None else "token" if isinstance(self._door.secret, Token) else "password"
         return self._pages.page(request, "sign_in.html", 403 if error else 200, error=error, asks=asks, back=back)
+
+    async def _opens(self, door: Door, user: str, key: str) -> bool:
+        if door.links is not None:  # of 32 random bytes: nobody guesses one, and who has one need not queue for it
+            return door.links.take(key)
+        return await self._guesses.are_right(f"{user}\0{key}", partial(door.knows, user, key))
 
     async def _sign_out(self, request: Request) -> Response:
         """End the session: wherever else its cookies are, they are good for nothing."""
