@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -13,9 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from browsing import serving
 from click.testing import CliRunner
 from workqueue import Queue
 from workqueue.cli import group
+from workqueue.dashboard import app, server
 
 USUAL = ("--port", "0")
 
@@ -109,7 +112,63 @@ def test_others_are_let_in_only_with_auth(path):
 def test_what_cannot_be_served_is_told(path, tmp_path):
     assert "there is none" in refused(str(tmp_path / "none.db"), *USUAL)
     assert "no such file" in refused(path, "--auth", "ada")
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert "expected to listen on port" in refused(path, "--port", str(taken.getsockname()[1]))
+
+
+@pytest.fixture
+def dashboard(tmp_path) -> Iterator[app]:
+    with Queue(tmp_path / "jobs.db", auto_start=False) as queue:
+        made = app(queue)
+        yield made
+        made.close()
+
+
+def connected(base: str) -> socket.socket:
+    host, _, port = base.removeprefix("http://").partition(":")
+    return socket.create_connection((host, int(port)), timeout=20)
+
+
+def live(host: str) -> bytes:
+    return f"GET /livez HTTP/1.1\r\nHost: {host.removeprefix('http://')}\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /livez HTTP/1.1\r\nHost: 127.0"])
+@pytest.mark.parametrize("before", [False, True])
+def test_a_connection_that_says_nothing_or_half_of_something_is_closed(dashboard, monkeypatch, said, before):
+    monkeypatch.setattr(server, "_IDLE", 0.05)
+    with serving(dashboard) as base, connected(base) as connection:
+        if before:
+            connection.sendall(live(base))
+            assert b"200 OK" in connection.recv(4096)
+        connection.sendall(said)
+        while connection.recv(4096):
+            pass
+
+
+def test_where_there_are_too_many_connections_one_that_says_nothing_makes_room(dashboard, monkeypatch):
+    monkeypatch.setattr(server, "_MOST_CONNECTIONS", 2)
+    with serving(dashboard) as base, connected(base) as first, connected(base) as second:
+        assert first.recv(4096) == b""
+        second.sendall(live(base))
+        assert b"200 OK" in second.recv(4096)
+
+
+def test_a_connection_that_takes_nothing_of_its_answer_is_closed(dashboard, monkeypatch):
+    async def much(scope, receive, send):
+        length = 0 if scope["path"] == "/livez" else 2**26
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % length)]})
+        await send({"type": "http.response.body", "body": bytes(length)})
+
+    monkeypatch.setattr(dashboard, "_app", much)
+    monkeypatch.setattr(server, "_IDLE", 0.05)
+    monkeypatch.setattr(server, "_MOST_CONNECTIONS", 2)
+    with serving(dashboard) as base, connected(base) as connection:
+        connection.sendall(live(base).replace(b"/livez", b"/"))
+        assert b"200 OK" in connection.recv(64)
+        answer = b"503"
+        while b"503" in answer:  # until the server has let go of the one that takes nothing
+            with connected(base) as other:
+                other.sendall(live(base))
+                answer = other.recv(4096)
+        assert b"200 OK" in answer
