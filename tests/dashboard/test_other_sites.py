@@ -159,6 +159,67 @@ def test_where_streams_are_refused_the_page_asks_now_and_then(queue, chromium: B
     dashboard.close()
 
 
+def test_a_page_says_that_its_session_has_ended_and_leads_to_the_sign_in(queue, chromium: Browser):
+    dashboard = app(queue, auth=Token(SECRET), period=0.05)
+
+    def journey(page):
+        signed_in(page)
+        page.locator("#link-state", has_text="live").wait_for()
+        other = page.context.new_page()
+        other.goto("/")
+        other.get_by_role("button", name="Sign out").click()
+        other.get_by_label("Token").wait_for()
+        queue.push("another")
+        page.locator("#link-state").get_by_role("link", name="signed out").click()
+        page.get_by_label("Token").fill(SECRET)
+        page.get_by_role("button", name="Sign in").click()
+        page.locator("tbody tr", has_text="another").wait_for()
+
+    with serving(dashboard) as base:
+        chromium(base, journey)
+    dashboard.close()
+
+
+def test_a_page_says_that_a_dashboard_started_anew_does_not_know_it(queue, chromium: Browser):
+    first, second = app(queue, auth=Token(SECRET), period=0.05), app(queue, auth=Token(SECRET * 2), period=0.05)
+    now = [first]
+
+    async def either(scope, receive, send):
+        await now[0](scope, receive, send)
+
+    def journey(page):
+        signed_in(page)
+        page.locator("#link-state", has_text="live").wait_for()
+        now[0] = second
+        first.live.close()
+        page.locator("#link-state").get_by_role("link", name="signed out").wait_for()
+
+    either.live = second.live
+    with serving(either) as base:
+        chromium(base, journey, allow="401")
+    for dashboard in (first, second):
+        dashboard.close()
+
+
+def test_a_page_says_that_nobody_answers(queue, chromium: Browser):
+    dashboard = app(queue, period=0.05)
+
+    def journey(page):
+        page.goto("/jobs")
+        page.locator("#link-state", has_text="live").wait_for()
+        page.route("**/jobs", lambda route: route.abort())
+        queue.push("another")
+        page.locator("#link-state", has_text="no answer").wait_for()
+        page.unroute("**/jobs")
+        queue.push("a third")
+        page.locator("tbody tr", has_text="a third").wait_for()
+        assert page.locator("#link-state").inner_text() == "live"
+
+    with serving(dashboard) as base:
+        chromium(base, journey, allow="ERR_FAILED")
+    dashboard.close()
+
+
 def test_one_who_chooses_is_not_disturbed(queue, chromium: Browser):
     dashboard = app(queue, read_only=False, period=0.05)
 

@@ -124,6 +124,16 @@ function drawAll() {
 
 let isAsking = false;
 let isOwed = false;
+let isSignedOut = false;
+let stream;
+let every = 0;  // the timer of a page that has no stream
+
+const say = (name, text) => {
+  const state = document.getElementById("link-state");
+  if (isSignedOut || state.textContent === text) return;
+  state.className = `link-state ${name}`;
+  state.textContent = text;
+};
 
 const isHeld = (region) => {
   const typing = "input:not([type=checkbox]), textarea, select";
@@ -169,6 +179,7 @@ function renewCharts(old, fresh) {
 }
 
 async function lookAgain() {
+  if (isSignedOut) return;
   if (document.hidden || isAsking) {
     isOwed = true;
     return;
@@ -176,49 +187,65 @@ async function lookAgain() {
   isAsking = true;
   isOwed = false;
   try {
-    const answer = await fetch(location.href, { headers: { accept: "text/html" }, redirect: "error" });
-    if (!answer.ok && answer.status !== 404) return;
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    if (answer.status === 404) {
-      const note = document.getElementById("note");
-      one("main").replaceChildren(...(note ? [note] : []), ...one("main", page).childNodes);  // what it was of has gone
-      return;
-    }
-    for (const old of all("[data-region]")) {
-      const fresh = page.getElementById(old.id);
-      if (!fresh || isHeld(old)) continue;
-      if (old.dataset.region === "charts") {
-        if (!renewCharts(old, fresh)) {
-          renew(old, fresh);
-          drawAll();
-        }
-      } else if (old.dataset.shown !== fresh.innerHTML) {
-        old.dataset.shown = fresh.innerHTML;
-        renew(old, fresh);
-      }
-    }
-    heed();
-  } catch {
-    // The stream says how the connection is.
+    const [status, text] = await asked();
+    if (status === 200 || status === 404) show(status, new DOMParser().parseFromString(text, "text/html"));
   } finally {
     isAsking = false;
   }
 }
 
+async function asked() {
+  try {
+    const answer = await fetch(location.href, { headers: { accept: "text/html" }, redirect: "manual" });
+    if (answer.type === "opaqueredirect" || answer.status === 401 || answer.status === 403) signOut();
+    else if (every) say("off", "every 15s");
+    return [answer.status, await answer.text()];
+  } catch {
+    say("off", "no answer");
+    return [0, ""];
+  }
+}
+
+function signOut() {
+  say("off", "");
+  isSignedOut = true;
+  const link = element("a", "", "signed out");
+  link.href = location.pathname + location.search;
+  document.getElementById("link-state").append(link);
+  stream.close();
+  clearInterval(every);
+}
+
+function show(status, page) {
+  if (status === 404) {
+    const note = document.getElementById("note");
+    one("main").replaceChildren(...(note ? [note] : []), ...one("main", page).childNodes);  // what it was of has gone
+    return;
+  }
+  for (const old of all("[data-region]")) {
+    const fresh = page.getElementById(old.id);
+    if (!fresh || isHeld(old)) continue;
+    if (old.dataset.region === "charts") {
+      if (!renewCharts(old, fresh)) {
+        renew(old, fresh);
+        drawAll();
+      }
+    } else if (old.dataset.shown !== fresh.innerHTML) {
+      old.dataset.shown = fresh.innerHTML;
+      renew(old, fresh);
+    }
+  }
+  heed();
+}
+
 function follow() {
-  const state = document.getElementById("link-state");
-  const say = (name, text) => {
-    if (state.textContent === text) return;
-    state.className = `link-state ${name}`;
-    state.textContent = text;
-  };
   let mark = document.body.dataset.mark;
-  let every = 0;
   const now_and_then = () => {
     say("off", "every 15s");
     every ||= setInterval(lookAgain, 15000);
+    lookAgain();
   };
-  const stream = new EventSource(`${root}/live`);
+  stream = new EventSource(`${root}/live`);
   stream.addEventListener("look", (event) => {
     const told = JSON.parse(event.data);
     clearInterval(every);
