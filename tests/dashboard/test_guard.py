@@ -287,6 +287,15 @@ def test_a_link_signs_in_once_and_the_next_one_is_told(visit):
     assert late.get("/", follow_redirects=False).status_code == 200
 
 
+def test_asking_only_for_the_head_of_a_link_leaves_it_good(visit):
+    links = Links(lambda key: None)
+    key, guest = links.new(), visit(auth=LONG, links=links)
+    answer = guest.head(f"/sign-in?key={key}", follow_redirects=False)
+    assert answer.status_code == 200
+    assert not any("-session" in name for name in guest.cookies)
+    assert guest.get(f"/sign-in?key={key}", follow_redirects=False).status_code == 303
+
+
 def test_the_key_of_a_link_may_be_pasted_and_the_secret_behind_it_opens_nothing(visit):
     links = Links(lambda key: None)
     guest = visit(auth=LONG, links=links)

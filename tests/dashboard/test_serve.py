@@ -75,6 +75,19 @@ def test_a_link_is_printed_and_the_next_when_it_was_opened(path):
         assert process.stderr.read() == ""
 
 
+def test_who_opens_a_link_is_let_in_though_nobody_reads_the_next_one(path):
+    with serve(path, *USUAL) as (process, link):
+        process.stdout.close()
+        opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        assert "read-only" in opener.open(link, timeout=20).read().decode()
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            get(link)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        [said] = process.stderr.read().splitlines()
+        assert "expected somebody to read the link for another browser, got:" in said
+
+
 def test_ctrl_c_ends_it_though_a_stream_is_open(path, tmp_path):
     (tmp_path / "auth").write_text("0123456789abcdef0123")
     (tmp_path / "auth").chmod(0o600)

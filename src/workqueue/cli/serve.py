@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import socket
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
@@ -19,8 +20,11 @@ from workqueue.cli.loading import app_named, load
 from workqueue.cli.options import existing, store_argument
 from workqueue.cli.output import say
 from workqueue.errors import UsageError
+from workqueue.logs import Log
 from workqueue.queue import Queue
 from workqueue.store.contract import Store
+
+log = Log("workqueue.cli")
 
 _PORT: Final = 8585
 _APP: Final = re.compile(r"[\w.]+:[\w.]+")
@@ -73,7 +77,7 @@ def serve(
     shown = f"[{address}]" if address.version == 6 else str(address)
     with _listening(address, port) as listening:
         here = f"http://{'localhost' if address.is_unspecified else shown}:{listening.getsockname()[1]}"
-        links = None if secret else Links(lambda key: say(f"for another browser: {_link(here, key)}"))
+        links = None if secret else Links(lambda key: _tell(f"for another browser: {_link(here, key)}"))
         with _opened(file) as place:
             app = dashboard.app(
                 place,
@@ -100,6 +104,15 @@ def _opened(said: str) -> Generator[Store | Queue]:
     else:
         with existing(said) as store:
             yield store
+
+
+def _tell(line: str) -> None:
+    """Print it, if anybody reads that: who opened a link is let in all the same."""
+    try:
+        say(line)
+    except OSError as error:
+        log.warning("expected somebody to read the link for another browser, got: %s; for one, start it anew", error)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor must the flush at the end fail
 
 
 def _link(here: str, key: str) -> str:

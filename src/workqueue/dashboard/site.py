@@ -185,7 +185,7 @@ class Dashboard:
         told = dict(guard.entrance(request).form) if request.method == "POST" else request.query_params
         back, key, error = filters.back(told), told.get("key") or told.get("secret"), ""
         links = self._door.links
-        if key is not None and (request.method == "POST" or links is not None):
+        if key is not None and (request.method == "POST" or (links is not None and request.method == "GET")):
             if await self._opens(self._door, told.get("user", ""), key):
                 return self._to(request, back, session=self._door.new_session())
             error = _WRONG if links is None else _WRONG_LINK
