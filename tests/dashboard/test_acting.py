@@ -53,6 +53,16 @@ def test_chosen_jobs_are_cancelled(visitor, failing):
     assert {job for job, status in statuses(failing).items() if status == "cancelled"} == {7, 8, 9}
 
 
+def test_a_name_with_a_newline_is_meant_as_it_is_though_browsers_send_another(visitor, queue):
+    with Queue(queue.path, id="two\nlines", auto_start=False) as odd:
+        odd.push("a\ntask")
+        for fields in ({}, {"name": "a\r\ntask"}):
+            visitor.fill("/act/pause", deed="pause", queue="two\r\nlines", **fields)
+        assert odd.paused() == [None, "a\ntask"]
+        visitor.fill("/act/all", deed="cancel", done="0", before="2", queue="two\r\nlines", name="a\r\ntask")
+        assert statuses(odd) == {1: "cancelled"}
+
+
 def test_deleting_is_asked_about_first(visitor, failing):
     asked = visitor.fill("/act/jobs", deed="delete", id=["1", "2", "8"], back="/jobs?status=failed")
     assert "Delete 3 jobs?" in text_of(asked.text)

@@ -142,7 +142,7 @@ class Acting:
     async def edit(self, request: Request) -> Response:
         """Give a job other data, and try it again if that is wanted; what is wrong with them is said beside them."""
         told, desk = _told(request), self._desk
-        job_id, typed = filters.whole(told, "id"), told.get("data", "").replace("\r\n", "\n")
+        job_id, typed = filters.whole(told, "id"), told.get("data", "")
         found = await desk.ask(self._looking.read, job_id)
         job = found[0]
         error = await desk.ask(self._edit, job, told.get("mark", ""), typed)

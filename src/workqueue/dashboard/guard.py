@@ -361,11 +361,12 @@ async def _read_form(request: Request) -> list[tuple[str, str]]:
     try:
         async with asyncio.timeout(_FORM_TIME):
             body = await _read_body(request)
-        return parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict")
+        told = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict")
     except TimeoutError as error:
         raise Refused(408, "Too slow", f"Expected the form within {_FORM_TIME:g} seconds.") from error
     except ValueError as error:
         raise Refused(400, "Not a form", f"Expected a form of at most {MOST_FIELDS} fields, in UTF-8.") from error
+    return [(name, value.replace("\r\n", "\n")) for name, value in told]  # browsers send each end of a line so
 
 
 async def _read_body(request: Request) -> bytes:
