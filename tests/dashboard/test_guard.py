@@ -684,8 +684,12 @@ def test_what_cannot_be_asked_for_is_said(visitor, query):
 
 
 @pytest.mark.parametrize(
-    "path", ["/jobs/0", "/jobs/" + "9" * 30, "/jobs/12", "/batches/" + "9" * 30, "/batches/5", "/jobs/x", "/jobs/-1"]
-)
+    "path",
+    [
+        "/jobs/0", "/jobs/" + "9" * 30, "/jobs/" + "9" * 5000, "/jobs/12", "/jobs/x", "/jobs/-1", "/jobs/٣",
+        "/jobs/%00", "/batches/" + "9" * 30, "/batches/" + "9" * 5000, "/batches/5", "/batches/0",
+    ],
+)  # fmt: skip
 def test_an_id_that_nobody_has_is_not_found(visitor, path):
     assert visitor.get(path).status_code == 404
 

@@ -114,6 +114,22 @@ def test_a_dashboard_of_a_database_shows_the_same(postgres):
     dashboard.close()
 
 
+def test_a_name_that_no_queue_of_a_database_has_is_refused(postgres):
+    with Queue(postgres, auto_start=False):
+        dashboard = app(postgres, read_only=False)
+        visitor = Visitor(dashboard)
+        answers = [
+            visitor.get("/queue?id=a%00"),
+            visitor.fill("/act/pause", queue="a\0", deed="pause"),
+            visitor.fill("/act/pause", queue="a", name="b\0", deed="resume"),
+            visitor.fill("/act/schedule", queue="a", name="b\0", deed="pause"),
+        ]
+        dashboard.close()
+    for answer in answers:
+        assert answer.status_code == 400
+        assert "without NUL" in text_of(answer.text)
+
+
 def test_without_the_extra_the_error_names_it(tmp_path):
     program = (
         "import sys; sys.modules[{0!r}] = None\n"

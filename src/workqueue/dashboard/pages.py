@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from workqueue import report, story
-from workqueue.arguments import job_id as checked_id
-from workqueue.arguments import may_be_job_id
 from workqueue.dashboard import filters
 from workqueue.dashboard.desk import Desk
 from workqueue.dashboard.filters import Filter
 from workqueue.dashboard.notes import note
 from workqueue.dashboard.rendering import Pages
-from workqueue.errors import BatchNotFound, JobNotFound
+from workqueue.errors import InvalidOption, JobNotFound
 from workqueue.job import Attempt, Job, JobStatus
 from workqueue.redaction import Redaction
 from workqueue.report import Sight
@@ -60,7 +59,7 @@ class Looking:
     async def queue(self, request: Request) -> Response:
         """Show one queue: its figures, its charts, its tasks, its schedules."""
         desk, told = self._desk, request.query_params
-        queue, stretch = filters.required_name(told, "id"), filters.stretch(told)
+        queue, stretch = desk.name_in(told, "id"), filters.stretch(told)
         sight = self._sight(request)
         return self._pages.page(
             request,
@@ -108,7 +107,7 @@ class Looking:
 
     async def job(self, request: Request) -> Response:
         """Tell the whole story of one job."""
-        job_id = checked_id(request.path_params["id"])
+        job_id = _id(request)
         try:
             found = await self._desk.ask(self.read, job_id)
         except JobNotFound:
@@ -203,9 +202,7 @@ class Looking:
 
     async def batch(self, request: Request) -> Response:
         """Show how one batch stands, and its jobs, newest first."""
-        desk, number = self._desk, request.path_params["id"]
-        if not may_be_job_id(number):
-            raise BatchNotFound(number)
+        desk, number = self._desk, _id(request)
         batch = await desk.ask(desk.store.batches.get, number)
         found = await desk.find(Filter(batch=number).find())
         return self._pages.page(
@@ -217,6 +214,14 @@ class Looking:
             now=await desk.ask(desk.store.now),
             note=note(request.query_params),
         )
+
+
+def _id(request: Request) -> int:
+    """Give the id in the address. Raises HTTPException where none can be like that."""
+    try:
+        return filters.whole(request.path_params, "id")
+    except InvalidOption as error:
+        raise HTTPException(404) from error
 
 
 def _bounded(lines: list[str]) -> list[str]:
