@@ -38,9 +38,26 @@ def test_without_auth_only_this_machine_is_let_in(visit, path):
     assert "Only who is on the same machine" in text_of(answer.text)
 
 
-@pytest.mark.parametrize("header", ["x-forwarded-for", "forwarded", "x-real-ip", "via"])
+@pytest.mark.parametrize(
+    "header",
+    ["x-forwarded-for", "forwarded", "x-real-ip", "via", "x-forwarded-proto", "X-Forwarded-Host", "x-forwarded-prefix"],
+)
 def test_without_auth_what_a_proxy_passes_on_is_not_let_in(visit, header):
     assert visit().get("/", headers={header: "192.0.2.7"}).status_code == 403
+
+
+@pytest.mark.parametrize("changes", [{"client": None}, {"http_version": "1.0"}])
+def test_without_auth_who_may_be_anybody_is_not_let_in(visit, changes):
+    """A Unix socket has no address; and nginx, as it comes, says nothing of whom it asks for."""
+    dashboard = visit().app
+
+    async def behind(scope, receive, send):
+        await dashboard({**scope, **changes}, receive, send)
+
+    answer = Visitor(behind).get("/")
+    assert answer.status_code == 403
+    assert "auth=" in text_of(answer.text)
+    assert Visitor(behind).get("/livez").status_code == 200
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"])
