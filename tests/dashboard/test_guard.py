@@ -544,7 +544,9 @@ def test_a_token_needs_its_cookie(visitor, queue):
 
 @pytest.mark.parametrize("path", [*FORMS, "/theme", "/sign-out"])
 def test_looking_at_the_address_of_a_form_does_nothing(visitor, path):
-    assert visitor.get(path).status_code == 405
+    answer = visitor.get(path)
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == "POST"
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
@@ -747,6 +749,19 @@ def test_a_probe_says_when_the_store_is_away(visit, queue, monkeypatch):
     monkeypatch.setattr(queue._store, "paused", away)
     assert guest.get("/readyz").status_code == 503
     assert guest.get("/livez").status_code == 200
+
+
+def test_where_the_store_is_and_what_it_says_is_told_to_who_is_signed_in_alone(visit, queue, monkeypatch, caplog):
+    guest = visit(auth=LONG)
+
+    def away(queue):
+        raise StoreUnavailable("expected /home/ada/jobs.db to answer", path="x")
+
+    monkeypatch.setattr(queue._store, "paused", away)
+    answer = guest.get("/readyz")
+    assert (answer.status_code, answer.text) == (503, "the store does not answer\n")
+    assert "/home/ada/jobs.db" in caplog.text
+    assert "/home/ada/jobs.db" in guest.get("/readyz", headers={"authorization": f"Bearer {LONG.token}"}).text
 
 
 def test_whether_it_lives_is_said_though_all_threads_wait_for_the_store(visit, queue, monkeypatch):

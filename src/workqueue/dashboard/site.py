@@ -170,7 +170,11 @@ class Dashboard:
         found = answer(self._probes, path) if path == "/livez" else await self._desk.ask(answer, self._probes, path)
         if found is None:
             raise HTTPException(404)
-        return Response(found.text, found.status, media_type=found.kind)
+        text = found.text
+        if found.status == 503 and not guard.entrance(request).signed_in:
+            log.warning("%s says no: %s", path, text.strip())
+            text = "the store does not answer\n"  # where it is, and what it says, is not for everybody
+        return Response(text, found.status, media_type=found.kind)
 
     async def _theme(self, request: Request) -> Response:
         told = dict(guard.entrance(request).form)
@@ -222,10 +226,11 @@ class Dashboard:
         raise error
 
     async def _on_http(self, request: Request, error: Exception) -> Response:
-        status = error.status_code if isinstance(error, HTTPException) else 500
-        if status == 404:
+        if not isinstance(error, HTTPException):
+            raise error
+        if error.status_code == 404:
             return self._say(request, 404, "No such page", "There is nothing at this address.")
-        return self._say(request, status, "That did not work", str(getattr(error, "detail", "")))
+        return self._say(request, error.status_code, "That did not work", error.detail, error.headers)
 
     async def _on_usage(self, request: Request, error: Exception) -> Response:
         is_missing = isinstance(error, LookupError)
