@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 from urllib.parse import urlsplit
@@ -92,6 +93,29 @@ def test_there_are_only_so_many_and_one_that_ends_makes_room(queue, monkeypatch)
             again.close()
         for stream in [*streams, again]:
             stream.close()
+    dashboard.close()
+
+
+@pytest.mark.parametrize("version", ["2.3", "2.4"])
+def test_one_that_takes_nothing_ends_and_makes_room(queue, monkeypatch, version):
+    monkeypatch.setattr(live, "_PATIENCE", 0.01)
+    dashboard = app(queue, period=0.02)
+    scope = {
+        "type": "http", "asgi": {"spec_version": version}, "method": "GET", "path": "/live", "query_string": b"",
+        "headers": [(b"host", b"127.0.0.1")], "client": ("127.0.0.1", 1), "http_version": "1.1",
+    }  # fmt: skip
+    words = []
+
+    async def take_one(message):
+        words.append(message)
+        if len(words) > 2:
+            await asyncio.Event().wait()
+
+    async def be_there():
+        await asyncio.Event().wait()
+
+    asyncio.run(asyncio.wait_for(dashboard(scope, be_there, take_one), TIMEOUT))
+    assert dashboard.live._open == 0
     dashboard.close()
 
 

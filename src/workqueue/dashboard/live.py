@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from workqueue.dashboard.desk import Desk
 from workqueue.errors import StoreError
@@ -24,6 +24,7 @@ from workqueue.report import Sight
 MOST_STREAMS: Final = 32
 _BEAT: Final = 15.0  # seconds; proxies close a connection that says nothing
 _LONGEST: Final = 900.0  # seconds until a browser must ask again, and show that it still may
+_PATIENCE: Final = 30.0  # seconds that a browser has to take a word; the buffers before it take many
 _UNREACHABLE: Final = "unreachable"
 _HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
@@ -80,16 +81,27 @@ class Live:
             self._open -= 1
 
 
+class _NobodyReads(Exception):
+    """A browser has taken nothing for too long."""
+
+
 class _Stream(StreamingResponse):
-    """A stream that is counted for as long as it is answered, however that ends."""
+    """A stream that is counted for as long as it is answered, however that ends; one that takes nothing is ended."""
 
     def __init__(self, live: Live, words: AsyncIterator[str], *, media_type: str, headers: Mapping[str, str]) -> None:
         super().__init__(words, media_type=media_type, headers=headers)
         self._live = live
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._live.counted():
-            await super().__call__(scope, receive, send)
+        async def sent(message: Message) -> None:
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    await send(message)
+            except TimeoutError as error:
+                raise _NobodyReads from error
+
+        with self._live.counted(), suppress(_NobodyReads):
+            await super().__call__(scope, receive, sent)
 
 
 def mark(found: Sight | None) -> str:
