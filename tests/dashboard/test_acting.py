@@ -194,6 +194,7 @@ def test_a_waiting_job_can_be_edited_too(visitor, queue):
         ('{"to": "•••••• hidden 1"}', "mask"),
         ("", "JSON"),
         ('"' + "x" * 140_000 + '"', "at most"),
+        ('{"to": ' + "[" * 800 + "]" * 800 + "}", "nested less deep"),
     ],
 )
 def test_an_edit_that_cannot_be_says_so_and_keeps_what_was_typed(visitor, failing, typed, said):

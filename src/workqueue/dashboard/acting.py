@@ -162,6 +162,8 @@ class Acting:
             payload.check_size(data, limit=LARGEST_EDIT)
         except InvalidPayload as error:
             return str(error)
+        except RecursionError:
+            return "Expected data that are nested less deep: what they hide cannot be put back into them."
         if not self._desk.store.edit(job.id, data):
             return "The job runs or has ended, so its data are as they are."
         return ""
