@@ -22,7 +22,7 @@ from workqueue.cli import group
 from workqueue.cli.progress import progress
 
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
-NASTY = "a\x1b[31mred\u202eevil\u200b\x00" + "漢字" * 30
+NASTY = "a\x1b[31mred\u202eevil\u200b" + "漢字" * 30
 ENV = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "WORKQUEUE_URL")}
 
 
@@ -76,7 +76,7 @@ def test_on_a_terminal_a_status_has_its_colour(path):
     text = on_a_terminal("jobs", path)
     assert "\x1b[31mfailed" in text and "\x1b[1mID" in text
     assert "\x1b[31mred" not in text, "only ours"
-    assert r"a\x1b[31mred\u202eevil\u200b\x00" in text
+    assert r"a\x1b[31mred\u202eevil\u200b" in text
     assert "\x1b[31m     2" in on_a_terminal("status", path)
 
 
