@@ -155,8 +155,10 @@ class Runner:
     def _round(self) -> None:
         self.turned_at = time.monotonic()
         try:
-            self._keep_up()
-            self._exchange()
+            try:
+                self._keep_up()
+            finally:  # what fails beside the jobs keeps none of them
+                self._exchange()
             self._look_after()
             if not self._stopping:
                 self._pruner.step(idle=not self._in_hand)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
 from prove.clock import FakeClock
-from workqueue.errors import UnsuitableFile, UsageError
-from workqueue.job import Terms
+from workqueue.errors import StoreUnavailable, UnsuitableFile, UsageError
+from workqueue.job import JobStatus, Terms
 from workqueue.store import open_store
+from workqueue.store.postgres import connection, database
 from workqueue.store.postgres.address import parse
+from workqueue.store.postgres.connection import connect
 from workqueue.store.postgres.engine import PostgresStore
 from workqueue.store.postgres.listener import Session
 
@@ -80,6 +83,39 @@ def test_who_meets_a_push_of_the_same_key_waits_for_it_and_finds_its_job(postgre
         assert pushing.result(30) == job
     first.close()
     second.close()
+
+
+@pytest.fixture
+def gate_held(store, postgres, monkeypatch):
+    """As an application's transaction does that has replaced a key."""
+    monkeypatch.setattr(connection, "LOCKED", 0.02)
+    monkeypatch.setattr(database, "PATIENCE", 0.0)
+    with closing(connect(parse(postgres))) as other:
+        other.ask("begin")
+        other.gate()
+        yield
+        other.roll_back()
+
+
+def test_what_a_runner_does_beside_its_jobs_waits_for_no_gate(store, postgres, clock, gate_held):
+    runner = store.enlist(QUEUE, "tests")
+    job = push(store)
+    [claim] = claim_all(store, runner)
+    store.introduce(runner, timedelta(minutes=1), ["task"])
+    store.note_progress(runner, {claim.job.id: b"1"})
+    rows(postgres, "INSERT INTO workqueue.results (job, result, until) VALUES (1, '1', 1)")
+    store.sweep(QUEUE, 10)
+    assert rows(postgres, "SELECT knows FROM workqueue.runners") == [('["task"]',)]
+    assert store.outlook([job])[job].progress == b"1"
+    assert rows(postgres, "SELECT 1 FROM workqueue.results") == []
+
+
+def test_ending_what_is_past_its_time_waits_for_the_gate(store, clock, gate_held):
+    job = push(store, terms=Terms(order="o"), expires=timedelta(seconds=1))
+    clock.advance(timedelta(seconds=2))
+    with pytest.raises(StoreUnavailable, match="let go within moments"):
+        store.sweep(QUEUE, 10)
+    assert store.get(job).status is JobStatus.PENDING
 
 
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'second'"

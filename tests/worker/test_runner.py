@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
+from typing import NoReturn
 
 import pytest
 from workqueue import JobStatus, Queue, RecoverableWorkerError, StoreUnavailable, UsageError
@@ -261,6 +262,19 @@ def test_a_store_in_trouble_never_ends_the_runner(path, caplog):
         assert tuple(queue.size()) == (0, 0)
     assert "the store is away (try 1)" in caplog.text
     assert "the disk is away" in caplog.text
+
+
+def test_what_fails_beside_the_jobs_is_told_and_keeps_none_of_them(path, caplog):
+    def held(*_: object, **__: object) -> NoReturn:
+        raise StoreUnavailable("another has the gate", path="x")
+
+    with Queue(path, Handler(), poll_rate=0.001, auto_start=False) as queue:
+        queue._store.orphans = held
+        queue.push_many("n", range(3))
+        queue.start()
+        assert queue.wait_idle(60)
+    assert "the store is away (try 1)" in caplog.text
+    assert "another has the gate" in caplog.text
 
 
 def test_a_handler_that_meets_a_store_in_trouble_is_tried_again(path):

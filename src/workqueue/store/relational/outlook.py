@@ -41,18 +41,23 @@ def note_progress(session: Session, runner: int, progress: Mapping[int, bytes]) 
         session.ask("note_progress", {"job": job, "data": data, "runner": runner})
 
 
-def sweep(session: Session, now: int, queue: str, limit: int) -> int:
-    """End waiting jobs past their time, and forget what was kept for long enough; give how many jobs it ended.
+def end(session: Session, now: int, queue: str, limit: int) -> int:
+    """End waiting jobs past their time, and let go of those that a pause keeps back which is over; give how many ended.
+
+    limit: of jobs to be ended, and of each name's to be let go.
+    """
+    expired = _expired(session, now, queue, limit)
+    ended = sum(terms.expire(session, now, job) for job in expired)
+    for name in _resumed(session, queue):
+        terms.let_go_paused(session, queue, name, limit)
+    return ended
+
+
+def forget(session: Session, now: int) -> None:
+    """Forget what was kept for long enough.
 
     Where the clock was set back, what was to last for a time lasts for that from now on, and no longer.
-    limit: of jobs to be ended, and of paused ones to be let go.
     """
-    expired = _ids.decode(session.ask("expiring", {"queue": queue, "now": now, "limit": limit}).fetchone()[0])
-    ended = sum(terms.expire(session, now, job) for job in expired)
-    paused = set(_names.decode(session.ask("pauses", {"queue": queue}).fetchone()[0]))
-    for name in _names.decode(session.ask("paused_names", {"queue": queue}).fetchone()[0]):
-        if name not in paused:  # whoever resumed it died before all were let go
-            terms.let_go_paused(session, queue, name, limit)
     row = {"now": now, "limit": _FORGOTTEN}
     session.ask("forget_results", row)
     session.ask("forget_keys", row)
@@ -61,12 +66,27 @@ def sweep(session: Session, now: int, queue: str, limit: int) -> int:
     session.ask("forget_progress", row)
     ledger.forget(session, now)
     session.ask("forget_batches", {"before": now - micros(_BATCHES_STAY), "limit": _FORGOTTEN})
-    return ended
 
 
 def wants_sweeping(session: Session, now: int, queue: str) -> bool:
-    """Say whether there is anything for `sweep` to do; without writing."""
+    """Say whether there is anything for `end` or `forget` to do; without writing."""
     return bool(session.ask("wants_sweeping", _row(now, queue)).fetchone()[0])
+
+
+def wants_ending(session: Session, now: int, queue: str) -> bool:
+    """Say whether there is anything for `end` to do; without writing."""
+    return bool(_expired(session, now, queue, 1) or _resumed(session, queue))
+
+
+def _expired(session: Session, now: int, queue: str, limit: int) -> list[int]:
+    return _ids.decode(session.ask("expiring", {"queue": queue, "now": now, "limit": limit}).fetchone()[0])
+
+
+def _resumed(session: Session, queue: str) -> list[str]:
+    """Give the names whose jobs are kept back though they are not paused: whoever resumed them died before all went."""
+    paused = {*_names.decode(session.ask("pauses", {"queue": queue}).fetchone()[0])}
+    kept = _names.decode(session.ask("paused_names", {"queue": queue}).fetchone()[0])
+    return [name for name in kept if name not in paused]
 
 
 def _row(now: int, queue: str) -> dict[str, object]:

@@ -117,7 +117,7 @@ class Verbs(ABC):
             del now
             session.ask("introduce", row)
 
-        self._db().write(work, lambda _session, _none: False)  # twice is once
+        self._db().write(work, lambda _session, _none: False, gated=False)  # twice is once
 
     def size(self, queue: str) -> Size:
         row = self._db().read(lambda session: session.ask("size", {"queue": queue}).fetchone())
@@ -154,18 +154,25 @@ class Verbs(ABC):
         return self._db().read(lambda session: outlook.look(session, job_ids))
 
     def note_progress(self, runner: int, progress: Mapping[int, bytes]) -> None:
-        self._db().write(
-            lambda session, _now: outlook.note_progress(session, runner, progress), lambda _session, _none: False
-        )
+        def work(session: Session, now: int) -> None:
+            del now
+            outlook.note_progress(session, runner, progress)
+
+        self._db().write(work, lambda _session, _none: False, gated=False)
 
     def sweep(self, queue: str, limit: int) -> int:
         database = self._db()
         now = database.clock()
-        if not database.read(lambda session: outlook.wants_sweeping(session, now, queue)):
-            return 0
 
-        def work(session: Session, now: int) -> int:
+        def look(session: Session) -> tuple[bool, bool]:
+            wanted = outlook.wants_sweeping(session, now, queue)
+            return wanted, wanted and outlook.wants_ending(session, now, queue)
+
+        def end(session: Session, now: int) -> int:
             session.to_wake.add(queue)
-            return outlook.sweep(session, now, queue, limit)
+            return outlook.end(session, now, queue, limit)
 
-        return database.write(work, lambda _session, _count: False)
+        wanted, ends = database.read(look)
+        if wanted:  # first, for it waits for nobody
+            database.write(outlook.forget, lambda _session, _none: False, gated=False)
+        return database.write(end, lambda _session, _count: False) if ends else 0
