@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 from prove.clock import FakeClock
 from workqueue.errors import StoreUnavailable, UnsuitableFile, UsageError
@@ -20,7 +22,7 @@ from workqueue.store.postgres.engine import PostgresStore
 from workqueue.store.postgres.listener import Session
 
 from postgres_fixtures import rows
-from support import QUEUE, claim_all, new_job, push
+from support import QUEUE, apply, claim_all, completed, new_job, push
 
 
 @pytest.fixture
@@ -108,6 +110,27 @@ def test_what_a_runner_does_beside_its_jobs_waits_for_no_gate(store, postgres, c
     assert rows(postgres, "SELECT knows FROM workqueue.runners") == [('["task"]',)]
     assert store.outlook([job])[job].progress == b"1"
     assert rows(postgres, "SELECT 1 FROM workqueue.results") == []
+
+
+def test_one_statement_too_waits_for_a_lock_for_moments_only(store, postgres, monkeypatch):
+    monkeypatch.setattr(connection, "LOCKED", 0.02)
+    monkeypatch.setattr(database, "PATIENCE", 0.0)
+    store._database.pool.forget()
+    push(store)
+    [claim] = claim_all(store)
+    with psycopg.connect(postgres) as other:
+        other.execute("SELECT 1 FROM workqueue.jobs FOR UPDATE")
+        with pytest.raises(StoreUnavailable, match="let go within moments"):
+            apply(store, completed(claim))
+        other.rollback()
+    assert apply(store, completed(claim)) == []
+
+
+def test_a_guest_waits_as_long_as_the_server_says(store, postgres):
+    rows(postgres, f"ALTER DATABASE {urlsplit(postgres).path[1:]} SET lock_timeout = '7s'")
+    store._database.pool.forget()
+    with store.transaction() as transaction:
+        assert transaction.execute("SHOW lock_timeout").fetchone() == ("7s",)
 
 
 def test_ending_what_is_past_its_time_waits_for_the_gate(store, clock, gate_held):

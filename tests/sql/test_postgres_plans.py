@@ -195,9 +195,9 @@ def test_behind_a_pooler_too_which_keeps_no_settings(connection, filled, analyse
     """There each plan is made for the tables as they are: a small one may well be read."""
     if filled[1] <= 1_000:
         pytest.skip("reading all of so small a table is as good")
-    assert connection.usual_plans is not None
+    assert connection.usual is not None
     connection.execute("BEGIN")
-    connection.one("plan_as_before", connection.usual_plans)
+    connection.one("plan_as_before", connection.usual)
     connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
     if analysed:
         connection.execute("ANALYZE")

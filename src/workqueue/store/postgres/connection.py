@@ -39,7 +39,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     "target_session_attrs": "read-write",
 }
 
-_PLANS: Final = ("seqscan", "jit")
+_USUAL: Final = ("seqscan", "jit", "locked")
 _AGAIN: Final = ("40001", "40P01", "55P03", "57014")
 _AWAY: Final = ("08", "57P", "25006", "25P03", "25P04", "53300", "53400")
 _FULL: Final = ("53100",)
@@ -50,15 +50,15 @@ class Connection(psycopg.Connection[tuple[Any, ...]], Asking):
     """A connection of the pool, in autocommit: each statement is a transaction, but between `begin` and `commit`.
 
     pooled: a pooler stands between, so that nothing of a session lasts. is_known: its first statement was answered.
-    is_changed: a guest did what would be found by those it is lent to later. usual_plans: the server's settings for
-    plans, where ours are others.
+    is_changed: a guest did what would be found by those it is lent to later. usual: the server's settings for plans and
+    locks, where ours are others.
     """
 
     address: Address
     pooled = False
     is_known = False
     is_changed: bool = False
-    usual_plans: Row | None
+    usual: Row | None
 
     def cursor_of_ours(self) -> psycopg.Cursor[tuple[Any, ...]]:
         return self.cursor(binary=True)
@@ -89,8 +89,8 @@ class Connection(psycopg.Connection[tuple[Any, ...]], Asking):
             self.ask("begin")
             if ours:
                 self.hurry()
-            elif self.usual_plans is not None:
-                self.ask("plan_as_before", self.usual_plans)
+            elif self.usual is not None:
+                self.ask("plan_as_before", self.usual)
             if gated:
                 self.gate()
             begun = self.ask("begun", {"now": now})
@@ -99,7 +99,7 @@ class Connection(psycopg.Connection[tuple[Any, ...]], Asking):
 
     def hurry(self) -> None:
         """From here to the end of the transaction no code of others runs, and nobody is to be kept waiting."""
-        self.ask("impatient", {"idle": f"{IDLE}s", "locked": f"{round(LOCKED * 1000)}ms"})
+        self.ask("impatient", {"idle": f"{IDLE}s", "locked": _milliseconds(LOCKED)})
 
     def commit_as(self, token: int, now: int | None) -> None:
         """Commit, and let the transaction be known by the token: see `Database.commit`."""
@@ -132,12 +132,12 @@ def connect(address: Address) -> Connection:
         # A pooler answers for the server, and gives a number of its own.
         connection.pooled = row[0] != connection.info.backend_pid
         connection.is_known = True
-        connection.usual_plans = None
+        connection.usual = None
         if connection.pooled:
             connection.prepare_threshold = None  # so each plan is made for the tables as they are
         else:
-            before = connection.one("plan_by_index")
-            connection.usual_plans = dict(zip(_PLANS, before, strict=False))
+            before = connection.one("plan_by_index", {"locked": _milliseconds(LOCKED)})
+            connection.usual = dict(zip(_USUAL, before, strict=False))
     return connection
 
 
@@ -157,6 +157,10 @@ def let_go_of_inherited() -> None:
 def _settings(address: Address) -> dict[str, str]:
     given = conninfo_to_dict(address.url)
     return {name: value for name, value in SETTINGS.items() if name not in given}
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{round(seconds * 1000)}ms"
 
 
 def jitter(tries: int) -> float:

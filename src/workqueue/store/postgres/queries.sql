@@ -33,21 +33,25 @@ SELECT pg_advisory_xact_lock(:space::int, 0);
 -- name: plan_by_index
 -- A plan is kept for long, and may be made when the tables are empty: a server that then reads a table from end to end
 -- does so still when a million wait. So that is not offered; and no statement joins jobs by their ids to a list, which
--- leads to the same end: `id = ANY (…)` is an index search whatever the server thinks. OFFSET 0 and
+-- leads to the same end: `id = ANY (...)` is an index search whatever the server thinks. OFFSET 0 and
 -- IS TRUE keep a subquery from being made a join. Where `status = 4` would offer the index of all that run, `lease_until IS NOT NULL` says the same.
--- Gives the settings as they were. With them go those by which the server notices within a minute that a client has
--- vanished, and not after the two hours of most systems: until then, what its transaction locked is locked.
+-- Gives the settings as they were. With them go the longest wait for what another transaction has locked, for who waits
+-- does nothing else meanwhile; and those by which the server notices within a minute that a client has vanished, and not
+-- after the two hours of most systems: until then, what its transaction locked is locked.
 WITH before AS MATERIALIZED (
-    SELECT current_setting('enable_seqscan') AS seqscan, current_setting('jit') AS jit
+    SELECT current_setting('enable_seqscan') AS seqscan, current_setting('jit') AS jit,
+           current_setting('lock_timeout') AS locked
 )
-SELECT seqscan, jit, set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false),
+SELECT seqscan, jit, locked, set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false),
+       set_config('lock_timeout', :locked::text, false),
        set_config('tcp_keepalives_idle', '30', false), set_config('tcp_keepalives_interval', '10', false),
        set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '20000', false)
   FROM before;
 
 -- name: plan_as_before
 -- For the statements of others, until the transaction ends.
-SELECT set_config('enable_seqscan', :seqscan, true), set_config('jit', :jit, true);
+SELECT set_config('enable_seqscan', :seqscan, true), set_config('jit', :jit, true),
+       set_config('lock_timeout', :locked, true);
 
 -- name: begun
 -- After `gate`, in a statement of its own: the time is that of having got it.
