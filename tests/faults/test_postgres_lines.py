@@ -6,7 +6,9 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -90,6 +92,27 @@ def test_silence_is_no_reason_while_the_server_works(store, monkeypatch):
     monkeypatch.setattr(silence, "SILENCE", 0.1)
     with store.transaction() as transaction:
         assert transaction.execute("SELECT 1 FROM pg_sleep(1.5)").fetchall() == [(1,)]
+
+
+def test_a_server_that_tells_nobody_what_it_does_is_waited_for(proxy, postgres, monkeypatch):
+    rows(postgres, f"ALTER DATABASE {urlsplit(postgres).path[1:]} SET track_activities = off")
+    monkeypatch.setattr(silence, "SILENCE", 0.1)
+    with closing(PostgresStore(proxy.url)) as store, store.transaction() as transaction:
+        assert transaction.execute("SELECT 1 FROM pg_sleep(1.5)").fetchall() == [(1,)]
+
+
+def test_a_server_that_has_no_connection_left_to_be_asked_by_is_waited_for(postgres, monkeypatch):
+    monkeypatch.setattr(silence, "SILENCE", 0.1)
+    role = "alone_in_" + urlsplit(postgres).path[1:]  # roles belong to the whole server
+    PostgresStore(postgres).close()
+    rows(postgres, f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 1; GRANT USAGE ON SCHEMA workqueue TO {role};"
+        f"GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA workqueue TO {role}")  # fmt: skip
+    try:
+        with closing(PostgresStore(postgres.replace("postgres@", f"{role}@"))) as store:
+            with store.transaction() as transaction:
+                assert transaction.execute("SELECT 1 FROM pg_sleep(1.5)").fetchall() == [(1,)]
+    finally:
+        rows(postgres, f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 def test_who_vanishes_while_it_completes_its_job_keeps_it_locked_for_moments_only(store, proxy, postgres, monkeypatch):

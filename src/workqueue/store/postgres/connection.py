@@ -13,7 +13,7 @@ from weakref import WeakSet
 import psycopg
 from psycopg import errors, pq
 from psycopg.abc import PQGen
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.types.numeric import Int8Dumper
 
 from workqueue.errors import QueueFull, QueueMoved, StoreUnavailable, UnsuitableFile, UsageError
@@ -70,7 +70,7 @@ class Connection(psycopg.Connection[tuple[Any, ...]], Asking):
         return super().wait(gen, interval, timeout)
 
     def is_forgotten(self) -> bool:
-        """Say whether the server works on nothing for us, or cannot be asked."""
+        """Say whether the server works on nothing for us, or takes no connections."""
         if self.pooled:  # who serves us cannot be told; between it and the server, the pooler looks after its lines
             return False
         if not self.is_known:
@@ -79,8 +79,19 @@ class Connection(psycopg.Connection[tuple[Any, ...]], Asking):
             with connect(self.address) as other:
                 other.is_known = False
                 return not other.one("is_at_it", {"pid": self.info.backend_pid})[0]
-        except psycopg.Error:
-            return True
+        except psycopg.Error:  # a server that is up may have no connection left for the question
+            return not self._answers()
+
+    def _answers(self) -> bool:
+        """Say whether the server at the other end takes connections; of several in the URL, that one."""
+        info = self.info
+        there: dict[str, str | int] = {
+            **_settings(self.address),
+            "host": info.host,
+            "hostaddr": info.hostaddr,
+            "port": info.port,
+        }
+        return pq.PGconn.ping(make_conninfo(self.address.url, **there).encode()) == pq.Ping.OK
 
     def begin(self, now: int | None, *, gated: bool, ours: bool = True) -> int:
         """Begin a transaction; give the store's time: `now`, if given. ours: no code of others runs in it."""

@@ -22,8 +22,9 @@ SELECT set_config('idle_in_transaction_session_timeout', :idle::text, true),
        set_config('lock_timeout', :locked::text, true);
 
 -- name: is_at_it
--- Whether the server still works on what the client of that session asked for.
-SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE pid = :pid AND state = 'active');
+-- Whether the server still works on what the client of that session asked for; with track_activities off, whether it may.
+SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE pid = :pid
+                AND state IN ('active', 'fastpath function call', 'disabled'));
 
 -- name: gate
 -- One at a time for what judges, starts or ends jobs with terms: else one could keep a job back while another, who ended
