@@ -162,6 +162,17 @@ def test_a_name_with_nul_is_refused_and_nothing_is_stored(store):
     assert store.size(QUEUE).waiting == 0
 
 
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_that_cannot_keep_all_text_is_refused(postgres_server, encoding):
+    with psycopg.connect(postgres_server.dsn(), autocommit=True) as session:
+        session.execute(f"CREATE DATABASE other TEMPLATE template0 ENCODING {encoding} LC_COLLATE 'C' LC_CTYPE 'C'")
+        try:
+            with pytest.raises(UnsuitableFile, match=f"encoding UTF8 at .*/other, got: {encoding}; make one"):
+                open_store(postgres_server.dsn("other"))
+        finally:
+            session.execute("DROP DATABASE other")
+
+
 def test_durability_is_the_servers_to_decide(postgres):
     with pytest.raises(UsageError, match="synchronous_commit"):
         open_store(postgres, durability="process")

@@ -206,6 +206,11 @@ def test_behind_a_pooler_too_which_keeps_no_settings(connection, filled, analyse
     assert [name for name, nodes in plans.items() if any(map(reads_jobs, nodes))] == []
 
 
+def test_the_statements_are_ascii():
+    """So that a database of any encoding takes them, and can say of itself what it is."""
+    assert [name for name, text in POSTGRES.items() if not text.isascii()] == []
+
+
 def test_a_turn_looks_at_as_many_rows_as_it_takes(connection):
     """Not at more: counted in pages of the server, and not in time."""
     assert pages_of_a_turn(connection, HEAD) < 200

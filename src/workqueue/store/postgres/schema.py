@@ -25,7 +25,7 @@ def prepare(connection: Connection, schema: str, shown: str) -> None:
 
     Raises SchemaOutdated where it is newer, UnsuitableFile where it is older, or cannot be made by this role.
     """
-    refuse_old_server(connection, shown)
+    refuse_unfit(connection, shown)
     found = refuse_newer(connection, schema, shown)
     if found == 0:
         migrate(connection, schema, shown)
@@ -49,11 +49,18 @@ def refuse_missing(url: str) -> None:
             )
 
 
-def refuse_old_server(connection: Connection, shown: str) -> None:
-    """Raise UnsuitableFile where the server lacks what our statements need."""
+def refuse_unfit(connection: Connection, shown: str) -> None:
+    """Raise UnsuitableFile where the server lacks what our statements need, or the database cannot keep all text."""
     if connection.info.server_version < _OLDEST:
         raise UnsuitableFile(
             f"expected PostgreSQL 14 or later at {shown}, got: {connection.info.server_version // 10000}", path=shown
+        )
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise UnsuitableFile(
+            f"expected a database with the encoding UTF8 at {shown}, got: {encoding}; make one, as by "
+            "`createdb --encoding=UTF8 --template=template0 NAME`",
+            path=shown,
         )
 
 
@@ -126,7 +133,7 @@ def upgrade(url: str, grant: Sequence[str]) -> list[str]:
     """
     address = parse(url)
     with translated(address.shown), closing(connect(address)) as connection:
-        refuse_old_server(connection, address.shown)
+        refuse_unfit(connection, address.shown)
         found = refuse_newer(connection, address.schema, address.shown)
         done = [f"schema {address.schema!r} of {address.shown}: "]
         if found >= VERSION:
