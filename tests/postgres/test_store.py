@@ -170,7 +170,15 @@ def test_a_database_that_cannot_keep_all_text_is_refused(postgres_server, encodi
             with pytest.raises(UnsuitableFile, match=f"encoding UTF8 at .*/other, got: {encoding}; make one"):
                 open_store(postgres_server.dsn("other"))
         finally:
-            session.execute("DROP DATABASE other")
+            session.execute("DROP DATABASE other WITH (FORCE)")
+
+
+def test_data_are_kept_as_they_are_where_backslashes_are_escapes(store, postgres):
+    rows(postgres, f"ALTER DATABASE {urlsplit(postgres).path[1:]} SET standard_conforming_strings = off")
+    store._database.pool.forget()
+    data = b'{"a": "\\n \xc3\xa9"}'
+    jobs = [push(store, data=data), push(store, data=data, terms=Terms(key="k"))]
+    assert [store.get(job).data for job in jobs] == [data, data]
 
 
 def test_durability_is_the_servers_to_decide(postgres):

@@ -126,6 +126,16 @@ def test_a_server_that_was_started_again_is_the_same(queue, connection):
     assert queue.size().waiting == 2
 
 
+def test_a_connection_that_reads_backslashes_as_escapes(queue, connection):
+    connection.execute("SET standard_conforming_strings = off")
+    refused(queue, connection, "standard_conforming_strings to be on for within=, but psycopg.Connection has turned")
+    connection.rollback()
+    queue.push("task", {"a": 1}, within=connection)
+    connection.commit()
+    [job] = queue.jobs()
+    assert job.data == b'{"a":1}'
+
+
 # in what no transaction can be written
 
 

@@ -40,6 +40,7 @@ NOT_TO_PREPARE = (
     "GRANT",
     "LOCK",
     "SET LOCAL",
+    "SET standard_conforming_strings",
 )
 # What each of these finds its rows by. "ctid": the place of a row that the statement locked before.
 HOT = {

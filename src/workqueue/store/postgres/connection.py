@@ -144,12 +144,19 @@ def connect(address: Address) -> Connection:
         connection.pooled = row[0] != connection.info.backend_pid
         connection.is_known = True
         connection.usual = None
+        if not reads_strings_plainly(connection):
+            connection.ask("read_strings_plainly")
         if connection.pooled:
             connection.prepare_threshold = None  # so each plan is made for the tables as they are
         else:
             before = connection.one("plan_by_index", {"locked": _milliseconds(LOCKED)})
             connection.usual = dict(zip(_USUAL, before, strict=False))
     return connection
+
+
+def reads_strings_plainly(connection: psycopg.Connection[Any]) -> bool:
+    """Say whether a backslash is one: standard_conforming_strings, which the server tells of whenever it changes."""
+    return connection.info.parameter_status("standard_conforming_strings") == "on"
 
 
 def let_go_of_inherited() -> None:

@@ -20,7 +20,7 @@ from workqueue.errors import SchemaOutdated, StoreUnavailable, UsageError
 from workqueue.store.lender import Lender, failed, lender, no_lender, not_open
 from workqueue.store.postgres.address import Address
 from workqueue.store.postgres.asking import Asking
-from workqueue.store.postgres.connection import translated
+from workqueue.store.postgres.connection import reads_strings_plainly, translated
 from workqueue.store.postgres.statements import VERSION
 from workqueue.store.relational.pushing import all_or_none
 from workqueue.store.relational.session import Row
@@ -154,6 +154,11 @@ class Loans:
         loan = Loan(lent.connection, self._address, lent)
         if loan.connection.pgconn.pipeline_status != pq.PipelineStatus.OFF:
             raise UsageError(f"expected within= outside of `with connection.pipeline():`, but {lent.said} is in one")
+        if not (loan.connection.closed or reads_strings_plainly(loan.connection)):
+            raise UsageError(
+                f"expected standard_conforming_strings to be on for within=, but {lent.said} has turned it off; data "
+                "would be stored as others than they are"
+            )
         lent.begin()
         began = loan.begin()
         try:

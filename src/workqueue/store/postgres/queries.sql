@@ -49,6 +49,11 @@ SELECT seqscan, jit, locked, set_config('enable_seqscan', 'off', false), set_con
        set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '20000', false)
   FROM before;
 
+-- name: read_strings_plainly
+-- The driver writes data into arrays as the server says that it reads strings: else with backslashes doubled, which an
+-- array keeps.
+SET standard_conforming_strings = on;
+
 -- name: plan_as_before
 -- For the statements of others, until the transaction ends.
 SELECT set_config('enable_seqscan', :seqscan, true), set_config('jit', :jit, true),
