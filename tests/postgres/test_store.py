@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 from prove.clock import FakeClock
+from psycopg.conninfo import conninfo_to_dict
 from workqueue.errors import StoreUnavailable, UnsuitableFile, UsageError
 from workqueue.job import JobStatus, Terms
 from workqueue.store import open_store
@@ -148,6 +149,34 @@ def test_the_password_is_shown_nowhere():
     address = parse("postgresql://me:secret@db.example:5433/app?sslmode=require&schema=jobs")
     assert address.shown == "postgresql://me@db.example:5433/app?schema=jobs"
     assert address.url == "postgresql://me:secret@db.example:5433/app?sslmode=require"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u@h/db?password=a+b",
+        "postgresql://u:p+q@h/d+b?options=-c%20a%3D1+2&sslrootcert=/home/u/c++/root.crt",
+        "postgresql://?host=/tmp&dbname=x",
+        "postgresql:///db?host=/tmp",
+        "postgresql://",
+        "postgresql://u@h:1,k:2/db",
+        "postgresql://u@[::1]:5/db",
+        "postgresql://u:p%2Bq@%2Ftmp%2Fx/db",
+        "postgresql://u@/db?host=/tmp/a,/tmp/b&port=1,2",
+    ],
+)
+def test_a_url_says_what_libpq_reads_in_it(url):
+    at = parse(url)
+    assert conninfo_to_dict(at.url) == conninfo_to_dict(url)
+    schema = parse(url + ("&" if "?" in url else "?") + "schema=jobs")
+    assert (schema.url, schema.schema) == (at.url, "jobs")
+
+
+@pytest.mark.parametrize("url", ["postgresql://u@h/db?password=%E9", "postgresql://u@h/db?password=%zz"])
+def test_a_url_that_cannot_be_decoded_is_refused_without_its_text(url):
+    with pytest.raises(UnsuitableFile, match="got one that cannot be read") as refused:
+        parse(url)
+    assert "password=%" not in str(refused.value)
 
 
 @pytest.mark.parametrize("schema", ["", "a-b", '"', "1a", "x" * 49, "a;DROP", "a.b", "a'", "é", "pg\x00"])

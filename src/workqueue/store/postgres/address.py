@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Final, NamedTuple
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
@@ -38,25 +38,28 @@ def parse(url: str) -> Address:
         raise _no_url() from None
     if "@" in parts.path or "@" in parts.fragment or parts.fragment:
         raise _no_url()
-    query = parse_qsl(parts.query, keep_blank_values=True)
-    schema = dict(query).get("schema", _DEFAULT)
-    rest = urlencode([(name, value) for name, value in query if name != "schema"], quote_via=quote)
-    plain = urlunsplit(("postgresql", parts.netloc, parts.path, rest, ""))
+    query = [part for part in parts.query.split("&") if part]
+    given = [unquote(part.partition("=")[2]) for part in query if _is_ours(part)]
+    schema = given[-1] if given else _DEFAULT
+    rest = "&".join(part for part in query if not _is_ours(part))  # as it is: libpq reads no + as a space
+    plain = f"postgresql://{parts.netloc}{parts.path}" + (f"?{rest}" if rest else "")
     user, at, host = parts.netloc.rpartition("@")
-    shown = urlunsplit(("postgresql", user.partition(":")[0] + at + host, parts.path, "", ""))
+    shown = f"postgresql://{user.partition(':')[0]}{at}{host}{parts.path}"
     if schema != _DEFAULT:
         shown += f"?schema={schema}"
     if not _SCHEMA.fullmatch(schema):
         raise UnsuitableFile(
             f"expected ?schema= to be a name of up to 48 letters, digits and _, got: {schema!r}", path=shown
         )
-    if plain.startswith("postgresql:/") and not plain.startswith("postgresql://"):
-        plain = plain.replace("postgresql:", "postgresql://", 1)  # where host and user are left to libpq
     try:
         conninfo_to_dict(plain)
-    except ProgrammingError:
+    except (ProgrammingError, UnicodeDecodeError):
         raise _no_url() from None
     return Address(plain, shown, schema)
+
+
+def _is_ours(part: str) -> bool:
+    return unquote(part.partition("=")[0]) == "schema"
 
 
 def _no_url() -> UnsuitableFile:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager
 from typing import Final
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from psycopg import errors
 
@@ -150,13 +149,13 @@ def upgrade(url: str, grant: Sequence[str]) -> list[str]:
 def scratch(url: str) -> Generator[str]:
     """Give the URL of a schema beside the one of `url`, which is removed at the end with all that is in it."""
     name = f"workqueue_scratch_{secrets.token_hex(4)}"
-    parts = urlsplit(parse(url).url)
-    query = [(key, value) for key, value in parse_qsl(parts.query, keep_blank_values=True) if key != "schema"]
-    address = parse(parts._replace(query=urlencode([*query, ("schema", name)], quote_via=quote)).geturl())
+    plain = parse(url).url
+    beside = f"{plain}{'&' if '?' in plain else '?'}schema={name}"
+    address = parse(beside)
     with translated(address.shown), closing(connect(address)):
         pass  # before anything is to be removed
     try:
-        yield f"{address.url}{'&' if query else '?'}schema={name}"
+        yield beside
     finally:
         with translated(address.shown), closing(connect(address)) as connection:
             connection.execute(connection.one("removal", {"schema": name})[0].encode())
