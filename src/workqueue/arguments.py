@@ -127,6 +127,13 @@ def one_of(value: T, values: Sequence[T], name: str) -> T:
     return value
 
 
+def checked_key(value: object) -> str:
+    """Give `value` if it is text that can be the key of a job. Raises InvalidOption."""
+    if not isinstance(value, str) or not value:
+        raise InvalidOption(f"expected key to be text, got: {value!r}", name="key", value=value)
+    return _unicode(value, "key")
+
+
 def _unicode(value: str, name: str) -> str:
     try:
         value.encode()

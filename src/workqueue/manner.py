@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from workqueue.arguments import aware, one_of, positive
+from workqueue.arguments import aware, checked_key, one_of, positive
 from workqueue.duration import as_duration
 from workqueue.errors import InvalidOption
 from workqueue.job import OnConflict
@@ -41,7 +41,7 @@ class Manner(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidOption("expected at or after, got both", name="after", value=after)
         said: dict[str, object] = {
             "priority": priority,
-            "key": key,
+            "key": None if key is None else checked_key(key),
             "unique_for": None if unique_for is None else as_duration(unique_for, "unique_for"),
             "on_conflict": None
             if on_conflict is None
@@ -49,8 +49,6 @@ class Manner(msgspec.Struct, frozen=True, kw_only=True):
             "expires": None if expires is None else positive(expires, "expires"),
             "within": within,
         }
-        if key is not None and (not isinstance(key, str) or not key):  # pyright: ignore[reportUnnecessaryIsInstance] - from callers without types
-            raise InvalidOption(f"expected key to be text, got: {key!r}", name="key", value=key)
         changes = {name: value for name, value in said.items() if value is not None}
         if at is not None or after is not None:  # either takes the place of the other
             changes["run_at"] = None if at is None else aware(at, "at")

@@ -183,11 +183,11 @@ class Queue(Pushing, Steering):
 
     def pause_schedule(self, name: str) -> None:
         """Let the slots of a schedule pass until `resume_schedule`. Raises ScheduleNotFound."""
-        self._open_store().schedules.pause(self.id, name)
+        self._open_store().schedules.pause(self.id, checked_name(name, "name"))
 
     def resume_schedule(self, name: str) -> None:
         """Run a schedule again, from its next slot on. Raises ScheduleNotFound."""
-        self._open_store().schedules.resume(self.id, name)
+        self._open_store().schedules.resume(self.id, checked_name(name, "name"))
 
     def trigger(self, name: str) -> Handle[object]:
         """Push a periodic task's job now, beside its slots. Raises ScheduleNotFound for what is no such task here."""

@@ -399,6 +399,7 @@ BAD_MANNERS: list[tuple[dict[str, Any], str]] = [
     ({"priority": "high"}, "expected priority to be a whole number from -2147483648 to 2147483648, got: 'high'"),
     ({"key": ""}, "expected key to be text, got: ''"),
     ({"key": 5}, "expected key to be text, got: 5"),
+    ({"key": "\ud800"}, "expected key to be Unicode text, got: '\\ud800'"),
     ({"unique_for": -1}, "expected unique_for to be finite, zero or more, got: -1"),
     ({"on_conflict": "drop"}, "expected on_conflict to be one of 'keep', 'replace', 'error', got: 'drop'"),
     (

@@ -52,6 +52,13 @@ def test_a_key_is_taken_while_its_job_waits_and_runs_and_free_after(store):
     assert push(store, terms=KEY) > first
 
 
+@pytest.mark.parametrize("key", ["a\\u0000b", "\\", "\\\\u0000", '"', "\x1f\x7f", "é\u2192\U0001f600"])
+def test_a_key_may_be_any_text(store, key):
+    job = push(store, terms=Terms(key=key, order=key))
+    assert push(store, terms=Terms(key=key)) == job
+    assert store.get(job).terms == Terms(key=key, order=key)
+
+
 def test_a_key_belongs_to_its_queue_and_name(store):
     assert len({push(store, terms=KEY), push(store, terms=KEY, name="other"), push(store, terms=KEY, queue="b")}) == 3
 

@@ -553,6 +553,13 @@ def test_after(queue, value):
 
 
 @pytest.mark.parametrize("value", ["", "x" * 256, LONE, 5, b"n"], ids=ascii)
+def test_pause_schedule_and_resume_schedule_take_text(queue, value):
+    for verb in (queue.pause_schedule, queue.resume_schedule):
+        with pytest.raises(InvalidOption, match="expected name to be"):
+            verb(value)
+
+
+@pytest.mark.parametrize("value", ["", "x" * 256, LONE, 5, b"n"], ids=ascii)
 def test_name_to_look_for(queue, value):
     refused(lambda: queue.jobs(name=value), "name to be ", name="name", value=value, got="got: ")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -17,6 +18,7 @@ from workqueue.store.relational.terms import MetAnotherError
 
 _NO_ROW: Final[Row] = {}
 _OUR_WORDS: Final = frozenset({"rows", "message"})  # what a handler raised may hold what text cannot
+_NUL: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # in JSON; after another backslash these are letters
 _OF_KEYS: Final = "terms_key"  # the index that lets each key have one open job
 
 
@@ -104,6 +106,4 @@ def _space(schema: str) -> int:
 
 def _storable(value: object) -> object:
     """Give text that PostgreSQL takes: it has no place for NUL."""
-    if isinstance(value, str) and ("\0" in value or "\\u0000" in value):
-        return value.replace("\0", "\ufffd").replace("\\u0000", "\\ufffd")
-    return value
+    return _NUL.sub(r"\1\\ufffd", value).replace("\0", "\ufffd") if isinstance(value, str) else value
