@@ -113,7 +113,17 @@ def test_a_constraint_that_is_judged_at_the_commit_rolls_back(store):
 
 @pytest.mark.parametrize(
     "statement",
-    ["SET search_path = pg_catalog", "CREATE TEMP TABLE mine (a INT)", "/* x */ set session statement_timeout = 9999"],
+    [
+        "SET search_path = pg_catalog",
+        "CREATE TEMP TABLE mine (a INT)",
+        "/* x */ set session statement_timeout = 9999",
+        "WITH x AS (SELECT set_config('statement_timeout', '9s', false)) SELECT * FROM x",
+        "SELECT pg_try_advisory_lock(42)",
+        "SELECT Pg_Advisory_Lock_Shared(42)",
+        "SELECT 1 AS a INTO TEMPORARY mine",
+        "CREATE TABLE pg_temp.mine (a INT)",
+        "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
+    ],
 )
 def test_what_is_set_for_the_session_ends_with_the_block(store, statement):
     with store.transaction() as transaction:
@@ -149,11 +159,12 @@ def test_a_function_whose_body_has_statements_can_be_made(store):
         assert transaction.execute("SELECT two()").fetchone() == (2,)
 
 
-def test_copy_is_refused_and_the_store_goes_on(store):
-    with pytest.raises((psycopg.Error, UsageError, StoreUnavailable)), store.transaction() as transaction:
+@pytest.mark.parametrize("statement", ["COPY notes FROM STDIN", "/* x */ copy (SELECT 1) to stdout"])
+def test_copy_through_the_client_is_refused_and_the_store_goes_on(store, statement):
+    with pytest.raises(UsageError, match="say INSERT by executemany"), store.transaction() as transaction:
         push(store)
         transaction.execute("CREATE TABLE notes (word TEXT)")
-        transaction.execute("COPY notes FROM STDIN")
+        transaction.execute(statement)
     assert store.size(QUEUE).waiting == 0
     push(store)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TypeAlias, cast
@@ -21,6 +22,10 @@ Translate: TypeAlias = Callable[[psycopg.Error], Exception | None]
 
 _ENDINGS: Final = frozenset({"begin", "start", "commit", "end", "abort", "rollback"})
 _OF_THE_SESSION: Final = frozenset({"set", "reset", "discard", "listen", "unlisten", "load", "prepare", "deallocate"})
+_LASTING: Final = re.compile(  # wherever it stands in a statement
+    r"\b(?:set_config|pg_(?:try_)?advisory_lock(?:_shared)?|pg_temp|into\s+temp(?:orary)?|with\s+hold)\b", re.IGNORECASE
+)
+_BY_THE_CLIENT: Final = re.compile(r"\b(?:stdin|stdout)\b", re.IGNORECASE)
 _OPEN: Final = pq.TransactionStatus.INTRANS
 _FAILED: Final = pq.TransactionStatus.INERROR
 
@@ -108,7 +113,12 @@ class PostgresTransaction:
             raise UsageError(
                 f"expected the transaction to be open until its block ends, got: {sql!r:.80}; leave that to the block"
             )
-        if _lasts_longer(words):
+        if words[:1] == ("copy",) and _BY_THE_CLIENT.search(sql):
+            raise UsageError(
+                f"expected a statement that takes parameters and gives rows, got: {sql!r:.80}; say INSERT by "
+                "executemany, or SELECT"
+            )
+        if _lasts_longer(words) or _LASTING.search(sql):
             self._connection.is_changed = True
         try:
             yield
