@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -140,6 +142,31 @@ def test_ending_what_is_past_its_time_waits_for_the_gate(store, clock, gate_held
     with pytest.raises(StoreUnavailable, match="let go within moments"):
         store.sweep(QUEUE, 10)
     assert store.get(job).status is JobStatus.PENDING
+
+
+def test_nobody_waits_for_a_server_that_another_thread_opens(postgres):
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(1) as thread:
+        opening = thread.submit(open_store, f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/x")
+        heard, _ = silent.accept()
+        open_store(postgres).close()
+        assert not opening.done()
+        heard.close()
+        assert isinstance(opening.exception(), StoreUnavailable)
+
+
+def test_threads_that_open_a_place_at_once_share_it(postgres):
+    together = threading.Barrier(4)
+
+    def open_at_once() -> PostgresStore:
+        together.wait()
+        return PostgresStore(postgres)
+
+    with ThreadPoolExecutor(4) as threads:
+        stores = [opening.result() for opening in [threads.submit(open_at_once) for _ in range(4)]]
+    assert len({store._database for store in stores}) == 1
+    for store in stores:
+        push(store)
+        store.close()
 
 
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'second'"

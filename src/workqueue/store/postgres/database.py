@@ -276,12 +276,21 @@ _lock = threading.Lock()
 
 def open_database(address: Address, clock: Clock) -> Database:
     """Give this process's Database of the address; each must be given up once."""
+    place = (address, clock)
     with _lock:
-        database = _open.get((address, clock))
-        if database is None:
-            _open[address, clock] = database = Database(address, clock)
-        _users[database] = _users.get(database, 0) + 1
-        return database
+        if place in _open:
+            return _used(_open[place])
+    made = Database(address, clock)  # without the lock: nobody else is to wait for this server
+    with _lock:
+        database = _used(_open.setdefault(place, made))
+    if database is not made:  # another thread was sooner
+        made.close()
+    return database
+
+
+def _used(database: Database) -> Database:
+    _users[database] = _users.get(database, 0) + 1
+    return database
 
 
 def give_up(database: Database) -> None:
