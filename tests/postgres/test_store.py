@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,8 +20,9 @@ from psycopg.conninfo import conninfo_to_dict
 from workqueue.errors import StoreUnavailable, UnsuitableFile, UsageError
 from workqueue.job import JobStatus, Terms
 from workqueue.store import open_store
+from workqueue.store.clock import system_clock
 from workqueue.store.postgres import connection, database
-from workqueue.store.postgres.address import parse
+from workqueue.store.postgres.address import Address, parse
 from workqueue.store.postgres.connection import connect
 from workqueue.store.postgres.engine import PostgresStore
 from workqueue.store.postgres.listener import Session
@@ -144,12 +147,72 @@ def test_ending_what_is_past_its_time_waits_for_the_gate(store, clock, gate_held
     assert store.get(job).status is JobStatus.PENDING
 
 
+@pytest.fixture
+def refusals(monkeypatch):
+    """Errors with which the next connections are refused; the list loses each that was met."""
+    left = [psycopg.OperationalError("refused") for _ in range(2)]
+    real = connection.connect
+
+    def connect(at: Address) -> connection.Connection:
+        if left:
+            raise left.pop()
+        return real(at)
+
+    monkeypatch.setattr(connection, "connect", connect)
+    return left
+
+
+def test_a_server_that_starts_is_waited_for_when_a_store_is_opened(postgres, refusals, monkeypatch):
+    monkeypatch.setattr(database, "is_starting", lambda _address, _error: True)
+    open_store(postgres).close()
+    assert refusals == []
+
+
+def test_another_refusal_is_told_at_once_when_a_store_is_opened(postgres, refusals):
+    with pytest.raises(StoreUnavailable, match="got: refused"):
+        open_store(postgres)
+    assert len(refusals) == 1
+
+
+def test_a_forked_child_waits_for_the_server_as_its_parent_does(postgres, refusals):
+    """It has to open anew what was open."""
+    database.Database(parse(postgres), system_clock, anew=True).close()
+    assert refusals == []
+
+
+REFUSES = """
+import socket, sys
+with socket.create_server(("127.0.0.1", 0)) as server:
+    print(server.getsockname()[1], flush=True)
+    heard, _ = server.accept()
+    with heard:
+        heard.recv(1024)
+        said = b"SFATAL\\0VFATAL\\0C%s\\0Mno\\0\\0" % sys.argv[1].encode()
+        heard.sendall(b"E" + (len(said) + 4).to_bytes(4, "big") + said)
+"""
+
+
+@pytest.mark.parametrize(("state", "starts"), [("57P03", True), ("28P01", False)])
+def test_a_server_says_that_it_starts(state, starts):
+    with subprocess.Popen([sys.executable, "-c", REFUSES, state], stdout=subprocess.PIPE, text=True) as server:
+        at = parse(f"postgresql://u@127.0.0.1:{server.stdout.readline().strip()}/x?sslmode=disable&gssencmode=disable")
+        assert connection.is_starting(at, psycopg.OperationalError("refused")) == starts
+
+
+def test_a_server_that_is_up_or_not_there_or_silent_does_not_start(postgres):
+    refused = psycopg.OperationalError("refused")
+    assert not connection.is_starting(parse(postgres), refused)
+    assert not connection.is_starting(parse("postgresql://u@127.0.0.1:1/x"), refused)
+    assert not connection.is_starting(parse(postgres), psycopg.errors.ConnectionTimeout("silent"))
+
+
 def test_nobody_waits_for_a_server_that_another_thread_opens(postgres):
     with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(1) as thread:
-        opening = thread.submit(open_store, f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/x")
+        opening = thread.submit(open_store, f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/x?sslmode=disable")
         heard, _ = silent.accept()
         open_store(postgres).close()
         assert not opening.done()
+        silent.close()
         heard.close()
         assert isinstance(opening.exception(), StoreUnavailable)
 

@@ -79,19 +79,10 @@ class Connection(psycopg.Connection[tuple[Any, ...]], Asking):
             with connect(self.address) as other:
                 other.is_known = False
                 return not other.one("is_at_it", {"pid": self.info.backend_pid})[0]
-        except psycopg.Error:  # a server that is up may have no connection left for the question
-            return not self._answers()
-
-    def _answers(self) -> bool:
-        """Say whether the server at the other end takes connections; of several in the URL, that one."""
-        info = self.info
-        there: dict[str, str | int] = {
-            **_settings(self.address),
-            "host": info.host,
-            "hostaddr": info.hostaddr,
-            "port": info.port,
-        }
-        return pq.PGconn.ping(make_conninfo(self.address.url, **there).encode()) == pq.Ping.OK
+        except psycopg.Error as error:  # a server that is up may have no connection left for the question
+            info = self.info  # of several in the URL, that one
+            answer = _ping(self.address, error, host=info.host, hostaddr=info.hostaddr, port=info.port)
+            return answer != pq.Ping.OK
 
     def begin(self, now: int | None, *, gated: bool, ours: bool = True) -> int:
         """Begin a transaction; give the store's time: `now`, if given. ours: no code of others runs in it."""
@@ -184,6 +175,21 @@ def _milliseconds(seconds: float) -> str:
 def jitter(tries: int) -> float:
     """Give the seconds to wait before another try."""
     return random.uniform(0.005, min(1.0, 0.02 * 2**tries))  # noqa: S311 - jitter, guards no secret
+
+
+def is_starting(address: Address, error: BaseException) -> bool:
+    """Say of a connection that failed whether the server is there, and takes none yet."""
+    return is_lost(error) and _ping(address, error) == pq.Ping.REJECT
+
+
+def _ping(address: Address, error: BaseException, **there: str | int) -> int:
+    """Say how the server takes connections, where one failed by this error.
+
+    The driver lets no thread run meanwhile: so nobody is asked who was silent before.
+    """
+    if isinstance(error, errors.ConnectionTimeout):
+        return pq.Ping.NO_RESPONSE
+    return pq.PGconn.ping(make_conninfo(address.url, **{"connect_timeout": 2, **there}).encode())
 
 
 def is_lost(error: BaseException) -> bool:

@@ -27,6 +27,7 @@ from workqueue.store.postgres.connection import (
     Pool,
     in_our_words,
     is_lost,
+    is_starting,
     is_worth_another_try,
     jitter,
     let_go_of_inherited,
@@ -44,23 +45,33 @@ _TRIES: Final = 12
 
 
 class Database:
-    """See the module. Safe from any thread; `pid` tells whether it is this process's own."""
+    """See the module. Safe from any thread; `pid` tells whether it is this process's own.
 
-    def __init__(self, address: Address, clock: Clock) -> None:
+    anew: it was open before, and is waited for as by any verb; else a server that is not there says so at once.
+    """
+
+    def __init__(self, address: Address, clock: Clock, *, anew: bool = False) -> None:
         self.address = address
         self.pid = os.getpid()
         self._clock = clock
         self.pool = Pool(address)
         self._here = threading.local()
-        with ExitStack() as unless_it_opens, translated(address.shown):
+        with ExitStack() as unless_it_opens:
             unless_it_opens.callback(self.pool.close)
-            with self.pool.lend() as connection:
-                schema.prepare(connection, address.schema, address.shown)
-                self.pooled = connection.pooled
+            self.pooled = self._patiently(self._prepare, is_lost if anew else self._is_starting)
             unless_it_opens.pop_all()
         self.pool.greet = lambda connection: schema.refuse_newer(connection, address.schema, address.shown)
         self.listener = Listener(address, self.pool)
         self.loans = Loans(address, ours=lambda: self.read(lambda c: c.one("place")), ring=self.ring)
+
+    def _prepare(self, _again: bool) -> bool:
+        """See that there is a schema for us; say whether a pooler stands before it."""
+        with self.pool.lend() as connection:
+            schema.prepare(connection, self.address.schema, self.address.shown)
+            return connection.pooled
+
+    def _is_starting(self, error: BaseException) -> bool:
+        return is_starting(self.address, error)
 
     # time
 
@@ -175,10 +186,11 @@ class Database:
             )
         return self._patiently(attempt)
 
-    def _patiently(self, attempt: Callable[[bool], T]) -> T:
+    def _patiently(self, attempt: Callable[[bool], T], lost_by: Callable[[BaseException], bool] = is_lost) -> T:
         """Run `attempt(again)` until it meets no other transaction and no broken connection, for as long as is fit.
 
-        again: an earlier try may have been done, its answer lost.
+        again: an earlier try may have been done, its answer lost. lost_by: says which errors tell of a connection that
+        another try may have.
         """
         until: float | None = None  # it counts from the first failure: the try itself may have waited long
         tries = 0
@@ -187,7 +199,7 @@ class Database:
             try:
                 return attempt(again)
             except (psycopg.Error, MetAnotherError) as error:
-                lost = is_lost(error)
+                lost = lost_by(error)
                 again = again or lost
                 tries += 1
                 if lost:
@@ -274,13 +286,13 @@ _inherited: list[Database] = []  # a forked child's: kept so that nothing closes
 _lock = threading.Lock()
 
 
-def open_database(address: Address, clock: Clock) -> Database:
-    """Give this process's Database of the address; each must be given up once."""
+def open_database(address: Address, clock: Clock, *, anew: bool = False) -> Database:
+    """Give this process's Database of the address; each must be given up once. anew: see `Database`."""
     place = (address, clock)
     with _lock:
         if place in _open:
             return _used(_open[place])
-    made = Database(address, clock)  # without the lock: nobody else is to wait for this server
+    made = Database(address, clock, anew=anew)  # without the lock: nobody else is to wait for this server
     with _lock:
         database = _used(_open.setdefault(place, made))
     if database is not made:  # another thread was sooner

@@ -53,7 +53,7 @@ class PostgresStore(Verbs):
         self._claims = Claims()
         self._forget_at = 0.0
         self._looks: defaultdict[str, Looks] = defaultdict(Looks)  # by queue
-        self._database = self._open()
+        self._database = open_database(self._address, self._clock)
         self._runners = Runners(self._db)
         self._pushes = Pushes(self._db)
 
@@ -279,11 +279,8 @@ class PostgresStore(Verbs):
         if self._closed:
             raise QueueClosed(self.path)
         if self._database.pid != os.getpid():  # a forked child: the parent's connections are not ours to use
-            self._database = self._open()
+            self._database = open_database(self._address, self._clock, anew=True)
         return self._database
-
-    def _open(self) -> Database:
-        return open_database(self._address, self._clock)
 
 
 def _can_be_there(which: Find) -> bool:
