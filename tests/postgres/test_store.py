@@ -21,14 +21,14 @@ from workqueue.errors import StoreUnavailable, UnsuitableFile, UsageError
 from workqueue.job import JobStatus, Terms
 from workqueue.store import open_store
 from workqueue.store.clock import system_clock
-from workqueue.store.postgres import connection, database
+from workqueue.store.postgres import connection, database, engine
 from workqueue.store.postgres.address import Address, parse
 from workqueue.store.postgres.connection import connect
 from workqueue.store.postgres.engine import PostgresStore
 from workqueue.store.postgres.listener import Session
 
 from postgres_fixtures import rows
-from support import QUEUE, apply, claim_all, completed, new_job, push
+from support import QUEUE, apply, claim_all, completed, ids, new_job, push
 
 
 @pytest.fixture
@@ -298,6 +298,12 @@ def test_data_are_kept_as_they_are_where_backslashes_are_escapes(store, postgres
     data = b'{"a": "\\n \xc3\xa9"}'
     jobs = [push(store, data=data), push(store, data=data, terms=Terms(key="k"))]
     assert [store.get(job).data for job in jobs] == [data, data]
+
+
+def test_a_claim_is_no_larger_than_fits_into_memory_but_for_one_job(store, monkeypatch):
+    monkeypatch.setattr(engine, "CLAIM_BYTES", 3000)
+    jobs = store.push([new_job(data=b"x" * size) for size in (5000, 2000, 1000, 1, 2999, 0, 4000)])
+    assert [ids(claim_all(store)) for _ in range(4)] == [jobs[:1], jobs[1:3], jobs[3:6], jobs[6:]]
 
 
 def test_durability_is_the_servers_to_decide(postgres):

@@ -234,7 +234,7 @@ def test_a_turn_that_begins_further_on_does_not_walk_over_what_left(postgres):
 
 def pages_of_a_turn(connection: Connection, begun: Place) -> int:
     with connection.transaction(force_rollback=True):
-        turn = {"now": None, "queue": "default", "limit": 10, "runner": 1, "token": 1, "lease": 1}
+        turn = {"now": None, "queue": "default", "limit": 10, "most": 1000, "runner": 1, "token": 1, "lease": 1}
         done = {"ids": [1, 2, 3], "attempts": [1, 1, 1], "runners": [1, 1, 1], "count": 3}
         row = turn | done | dict(zip(("from_priority", "from_position", "from_id"), begun, strict=True))
         explained = connection.execute(b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + connection.texts["turn"], row)

@@ -18,7 +18,7 @@ from workqueue.store.postgres.looking import Place
 from workqueue.store.relational import terms
 from workqueue.store.relational.gating import MOST_MOVED, Gating
 
-_CLAIM_BYTES: Final = 32 * 1024 * 1024  # of data in one claim, so that a batch of big jobs fits into memory
+CLAIM_BYTES: Final = 32 * 1024 * 1024  # of data in one claim, so that a batch of big jobs fits into memory
 _rules = msgspec.json.Decoder(list[tuple[int, Backoff]])
 _names = msgspec.json.Decoder(list[str])
 
@@ -179,7 +179,7 @@ def fitting(rows: list[Row]) -> list[Row]:
     total = 0
     for index, row in enumerate(rows):
         total += len(row.data)
-        if total > _CLAIM_BYTES and index:
+        if total > CLAIM_BYTES and index:
             return rows[:index]
     return rows
 

@@ -21,7 +21,7 @@ from workqueue.store.clock import Clock, instant, micros, system_clock
 from workqueue.store.contract import Beat, Bell, Overview, Transaction, Turn, Want
 from workqueue.store.paging import Changed, Deed, Find, Page
 from workqueue.store.postgres import address, inspection
-from workqueue.store.postgres.claiming import Claims, Row, claim_gated, horizon, place, read_turn
+from workqueue.store.postgres.claiming import CLAIM_BYTES, Claims, Row, claim_gated, horizon, place, read_turn
 from workqueue.store.postgres.connection import Connection, not_the_statements_fault
 from workqueue.store.postgres.database import Database, give_up, open_database
 from workqueue.store.postgres.guest import PostgresTransaction
@@ -103,6 +103,7 @@ class PostgresStore(Verbs):
             "count": len(settlements),
             "queue": want.queue,
             "limit": want.limit,
+            "most": CLAIM_BYTES,
             "runner": want.runner,
             "token": token,
             "lease": micros(want.lease),

@@ -152,7 +152,8 @@ UPDATE workqueue.jobs SET ready = 1 WHERE status IN (0, 2) AND ctid = ANY (ARRAY
 -- name: turn
 -- Settle what is complete and claim what is wanted: one trip. The first row says what there is beside the claims: those
 -- completed (with their attempts, only where some were refused), whether the rest stands in the way (due, special, paused), and
--- what comes, and the microseconds that the look at the front took. The UPDATE takes the locked rows by their place in the table, never by a join, which a server that does not
+-- what comes, and the microseconds that the look at the front took. Not more is claimed than :most bytes of data, but for the
+-- first job. The UPDATE takes the locked rows by their place in the table, never by a join, which a server that does not
 -- know yet how many wait answers by reading all of them. A row that changed before it was locked has another place by
 -- now, which this statement does not see; what the UPDATE asks besides must not be what a partial index is made for.
 WITH clock AS MATERIALIZED (
@@ -163,10 +164,12 @@ WITH clock AS MATERIALIZED (
             IN (SELECT s.* FROM unnest(:ids::bigint[], :attempts::int[], :runners::bigint[]) AS s)) IS TRUE
     RETURNING id, attempt
 ), front AS MATERIALIZED (
-    SELECT ctid, special FROM workqueue.jobs
+    SELECT ctid, special, octet_length(data) AS bytes FROM workqueue.jobs
      WHERE queue = :queue AND ready = 1 AND lost = 0
        AND (-priority, position, id) >= (:from_priority::bigint, :from_position::bigint, :from_id::bigint)
      ORDER BY -priority, position, id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
+), fitting AS MATERIALIZED (
+    SELECT ctid, bytes, sum(bytes) OVER (ROWS UNBOUNDED PRECEDING) AS total FROM front
 ), looked AS MATERIALIZED (
     SELECT clock_timestamp() AS began, EXISTS (SELECT 1 FROM front WHERE special) AS special,
            clock_timestamp() AS ended
@@ -181,7 +184,8 @@ WITH clock AS MATERIALIZED (
     UPDATE workqueue.jobs AS j
        SET status = 4, ready = NULL, attempt = j.attempt + 1, runner = :runner, token = :token,
            lease_until = (SELECT now FROM clock) + :lease
-     WHERE j.ctid = ANY (ARRAY(SELECT ctid FROM front)) AND j.status IN (0, 2)
+     WHERE j.ctid = ANY (ARRAY(SELECT ctid FROM fitting WHERE total <= :most::bigint OR total = bytes))
+       AND j.status IN (0, 2)
        AND NOT (SELECT paused OR special OR coalesce(least(run_at, opens_at) <= (SELECT now FROM clock), false) FROM beside)
     RETURNING j.id, j.name, j.attempt, j.retry_count, j.lost, j.priority, j.position, j.run_at, j.pushed_at, j.backoff, j.data,
               j.headers
