@@ -26,7 +26,7 @@ from typing import Final
 
 from workqueue.bookkeeping import Bookkeeping
 from workqueue.context import Context
-from workqueue.errors import StoreError
+from workqueue.errors import StoreError, StoreUnavailable
 from workqueue.executor.loop import AsyncHandler
 from workqueue.executor.mixed import Children, executor_for
 from workqueue.executor.observed import tell_observers
@@ -101,9 +101,7 @@ class Runner:
         self._suspects = False
         self._is_unsure = False  # the store may hold claims of ours that we do not know: a turn's answer did not come
         self._due_at = _NEVER
-        self._next_upkeep = 0.0
-        self._next_look = 0.0
-        self._next_sweep = 0.0
+        self._next_upkeep = self._next_look = self._next_sweep = 0.0
         self._told: dict[int, bytes] = {}  # the progress of jobs in hand, as the store has it
         self._failures = 0
         self.turned_at = time.monotonic()  # when its last round began
@@ -188,9 +186,9 @@ class Runner:
         for claim in turn.refused:
             log.about(claim.job, "settled too late, its lease was lost")
         if self._unsettled:
-            self._unsettled = []
-            self._books.ended(self._ended, turn.refused)
-            self._ended = []
+            self._books.ended(self._ended, [*turn.refused, *turn.held_up])
+            self._unsettled = [one for one in self._unsettled if one.claim in turn.held_up]
+            self._ended = [one for one in self._ended if one[1].claim in turn.held_up]
             self._settled()
         if want is not None:
             self._take(turn, want)
@@ -275,8 +273,7 @@ class Runner:
         contexts = [Context(claim, self._store, now) for claim in turn.claims]
         for context in contexts:
             self._in_hand[context.job.id] = context
-            if self._stay:
-                context.stays = True
+            context.stays = self._stay
         self._executor.submit(contexts)
         self._suspects = turn.suspects or (want.alone and bool(contexts))
         if turn.next_due is not None:
@@ -308,7 +305,8 @@ class Runner:
         self._next_upkeep = now + self._plan.poll_rate.total_seconds()
         verdicts = self._upkeep.step()
         if verdicts:
-            refused = self._store.turn(verdicts, None).refused
+            turn = self._store.turn(verdicts, None)
+            refused = [*turn.refused, *turn.held_up]
             log.warning("brought back %d jobs of runners that ended", len(verdicts) - len(refused))
             self._books.lost(verdicts, refused)
             self._settled()
@@ -380,7 +378,9 @@ class Runner:
         while True:
             try:
                 self._exchange()
-                break
+                if not self._unsettled:
+                    break
+                raise StoreUnavailable("another transaction holds them up", path=self._store.path)
             except Exception as error:
                 if time.monotonic() >= until:
                     told = "%d outcomes could not be stored and will be run again: %s"

@@ -15,12 +15,13 @@ from contextlib import contextmanager
 from datetime import timedelta
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 from prove.postgres.harm import end_sessions, restart
 from prove.postgres.proxy import Proxy
-from workqueue import Queue
+from workqueue import Queue, runner
 from workqueue.errors import StoreUnavailable
-from workqueue.store.postgres import database
+from workqueue.store.postgres import connection, database
 from workqueue.store.postgres.engine import PostgresStore
 
 from postgres_fixtures import rows
@@ -35,7 +36,7 @@ _SOME_SESSION = (
 _WORKER = """
 import os, sys, time
 from datetime import timedelta
-from workqueue import Queue
+from workqueue import Queue, runner
 class Worker:
     def do_work(self, ctx, job):
         if job.name == "forks" and os.fork() == 0:
@@ -234,6 +235,44 @@ def test_those_who_meet_over_the_same_jobs_do_each_once(postgres, isolation):
     assert len(done) == len(set(done)) == 300
     for store in stores:
         store.close()
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    monkeypatch.setattr(connection, "LOCKED", 0.05)
+    monkeypatch.setattr(database, "PATIENCE", 0.0)
+
+
+def test_a_job_that_a_transaction_has_locked_holds_up_no_other(postgres, hurried, caplog):
+    runs = Runs()
+    runs.goes_on.clear()
+    with Queue(postgres, runs, poll_rate=OFTEN) as queue:
+        locked = queue.push("locked", None)
+        runs.wait_for(1)
+        with psycopg.connect(postgres) as other:
+            other.execute("SELECT 1 FROM workqueue.jobs WHERE id = %s FOR UPDATE", [locked])
+            runs.goes_on.set()
+            others = queue.push_many("other", range(20))
+            until(lambda: rows(postgres, "SELECT id FROM workqueue.jobs") == [(locked,)])
+            other.rollback()
+        until(lambda: empty(postgres))
+    assert runs.counts == Counter([locked, *others])
+    assert "settled too late" not in caplog.text
+
+
+def test_what_is_held_up_to_the_end_is_told(postgres, hurried, monkeypatch, caplog):
+    monkeypatch.setattr(runner, "_LAST_TRIES", timedelta(0))
+    runs = Runs()
+    runs.goes_on.clear()
+    with psycopg.connect(postgres) as other:
+        with Queue(postgres, runs, poll_rate=OFTEN) as queue:
+            locked = queue.push("locked", None)
+            runs.wait_for(1)
+            other.execute("SELECT 1 FROM workqueue.jobs WHERE id = %s FOR UPDATE", [locked])
+            runs.goes_on.set()
+            until(lambda: "jobs that have ended" in caplog.text or "let go within moments" in caplog.text)
+        other.rollback()
+    assert "1 outcomes could not be stored and will be run again: another transaction holds them up" in caplog.text
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from workqueue.errors import StoreUnavailable, UnsuitableFile, UsageError
 from workqueue.job import JobStatus, Terms
 from workqueue.store import open_store
 from workqueue.store.clock import system_clock
+from workqueue.store.contract import Turn
 from workqueue.store.postgres import connection, database, engine
 from workqueue.store.postgres.address import Address, parse
 from workqueue.store.postgres.connection import connect
@@ -28,7 +29,7 @@ from workqueue.store.postgres.engine import PostgresStore
 from workqueue.store.postgres.listener import Session
 
 from postgres_fixtures import rows
-from support import QUEUE, apply, claim_all, completed, ids, new_job, push
+from support import QUEUE, apply, claim_all, completed, ids, new_job, push, raised, turn
 
 
 @pytest.fixture
@@ -94,10 +95,15 @@ def test_who_meets_a_push_of_the_same_key_waits_for_it_and_finds_its_job(postgre
 
 
 @pytest.fixture
-def gate_held(store, postgres, monkeypatch):
-    """As an application's transaction does that has replaced a key."""
+def hurried(store, monkeypatch):
     monkeypatch.setattr(connection, "LOCKED", 0.02)
     monkeypatch.setattr(database, "PATIENCE", 0.0)
+    store._database.pool.forget()
+
+
+@pytest.fixture
+def gate_held(store, postgres, hurried):
+    """As an application's transaction does that has replaced a key."""
     with closing(connect(parse(postgres))) as other:
         other.ask("begin")
         other.gate()
@@ -118,18 +124,46 @@ def test_what_a_runner_does_beside_its_jobs_waits_for_no_gate(store, postgres, c
     assert rows(postgres, "SELECT 1 FROM workqueue.results") == []
 
 
-def test_one_statement_too_waits_for_a_lock_for_moments_only(store, postgres, monkeypatch):
-    monkeypatch.setattr(connection, "LOCKED", 0.02)
-    monkeypatch.setattr(database, "PATIENCE", 0.0)
-    store._database.pool.forget()
+def test_one_statement_too_waits_for_a_lock_for_moments_only(store, postgres, hurried):
     push(store)
     [claim] = claim_all(store)
     with psycopg.connect(postgres) as other:
         other.execute("SELECT 1 FROM workqueue.jobs FOR UPDATE")
         with pytest.raises(StoreUnavailable, match="let go within moments"):
             apply(store, completed(claim))
+        assert store.turn([completed(claim)], None).held_up == [claim]  # it is known now
         other.rollback()
-    assert apply(store, completed(claim)) == []
+    assert store.turn([completed(claim)], None) == Turn([], [], False, None)
+    assert apply(store, completed(claim)) == [claim]
+
+
+def test_a_job_that_is_locked_keeps_no_other_from_being_settled_and_claimed(store, postgres, hurried, caplog):
+    runner = store.enlist(QUEUE, "tests")
+    jobs = [push(store) for _ in range(4)]
+    locked, failed, plain = claim_all(store, runner, limit=3)
+    settlements = [completed(locked), raised(failed), completed(plain)]
+    with psycopg.connect(postgres) as other:
+        other.execute("SELECT 1 FROM workqueue.jobs WHERE id = %s FOR UPDATE", [locked.job.id])
+        found = turn(store, settlements, runner)
+        assert (found.refused, found.held_up, ids(found.claims)) == ([], [locked], jobs[3:])
+        assert store.get(failed.job.id).status is JobStatus.FAILED
+        other.rollback()
+    assert "1 jobs that have ended are settled once they do" in caplog.text
+    assert turn(store, settlements[:1], runner) == Turn([], [], False, None)
+
+
+def test_what_waits_for_the_gate_is_held_up_and_what_need_not_is_settled(store, postgres, hurried):
+    runner = store.enlist(QUEUE, "tests")
+    push(store, terms=Terms(order="o"))
+    push(store)
+    special, plain = claim_all(store, runner)
+    with closing(connect(parse(postgres))) as other:
+        other.ask("begin")
+        other.gate()
+        assert store.turn([completed(special), completed(plain)], None).held_up == [special]
+        other.roll_back()
+    assert store.turn([completed(special)], None).held_up == []
+    assert store.size(QUEUE).waiting == 0
 
 
 def test_a_guest_waits_as_long_as_the_server_says(store, postgres):

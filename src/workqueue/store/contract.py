@@ -83,12 +83,14 @@ class Turn(msgspec.Struct, frozen=True):
     """What one turn gave: the claims in order, the claims whose settlement was refused, and what comes.
 
     suspects: a job that was lost before waits to run alone. next_due: until the earliest job that is not due yet.
+    held_up: the claims that a transaction of others keeps from being settled; they are to be settled in a later turn.
     """
 
     claims: list[Claim]
     refused: list[Claim]
     suspects: bool
     next_due: timedelta | None
+    held_up: list[Claim] = []
 
 
 class Beat(msgspec.Struct, frozen=True):
@@ -209,8 +211,9 @@ class Store(Protocol):
         """Settle what is done and claim what is wanted, in one transaction.
 
         A settlement is applied only if its job still runs as that attempt (a Lost verdict: under the very lease that
-        was seen); else its claim comes back in `refused`. Claims: due jobs of the queue, higher priority first,
-        then by turn (or `run_at`, as pushed), then id; each with its attempt raised by one and leased to the runner.
+        was seen); else its claim comes back in `refused`. So does what cannot be settled yet, in `held_up`. Claims: due
+        jobs of the queue, higher priority first, then by turn (or `run_at`, as pushed), then id; each with its attempt
+        raised by one and leased to the runner.
         Jobs that were lost before come only to `alone`, one at a time. Not claimed, and never in the way of others:
         what is paused, what its lanes do not let start, what follows jobs that have not ended. A job past its
         `expires_at` is cancelled instead. What ends lets those that wait for it come.

@@ -25,6 +25,7 @@ from workqueue.store.postgres.claiming import CLAIM_BYTES, Claims, Row, claim_ga
 from workqueue.store.postgres.connection import Connection, not_the_statements_fault
 from workqueue.store.postgres.database import Database, give_up, open_database
 from workqueue.store.postgres.guest import PostgresTransaction
+from workqueue.store.postgres.holdups import HoldUps
 from workqueue.store.postgres.looking import Looks
 from workqueue.store.postgres.pushing import Pushes
 from workqueue.store.postgres.runners import Runners
@@ -55,6 +56,7 @@ class PostgresStore(Verbs):
         self._looks: defaultdict[str, Looks] = defaultdict(Looks)  # by queue
         self._database = open_database(self._address, self._clock)
         self._runners = Runners(self._db)
+        self._hold_ups = HoldUps(self._db)
         self._pushes = Pushes(self._db)
 
     # push
@@ -68,6 +70,11 @@ class PostgresStore(Verbs):
     # claim and settle
 
     def turn(self, settlements: Sequence[Settlement], want: Want | None) -> Turn:
+        if self.is_joined():
+            return self._take_turn(settlements, want)
+        return self._hold_ups.turn_without(self._take_turn, settlements, want)
+
+    def _take_turn(self, settlements: Sequence[Settlement], want: Want | None) -> Turn:
         database = self._db()
         if database.is_joined():
             refused = self._settle(database, settlements) if settlements else []

@@ -31,6 +31,10 @@ SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE pid = :pid
 -- the last job before it, finds nobody to let go. Ends with the transaction, so it holds behind a pooler too.
 SELECT pg_advisory_xact_lock(:space::int, 0);
 
+-- name: gate_is_open
+-- Shuts it for no longer than the statement takes.
+SELECT pg_try_advisory_xact_lock(:space::int, 0);
+
 -- name: plan_by_index
 -- A plan is kept for long, and may be made when the tables are empty: a server that then reads a table from end to end
 -- does so still when a million wait. So that is not offered; and no statement joins jobs by their ids to a list, which
@@ -212,6 +216,14 @@ DELETE FROM workqueue.jobs WHERE id = ANY (:ids::bigint[]) AND lease_until IS NO
    AND ((id, attempt, runner)
         IN (SELECT s.* FROM unnest(:ids::bigint[], :attempts::int[], :runners::bigint[]) AS s)) IS TRUE
 RETURNING id, attempt;
+
+-- name: locked
+-- Those of the jobs that another transaction has locked at this moment.
+WITH free AS MATERIALIZED (
+    SELECT id FROM workqueue.jobs WHERE id = ANY (:ids::bigint[]) AND lease_until IS NOT NULL FOR UPDATE SKIP LOCKED
+)
+SELECT id FROM workqueue.jobs
+ WHERE id = ANY (:ids::bigint[]) AND lease_until IS NOT NULL AND id NOT IN (SELECT id FROM free);
 
 -- name: line
 -- The front of a queue, locked: who claims beside us looks past it.
