@@ -154,6 +154,28 @@ def test_who_waits_too_long_for_another_transaction_says_so(store, postgres, mon
     assert store.cancel(job)
 
 
+@pytest.mark.parametrize("times", range(8))
+def test_who_waited_too_long_can_go_on_over_the_same_line(store, postgres, monkeypatch, times):
+    """The sixth time the driver takes a statement for prepared, though the server skipped it after an error."""
+    with store._database.pool.lend() as ours:
+        take_the_gate = f"SELECT pg_advisory_xact_lock({ours.space}, 0)"
+
+    def waits_too_long() -> None:
+        with psycopg.connect(postgres) as another, monkeypatch.context() as hurried:
+            hurried.setattr(connection, "LOCKED", 0.05)
+            hurried.setattr(database, "PATIENCE", -1)
+            another.execute(take_the_gate)
+            with pytest.raises(StoreUnavailable, match="let go"):
+                store.pause(QUEUE, "task")
+            another.rollback()
+
+    waits_too_long()
+    for _ in range(times):
+        store.pause(QUEUE, "task")
+    waits_too_long()
+    store.pause(QUEUE, "task")
+
+
 def test_a_runner_whose_line_broke_is_tied_to_the_session_that_follows(store, postgres, monkeypatch):
     """Else who looks for the dead, and whose own line held, takes the job of a living one."""
     monkeypatch.setattr(runners, "_GRACE", 0.0)

@@ -378,6 +378,34 @@ def test_a_transaction_of_the_queues_own_that_sees_no_other_says_so(queue, place
         rows.execute("INSERT INTO orders VALUES ('b')")
 
 
+# after a push that was refused
+
+
+@pytest.mark.parametrize("times", range(8))
+def test_the_next_push_on_the_same_connection_is_as_if_none_had_failed(queue, place, times):
+    """The sixth time the driver takes a statement for prepared, though the server skipped it after an error."""
+    with psycopg.connect(place, autocommit=True) as connection, psycopg.connect(place) as other:
+
+        def push() -> None:
+            with connection.transaction():
+                queue.push("task", within=connection)
+
+        def waits_too_long() -> None:
+            other.execute("LOCK TABLE workqueue.jobs")
+            with connection.transaction():
+                connection.execute("SET LOCAL lock_timeout = 1")
+                with pytest.raises(StoreUnavailable, match="let go"):
+                    queue.push("task", within=connection)
+            other.rollback()
+
+        waits_too_long()
+        for _ in range(times):
+            push()
+        waits_too_long()
+        push()
+    assert queue.size().waiting == times + 1
+
+
 # waking
 
 

@@ -114,7 +114,7 @@ class Connection(psycopg.Connection[tuple[Any, ...]], Asking):
         if self.closed or self.info.transaction_status is pq.TransactionStatus.IDLE:
             return
         try:
-            self.ask("rollback")
+            self.rollback()  # psycopg's own: by it alone it forgets what it took for prepared, and the server skipped
         except psycopg.Error:
             self.close()
 

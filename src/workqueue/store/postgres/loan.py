@@ -83,7 +83,7 @@ class Loan(Asking):
         """Roll back a transaction that was begun for this alone."""
         if not self.connection.closed and self.info.transaction_status is not pq.TransactionStatus.IDLE:
             with suppress(psycopg.Error):  # with its connection it ends, too
-                self.ask("rollback")
+                self.connection.rollback()
 
 
 class _Cursor(psycopg.Cursor[tuple[Any, ...]]):
@@ -142,6 +142,8 @@ class Loans:
                 if loan.is_whole():
                     loan.ask("undo_push")
                     loan.ask("end_push")
+                    with loan.connection.transaction(force_rollback=True):
+                        pass  # so that psycopg forgets what it took for prepared, and the server skipped
                 raise
             loan.to_wake.add(queue)
             return rows

@@ -12,9 +12,6 @@ BEGIN;
 -- name: commit
 COMMIT;
 
--- name: rollback
-ROLLBACK;
-
 -- name: impatient
 -- For transactions of ours, which never idle: a client that vanished in one, behind a line that does not say so, would
 -- keep what it had locked until the server's keepalive tells. And who waits for a lock does nothing else meanwhile.
