@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -92,6 +94,27 @@ def test_a_runner_that_stays_away_from_the_list_is_dead(store, postgres):
     until(lambda: store.orphans(expired=False, limit=10) != [])
     [found] = store.orphans(expired=False, limit=10)
     assert found.job.id == claim.job.id
+
+
+def test_a_forked_child_that_closes_the_store_ends_no_runner_of_its_parent(store, postgres):
+    runner = store.enlist(QUEUE, "parent")
+    push(store)
+    claim = claim_one(store, runner)
+    tied = rows(postgres, "SELECT session_pid, session_start FROM workqueue.runners")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            push(store)
+            store.close()
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert rows(postgres, "SELECT session_pid, session_start FROM workqueue.runners") == tied
+    assert apply(store, completed(claim)) == []
 
 
 def test_an_id_that_a_runner_had_before_is_stepped_over(store, postgres):

@@ -192,11 +192,12 @@ class Runners:
     def leave(self) -> None:
         """Let go of those enlisted here, as far as the server can be told: what they hold is orphaned at once."""
         database = self._database()
-        for runner in self._enlisted:
+        ours = self._enlisted & database.listener.runners().keys()  # a forked child's copy has those of its parent, too
+        for runner in ours:
             database.listener.remove(runner)
-        if self._enlisted:
+        if ours:
             with suppress(StoreUnavailable):  # else their session ends with us, or their leases do
-                self._leave(database, list(self._enlisted))
+                self._leave(database, list(ours))
 
 
 def _beat(connection: Connection, runner: int) -> Beat:
