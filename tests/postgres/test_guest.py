@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import psycopg
@@ -12,10 +14,12 @@ from hypothesis import strategies as st
 from workqueue import Queue
 from workqueue.context import Context, injected
 from workqueue.errors import StoreUnavailable, UsageError
+from workqueue.store.postgres import connection
+from workqueue.store.postgres.connection import MOST
 from workqueue.store.postgres.engine import PostgresStore
 
 from postgres_fixtures import VERSIONS
-from support import QUEUE, push
+from support import LEASE, QUEUE, push
 
 pytestmark = pytest.mark.parametrize("postgres_version", VERSIONS)
 
@@ -95,6 +99,29 @@ def test_a_block_begins_though_the_idle_connections_are_gone(store, postgres):
     with store.transaction():
         push(store)
     assert store.size(QUEUE).waiting == 2
+
+
+def test_handlers_leave_connections_for_the_beat(store, monkeypatch):
+    """However long their transactions take: else others would take a healthy worker's jobs."""
+    runner = store.enlist(QUEUE, "tests")
+    begun = threading.Barrier(MOST - 4 + 1)
+    over = threading.Event()
+
+    def handle() -> None:
+        with store.transaction():
+            begun.wait(30)
+            over.wait(30)
+
+    with ThreadPoolExecutor(MOST) as threads:
+        handlers = [threads.submit(handle) for _ in range(MOST - 4)]
+        begun.wait(30)
+        monkeypatch.setattr(connection, "_PATIENCE", 0)
+        with pytest.raises(StoreUnavailable, match="transactions hold all 16"), store.transaction():
+            pass
+        assert store.beat(runner, LEASE).held == {}
+        over.set()
+        for handler in handlers:
+            handler.result(30)
 
 
 def test_an_error_of_another_database_comes_through(store, postgres):

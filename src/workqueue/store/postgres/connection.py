@@ -19,6 +19,7 @@ from psycopg.types.numeric import Int8Dumper
 from workqueue.errors import QueueFull, QueueMoved, StoreUnavailable, UnsuitableFile, UsageError
 from workqueue.store.postgres.address import Address
 from workqueue.store.postgres.asking import Asking
+from workqueue.store.postgres.permits import Permits
 from workqueue.store.postgres.silence import watched
 from workqueue.store.relational.session import Row
 from workqueue.store.relational.terms import MetAnotherError
@@ -28,6 +29,8 @@ T = TypeVar("T")
 _LOOKS: Final = 0.1  # seconds between looks for a Ctrl-C
 IDLE: Final = 10  # seconds that a transaction of ours may idle before the server ends it
 LOCKED: Final = 5.0  # seconds that one of ours waits for what another transaction holds, before it tries anew
+MOST: Final = 20  # connections of a process that are lent at once
+_PATIENCE: Final = 30.0  # seconds to wait for one of them
 SETTINGS: Final[Mapping[str, str]] = {
     "application_name": "workqueue",
     "connect_timeout": "5",
@@ -287,21 +290,26 @@ class Pool:
     must see the error.
     """
 
-    def __init__(self, address: Address, most: int = 20) -> None:
+    def __init__(self, address: Address) -> None:
         self.address = address
         self.greet: Callable[[Connection], object] = lambda _connection: None  # looks at each that is opened
         self._idle: list[Connection] = []
         self._lock = threading.Lock()
-        self._free = threading.BoundedSemaphore(most)
+        self._permits = Permits(MOST)
         self._closed = False
         self._pid = os.getpid()
 
     @contextmanager
-    def lend(self) -> Generator[Connection]:
-        """Lend a connection; what it is given back with open is rolled back. Raises StoreUnavailable."""
-        if not self._free.acquire(timeout=30):
+    def lend(self, *, leaving: int = 0) -> Generator[Connection]:
+        """Lend a connection; what it is given back with open is rolled back. Raises StoreUnavailable.
+
+        leaving: so many are not lent, but kept for others.
+        """
+        permit = self._permits.take(leaving=leaving, patience=_PATIENCE)
+        if permit is None:
             raise StoreUnavailable(
-                f"expected a connection to {self.address.shown} to be free within 30 s, but transactions hold them all",
+                f"expected a connection to {self.address.shown} to be free within {_PATIENCE:.0f} s, but transactions "
+                f"hold all {MOST - leaving}",
                 path=self.address.shown,
             )
         try:
@@ -322,7 +330,7 @@ class Pool:
                     connection.roll_back()
                     self._take_back(connection)
         finally:
-            self._free.release()
+            del permit  # also from the traceback of an error that somebody keeps
 
     def _take_back(self, connection: Connection) -> None:
         with self._lock:

@@ -41,6 +41,7 @@ T = TypeVar("T")
 
 PATIENCE: Final = 8.0  # seconds that a verb waits for a server which is restarting
 _FATE_PATIENCE: Final = 30.0
+_OURS: Final = 4  # connections that no handler's transaction may have: for the beat, claims and settlements
 _TRIES: Final = 12
 
 
@@ -225,7 +226,7 @@ class Database:
 
         def attempt(_again: bool) -> tuple[ExitStack, Connection, int]:
             with ExitStack() as held:
-                connection = held.enter_context(self.pool.lend())
+                connection = held.enter_context(self.pool.lend(leaving=_OURS))
                 now = connection.begin(self.given_now(), gated=False, ours=False)
                 return held.pop_all(), connection, now
 
