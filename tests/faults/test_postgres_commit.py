@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import psycopg
 import pytest
@@ -10,8 +11,8 @@ from prove.postgres.protocol import Side
 from prove.postgres.proxy import Deed, Fault, Proxy
 from workqueue.errors import StoreUnavailable, UsageError
 from workqueue.job import JobStatus, Terms
-from workqueue.store.postgres import database
-from workqueue.store.postgres.connection import Connection
+from workqueue.store.postgres import connection, database
+from workqueue.store.postgres.connection import MOST, Connection
 from workqueue.store.postgres.engine import PostgresStore
 
 from postgres_fixtures import rows
@@ -39,6 +40,18 @@ def test_a_commit_whose_answer_is_lost_is_done_once(store, proxy, postgres):
     assert store.cancel(job)
     assert armed.struck
     assert store.get(job).status is JobStatus.CANCELLED
+
+
+def test_the_fate_of_a_commit_can_be_asked_for_while_all_connections_are_lent(store, proxy, monkeypatch):
+    """Else those who lost the answer to theirs together would wait for one another."""
+    monkeypatch.setattr(connection, "_PATIENCE", 0)
+    job = push(store, terms=Terms(key="k"))
+    armed = proxy.arm(Fault(Side.BACKEND, Deed.RESET, kind="C", statement="commit"))
+    with ExitStack() as held:
+        for _ in range(MOST - 1):
+            held.enter_context(store._database.pool.lend())
+        assert store.cancel(job)
+    assert armed.struck
 
 
 def test_the_id_of_a_transaction_that_a_crash_undid_is_no_proof(postgres_server, postgres, monkeypatch):

@@ -25,6 +25,7 @@ from workqueue.store.postgres.address import Address
 from workqueue.store.postgres.connection import (
     Connection,
     Pool,
+    connect,
     in_our_words,
     is_lost,
     is_starting,
@@ -163,7 +164,7 @@ class Database:
         tries = 0
         while True:
             try:
-                with self.pool.lend() as connection:
+                with connect(self.address) as connection:  # whoever asks may have one of the pool's still
                     connection.ask("prevent", {"token": token, "now": self.given_now()})
                     return bool(connection.one("fate", {"token": token})[0])
             except psycopg.Error as error:
