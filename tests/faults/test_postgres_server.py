@@ -21,11 +21,12 @@ from prove.postgres.harm import end_sessions, restart
 from prove.postgres.proxy import Proxy
 from workqueue import Queue, runner
 from workqueue.errors import StoreUnavailable
+from workqueue.job import Lane, Terms
 from workqueue.store.postgres import connection, database
 from workqueue.store.postgres.engine import PostgresStore
 
 from postgres_fixtures import rows
-from support import QUEUE, claim_all, completed, new_job, turn, until
+from support import QUEUE, apply, claim_all, completed, ids, new_job, turn, until
 
 OFTEN = timedelta(seconds=0.2)
 PATIENCE = 60
@@ -273,6 +274,32 @@ def test_what_is_held_up_to_the_end_is_told(postgres, hurried, monkeypatch, capl
             until(lambda: "jobs that have ended" in caplog.text or "let go within moments" in caplog.text)
         other.rollback()
     assert "1 outcomes could not be stored and will be run again: another transaction holds them up" in caplog.text
+
+
+@pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
+def test_who_waited_for_the_gate_sees_what_was_done_before_it(postgres, isolation):
+    """Else a job that is kept back behind the last one of its lane, while that ends, is let go by nobody."""
+    PostgresStore(postgres).close()
+    rows(postgres, f"ALTER DATABASE {urlsplit(postgres).path[1:]} SET default_transaction_isolation = '{isolation}'")
+    claims, settles = PostgresStore(postgres), PostgresStore(named(postgres, "settles"))
+    with claims._database.pool.lend() as connection:
+        take_the_gate = f"SELECT pg_advisory_xact_lock({connection.space}, 0)"
+    first, second = claims.push([new_job(terms=Terms(limit=Lane("lane", 1))) for _ in range(2)])
+    [claim] = claim_all(settles, limit=1)
+    with ThreadPoolExecutor(2) as pool:
+        with psycopg.connect(postgres) as gate:
+            gate.execute(take_the_gate)
+            found = pool.submit(claim_all, claims)
+            until(lambda: rows(postgres, _WAITING) == [(1,)])
+            refused = pool.submit(apply, settles, completed(claim))
+            until(lambda: rows(postgres, _WAITING) == [(2,)])
+        assert (claim.job.id, found.result(PATIENCE), refused.result(PATIENCE)) == (first, [], [])
+    assert ids(claim_all(claims)) == [second]
+    for store in (claims, settles):
+        store.close()
+
+
+_WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 
 
 @contextmanager

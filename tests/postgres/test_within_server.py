@@ -365,17 +365,35 @@ def test_a_transaction_that_sees_no_other_says_so(queue, connection, level):
     connection.commit()
 
 
-def test_a_transaction_of_the_queues_own_that_sees_no_other_says_so(queue, place):
+def test_a_transaction_of_the_queues_own_sees_what_others_did_whatever_the_default_is(queue, place):
     task = queue.task(name="once")(lambda: None).using(key="k")
     with (
-        Queue(place + "&options=" + quote("-c default_transaction_isolation=repeatable\\ read"), id=queue.id) as strict,
+        Queue(place + "&options=" + quote("-c default_transaction_isolation=serializable"), id=queue.id) as strict,
         strict.transaction() as rows,
     ):
         rows.execute("INSERT INTO orders VALUES ('a')")
-        task.push()
-        with pytest.raises(StoreUnavailable, match="does not show whose"):
-            strict.task(name="once")(lambda: None).using(key="k").push()
-        rows.execute("INSERT INTO orders VALUES ('b')")
+        taken = task.push()
+        assert strict.task(name="once")(lambda: None).using(key="k").push().id == taken.id
+
+
+@pytest.mark.parametrize("level", [IsolationLevel.REPEATABLE_READ, IsolationLevel.SERIALIZABLE])
+def test_what_judges_others_is_refused_in_a_transaction_that_does_not_see_them(queue, connection, level):
+    """A job that is kept back meanwhile, behind one that is replaced, would be let go by nobody."""
+    task = queue.task(name="once", limit=1)(lambda: None)
+    connection.isolation_level = level
+    with pytest.raises(UsageError, match=f"in READ COMMITTED .* is in {level.name.replace('_', ' ')}"):
+        task.using(within=connection, key="k", on_conflict="replace").push()
+    with pytest.raises(UsageError, match="and for batches"), queue.batch(within=connection):
+        pass
+    assert status(connection) is IDLE
+    task.using(within=connection, key="k").push()
+    queue.push("task", within=connection)
+    connection.commit()
+    assert queue.size().waiting == 2
+    connection.isolation_level = IsolationLevel.READ_UNCOMMITTED  # the server's name for the same
+    task.using(within=connection, key="k", on_conflict="replace").push()
+    connection.commit()
+    assert queue.size().waiting == 2
 
 
 # after a push that was refused

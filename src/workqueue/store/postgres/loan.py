@@ -28,6 +28,7 @@ from workqueue.store.relational.session import Row
 T = TypeVar("T")
 
 _INSERT: Final = frozenset({"push_within", "insert", "add_terms", "begun", "begin_push", "end_push"})
+_SEES_OTHERS: Final = ("read committed", "read uncommitted")  # to PostgreSQL they are the same
 _ADAPTERS: Final = AdaptersMap(psycopg.adapters)
 _ADAPTERS.register_dumper(int, Int8Dumper)
 
@@ -78,6 +79,17 @@ class Loan(Asking):
                 raise UsageError(f"expected within= between two statements, but {said} is in the middle of one")
             case _:
                 raise UsageError(f"expected within= to be open, but {said} was closed, or has lost its server")
+
+    def gate(self) -> None:
+        """See `Asking`. Raises UsageError where the transaction would not see what those before it did."""
+        [level] = self.one("setting", {"name": "transaction_isolation"})
+        if level not in _SEES_OTHERS:
+            raise UsageError(
+                "expected within= to be in READ COMMITTED for on_conflict='replace' and for batches, but "
+                f"{self.lender.said} is in {level.upper()}, where what others keep back meanwhile is not seen, and "
+                "would be let go by nobody; push it in a transaction of that level, or without within="
+            )
+        super().gate()
 
     def end(self) -> None:
         """Roll back a transaction that was begun for this alone."""

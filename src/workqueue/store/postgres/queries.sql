@@ -7,7 +7,9 @@
 SELECT coalesce(:now::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint);
 
 -- name: begin
-BEGIN;
+-- Whatever the database's default is: who waited for the gate, or for the lock of a migration, is to see what those before
+-- it did.
+BEGIN ISOLATION LEVEL READ COMMITTED;
 
 -- name: commit
 COMMIT;
@@ -1234,10 +1236,6 @@ SELECT pg_backend_pid();
 
 -- name: setting
 SELECT current_setting(:name);
-
--- name: begin_migration
--- Whatever the database's default is: after `lock_schema`, each look is to see what the one before us has made.
-BEGIN ISOLATION LEVEL READ COMMITTED;
 
 -- name: has_place
 -- Looked for in the catalogs: to_regnamespace and to_regclass ask the session's cache, which may be older than the lock.

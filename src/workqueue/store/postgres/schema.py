@@ -108,7 +108,7 @@ def migrate(connection: Connection, schema: str, shown: str) -> int:
 
 
 def _migrate(connection: Connection, schema: str) -> int:
-    connection.ask("begin_migration")
+    connection.ask("begin")
     connection.ask("lock_schema", {"space": connection.space})
     connection.ask("be_brief")
     found = version(connection, schema)
