@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 import psycopg
@@ -19,7 +21,9 @@ from prove.postgres.proxy import Deed, Fault, Proxy
 from workqueue import Queue
 from workqueue.errors import StoreUnavailable
 from workqueue.job import Terms
-from workqueue.store.postgres import connection, database, runners, silence
+from workqueue.store.postgres import connection, database, listener, runners, silence
+from workqueue.store.postgres.address import Address
+from workqueue.store.postgres.connection import Connection
 from workqueue.store.postgres.engine import PostgresStore
 from workqueue.store.postgres.listener import RunnerBell
 
@@ -187,6 +191,47 @@ def test_a_runner_whose_line_broke_is_tied_to_the_session_that_follows(store, po
     rescuer = PostgresStore(postgres)
     assert ids(rescuer.orphans(expired=False, limit=10)) == []
     rescuer.close()
+
+
+def test_whoever_listens_goes_on_when_no_descriptor_was_left(store, postgres, monkeypatch, caplog):
+    """Else the process looks dead for good, and can no more be told so."""
+    connects = listener.connect
+    failed = threading.Event()
+
+    def connect(address: Address) -> Connection:
+        if failed.is_set():
+            return connects(address)
+        failed.set()
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    store.enlist(QUEUE, "tests")
+    [(first,)] = rows(postgres, "SELECT session_pid FROM workqueue.runners")
+    monkeypatch.setattr(listener, "connect", connect)
+    rows(postgres, f"SELECT pg_terminate_backend({first})")
+    until(lambda: rows(postgres, f"SELECT session_pid <> {first} FROM workqueue.runners") == [(True,)])
+    assert "listening at" in caplog.text
+    assert "Too many open files" in caplog.text
+
+
+def test_whoever_tells_of_pushes_goes_on_when_no_descriptor_was_left(store, postgres, monkeypatch, caplog):
+    handle = store._database
+    lend = handle.pool.lend
+    failed = threading.Event()
+
+    def lend_no_more() -> NoReturn:
+        failed.set()
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(handle.pool, "lend", lend_no_more)
+    handle.ring([QUEUE])
+    assert failed.wait(PATIENCE)
+    monkeypatch.setattr(handle.pool, "lend", lend)
+    with psycopg.connect(postgres, autocommit=True) as other:
+        other.execute("LISTEN workqueue")
+        handle.ring([QUEUE])
+        [told] = other.notifies(timeout=PATIENCE, stop_after=1)
+    assert told.payload.endswith(f" {QUEUE}")
+    assert "could not tell others of a push" in caplog.text
 
 
 def test_what_is_claimed_for_a_runner_that_does_not_know_of_it_is_handed_back(postgres):

@@ -139,8 +139,8 @@ class Listener:
                 with self._pool.lend() as connection:
                     for queue in queues:
                         connection.ask("notify", {"channel": self._channel, "queue": f"{self._me} {queue}"})
-            except (psycopg.Error, StoreError) as error:
-                log.debug("could not tell others of a push: %s; they poll", error)
+            except Exception as error:  # noqa: BLE001 - others would hear of none of our pushes any more
+                _note(error, "could not tell others of a push: %s; they poll", error)
             self._closed.wait(_CALM)
 
     def _listen(self) -> None:
@@ -157,9 +157,9 @@ class Listener:
                         return
                     tries = 0
                     self._hear(connection)
-            except (psycopg.Error, StoreError) as error:
+            except Exception as error:  # noqa: BLE001 - without this thread the process looks dead
                 if not self._closed.is_set():
-                    log.debug("listening at %s: %s; again in a moment", self._address.shown, error)
+                    _note(error, "listening at %s: %s; again in a moment", self._address.shown, error)
             tries = min(tries + 1, _LONGEST)
             self._closed.wait(jitter(tries))
 
@@ -193,6 +193,14 @@ class Listener:
         for thread in (self._telling, self._listening):
             if thread is not None and thread is not threading.current_thread():
                 thread.join(timeout=2 * _LISTENS)
+
+
+def _note(error: Exception, message: str, *args: object) -> None:
+    """Log that a thread goes on after an error: those of the server are usual, any other is for people to see."""
+    if isinstance(error, psycopg.Error | StoreError):
+        log.debug(message, *args)
+    else:
+        log.warning(message, *args, exc_info=error)
 
 
 def _wake(connection: Connection) -> None:
