@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from typing import NoReturn
 from urllib.parse import urlsplit
@@ -20,7 +20,7 @@ from prove.postgres.protocol import Side
 from prove.postgres.proxy import Deed, Fault, Proxy
 from workqueue import Queue
 from workqueue.errors import StoreUnavailable
-from workqueue.job import Terms
+from workqueue.job import Lane, Terms
 from workqueue.store.postgres import connection, database, listener, runners, silence
 from workqueue.store.postgres.address import Address
 from workqueue.store.postgres.connection import Connection
@@ -28,7 +28,7 @@ from workqueue.store.postgres.engine import PostgresStore
 from workqueue.store.postgres.listener import RunnerBell
 
 from postgres_fixtures import rows
-from support import LEASE, QUEUE, apply, claim_all, claim_one, completed, ids, push, until
+from support import LEASE, QUEUE, apply, claim_all, claim_one, completed, ids, push, turn, until
 
 _CUTS = 12  # of each case; `python -m prove run` makes thousands
 PATIENCE = 60
@@ -158,26 +158,46 @@ def test_who_waits_too_long_for_another_transaction_says_so(store, postgres, mon
     assert store.cancel(job)
 
 
+@contextmanager
+def busy_gate(store: PostgresStore, url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Another transaction has the gate, and whoever wants it gives up at once."""
+    with store._database.pool.lend() as ours:
+        take = f"SELECT pg_advisory_xact_lock({ours.space}, 0)"
+    with psycopg.connect(url) as another, monkeypatch.context() as hurried:
+        hurried.setattr(connection, "LOCKED", 0.05)
+        hurried.setattr(database, "PATIENCE", -1)
+        another.execute(take)
+        yield
+        another.rollback()
+
+
 @pytest.mark.parametrize("times", range(8))
 def test_who_waited_too_long_can_go_on_over_the_same_line(store, postgres, monkeypatch, times):
     """The sixth time the driver takes a statement for prepared, though the server skipped it after an error."""
-    with store._database.pool.lend() as ours:
-        take_the_gate = f"SELECT pg_advisory_xact_lock({ours.space}, 0)"
 
     def waits_too_long() -> None:
-        with psycopg.connect(postgres) as another, monkeypatch.context() as hurried:
-            hurried.setattr(connection, "LOCKED", 0.05)
-            hurried.setattr(database, "PATIENCE", -1)
-            another.execute(take_the_gate)
-            with pytest.raises(StoreUnavailable, match="let go"):
-                store.pause(QUEUE, "task")
-            another.rollback()
+        with busy_gate(store, postgres, monkeypatch), pytest.raises(StoreUnavailable, match="let go"):
+            store.pause(QUEUE, "task")
 
     waits_too_long()
     for _ in range(times):
         store.pause(QUEUE, "task")
     waits_too_long()
     store.pause(QUEUE, "task")
+
+
+def test_what_a_turn_settled_is_told_though_its_claim_has_to_wait_too_long(store, postgres, monkeypatch):
+    """Else the runner would settle again what has left, and take it for lost."""
+    runner = store.enlist(QUEUE, "tests")
+    push(store)
+    claim = claim_one(store, runner)
+    limited = push(store, terms=Terms(limit=Lane("lane", most=1)))
+    with busy_gate(store, postgres, monkeypatch):
+        found = turn(store, [completed(claim)], runner)
+        with pytest.raises(StoreUnavailable, match="let go"):
+            turn(store, [], runner)
+    assert (found.claims, found.refused) == ([], [])
+    assert ids(claim_all(store, runner)) == [limited]
 
 
 def test_a_runner_whose_line_broke_is_tied_to_the_session_that_follows(store, postgres, monkeypatch):

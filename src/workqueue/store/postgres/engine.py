@@ -91,13 +91,9 @@ class PostgresStore(Verbs):
             refused = self._settle(database, settlements)
         if want is None:
             return Turn([], refused, suspects=False, next_due=None)
-        try:
-            later = self._claim_gated(database, want) if want.alone else self._turn(database, [], want)
-        except StoreUnavailable:
-            if not settlements:
-                raise
-            return Turn([], refused, suspects=False, next_due=timedelta(0))  # what was settled is to be told
-        return Turn(later.claims, refused, later.suspects, later.next_due)
+        if want.alone:
+            return _settled_before(settlements, refused, lambda: self._claim_gated(database, want))
+        return _settled_before(settlements, refused, lambda: self._turn(database, [], want))
 
     def _turn(self, database: Database, settlements: Sequence[Settlement], want: Want) -> Turn:
         """Settle what is complete and claim what is wanted, in one statement where that will do."""
@@ -136,8 +132,7 @@ class PostgresStore(Verbs):
         found, in_the_way = database.patiently(attempt)
         if not in_the_way:
             return found
-        later = self._claim_gated(database, want)
-        return Turn(later.claims, found.refused, later.suspects, later.next_due)
+        return _settled_before(settlements, found.refused, lambda: self._claim_gated(database, want))
 
     def _turn_again(
         self, connection: Connection, row: dict[str, object], settlements: Sequence[Settlement], want: Want
@@ -289,6 +284,17 @@ class PostgresStore(Verbs):
         if self._database.pid != os.getpid():  # a forked child: the parent's connections are not ours to use
             self._database = open_database(self._address, self._clock, anew=True)
         return self._database
+
+
+def _settled_before(settlements: Sequence[Settlement], refused: list[Claim], claim: Callable[[], Turn]) -> Turn:
+    """Claim, and tell of what was settled before, whatever comes of the claim."""
+    try:
+        later = claim()
+    except StoreUnavailable:
+        if not settlements:
+            raise
+        return Turn([], refused, suspects=False, next_due=timedelta(0))
+    return Turn(later.claims, refused, later.suspects, later.next_due)
 
 
 def _can_be_there(which: Find) -> bool:
