@@ -16,12 +16,15 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 from prove.clock import FakeClock
+from prove.postgres.harm import end_sessions
 from psycopg.conninfo import conninfo_to_dict
+from workqueue.backoff import Backoff
 from workqueue.errors import StoreUnavailable, UnsuitableFile, UsageError
 from workqueue.job import JobStatus, Terms
 from workqueue.store import open_store
 from workqueue.store.clock import system_clock
 from workqueue.store.contract import Turn
+from workqueue.store.paging import Find
 from workqueue.store.postgres import connection, database, engine
 from workqueue.store.postgres.address import Address, parse
 from workqueue.store.postgres.connection import connect
@@ -29,7 +32,7 @@ from workqueue.store.postgres.engine import PostgresStore
 from workqueue.store.postgres.listener import Session
 
 from postgres_fixtures import rows
-from support import QUEUE, apply, claim_all, completed, ids, new_job, push, raised, turn
+from support import QUEUE, apply, claim_all, claim_one, completed, ids, new_job, push, raised, turn
 
 
 @pytest.fixture
@@ -343,6 +346,39 @@ def test_a_claim_is_no_larger_than_fits_into_memory_but_for_one_job(store, monke
 def test_durability_is_the_servers_to_decide(postgres):
     with pytest.raises(UsageError, match="synchronous_commit"):
         open_store(postgres, durability="process")
+
+
+SEVEN = Backoff(limit=7)
+
+
+@pytest.mark.parametrize("terms", [None, Terms(key="k")])
+def test_a_retry_rule_that_a_failover_lost_is_stored_again_by_the_next_push(store, postgres, terms):
+    push(store, backoff=SEVEN)
+    rows(postgres, "DELETE FROM workqueue.jobs; DELETE FROM workqueue.backoffs")
+    end_sessions(postgres)
+    assert store.get(push(store, backoff=SEVEN, terms=terms)).backoff == SEVEN
+
+
+def test_a_retry_rule_that_is_known_by_a_session_of_before_is_read_again(store, postgres):
+    push(store, backoff=SEVEN)
+    assert claim_one(store).job.backoff == SEVEN
+    rows(postgres, "UPDATE workqueue.backoffs SET rule = replace(rule, '7', '8')")
+    end_sessions(postgres)
+    push(store, backoff=SEVEN)
+    rows(postgres, "UPDATE workqueue.jobs SET backoff = (SELECT min(id) FROM workqueue.backoffs)")
+    assert claim_one(store).job.backoff == Backoff(limit=8)
+
+
+def test_a_job_whose_retry_rule_is_lost_goes_by_the_default(store, postgres, caplog):
+    jobs = [push(store, backoff=SEVEN) for _ in range(2)]
+    [(rule,)] = rows(postgres, "DELETE FROM workqueue.backoffs RETURNING id")
+    assert (
+        [job.backoff for job in store.find(Find()).jobs] == [store.get(jobs[0]).backoff, Backoff()] == [Backoff()] * 2
+    )
+    claims = claim_all(store)
+    assert ([claim.job.backoff for claim in claims], ids(claims)) == ([Backoff()] * 2, jobs)
+    assert caplog.text.count(f"expected retry rule {rule} of a job to be stored") == 1
+    assert apply(store, *(completed(claim) for claim in claims)) == []
 
 
 def test_a_runner_is_tied_to_the_session_that_stands_once_it_is_enlisted(postgres, monkeypatch):

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
 
 import msgspec
 
 from workqueue.backoff import Backoff
 from workqueue.job import NO_HEADERS, Claim, Job, JobStatus, Terms
+from workqueue.logs import Log
 from workqueue.store.clock import instant, micros, span
 from workqueue.store.contract import Turn, Want
 from workqueue.store.headers import read_headers
@@ -17,6 +19,8 @@ from workqueue.store.postgres.connection import Connection
 from workqueue.store.postgres.looking import Place
 from workqueue.store.relational import terms
 from workqueue.store.relational.gating import MOST_MOVED, Gating
+
+log = Log("workqueue.store")
 
 CLAIM_BYTES: Final = 32 * 1024 * 1024  # of data in one claim, so that a batch of big jobs fits into memory
 _rules = msgspec.json.Decoder(list[tuple[int, Backoff]])
@@ -93,10 +97,13 @@ def place(row: Row) -> Place:
 
 
 class Claims:
-    """Builds claims of rows. Knows the stored retry rules by id, and learns those it meets."""
+    """Builds claims of rows. Knows the stored retry rules by id, and learns those it meets.
+
+    On each connection anew: one that was opened after a failover may lead to where the same ids are those of others.
+    """
 
     def __init__(self) -> None:
-        self._rules: dict[int, Backoff] = {}
+        self._rules: WeakKeyDictionary[Connection, dict[int, Backoff]] = WeakKeyDictionary()
 
     def build(
         self,
@@ -135,11 +142,18 @@ class Claims:
         return claims
 
     def _rule(self, connection: Connection, backoff: int) -> Backoff:
-        found = self._rules.get(backoff)
-        if found is None:
+        rules = self._rules.setdefault(connection, {})
+        if backoff not in rules:
             answer = connection.one("backoff_rules")
-            self._rules.update(_rules.decode(answer[0]))
-            found = self._rules[backoff]
+            rules.update(_rules.decode(answer[0]))
+        found = rules.get(backoff)
+        if found is None:
+            log.warning(
+                "expected retry rule %d of a job to be stored, but a failover or a restored backup has lost it; "
+                "the default one is taken",
+                backoff,
+            )
+            found = Backoff()
         return found
 
 

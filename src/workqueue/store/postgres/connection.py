@@ -295,6 +295,7 @@ class Pool:
         self.greet: Callable[[Connection], object] = lambda _connection: None  # looks at each that is opened
         self._idle: list[Connection] = []
         self._lock = threading.Lock()
+        self.losses = 0  # connections that broke while they were lent
         self._permits = Permits(MOST)
         self._closed = False
         self._pid = os.getpid()
@@ -337,6 +338,7 @@ class Pool:
             if not (connection.closed or connection.broken or connection.is_changed or self._closed):
                 self._idle.append(connection)
                 return
+            self.losses += connection.closed or connection.broken
         connection.close()
 
     def forget(self) -> None:

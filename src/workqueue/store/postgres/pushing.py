@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import msgspec
 from psycopg import errors
@@ -17,6 +18,8 @@ from workqueue.store.postgres.database import Database
 from workqueue.store.relational.pushing import Pushing, alike, is_special, store
 from workqueue.store.relational.session import Session
 
+Rule: TypeAlias = tuple[object, ...]
+
 _encode = msgspec.json.encode
 
 
@@ -25,7 +28,7 @@ class Pushes:
 
     def __init__(self, database: Callable[[], Database]) -> None:
         self._database = database
-        self._backoff_ids: dict[tuple[object, ...], int] = {}
+        self._known: tuple[int, dict[Rule, int]] = (0, {})  # the ids of retry rules, as of so many losses
 
     def push(self, jobs: Sequence[NewJob], *, within: object | None) -> list[int]:
         """See `store.contract.Store`."""
@@ -36,7 +39,7 @@ class Pushes:
             row = self._row(database, batch)
             if within is not None:
                 return sorted(job for (job,) in database.loans.ask(within, "push_within", row, jobs[0].queue))
-            return self._push_at_once(database, row, jobs[0].queue)
+            return self._push_at_once(database, row, jobs[0])
         work, landed = self.pushing(jobs)
         gated = any(job.on_conflict == "replace" and job.terms is not None for job in jobs)
         return database.write(work, landed, gated=gated, within=within)
@@ -52,12 +55,12 @@ class Pushes:
             "run_at": None if head.run_at is None else micros(head.run_at),
             "delay": 0 if head.delay is None else min(micros(head.delay), END),
             "end": END,
-            "backoff": self._backoff_id(head.backoff),
+            "backoff": self._learn(head.backoff),
             "data": [job.data for job in batch],
             "headers": headers_of(batch),
         }
 
-    def _push_at_once(self, database: Database, row: dict[str, object], queue: str) -> list[int]:
+    def _push_at_once(self, database: Database, row: dict[str, object], head: NewJob) -> list[int]:
         token = secrets.randbits(63)
         row["token"] = token
         said = False
@@ -66,6 +69,7 @@ class Pushes:
             nonlocal said
             del again
             with database.pool.lend() as connection:
+                row["backoff"] = self._backoff_id(connection, head.backoff)
                 try:
                     said = True
                     found = connection.one("push", row)
@@ -79,37 +83,58 @@ class Pushes:
             if not said or not database.lasted(token):
                 raise
             ids = list(database.read(lambda connection: connection.one("pushed", {"token": token}))[0])
-        database.ring({queue})
+        database.ring({head.queue})
         return ids
 
     def pushing(self, jobs: Sequence[NewJob]) -> Pushing:
         """Give the work of a push, to be done in another's write."""
         _refuse_nul(jobs)
-        batches = [(self._backoff_id(batch[0].backoff), batch) for batch in alike(jobs)]
+        batches = list(alike(jobs))
+        for batch in batches:
+            self._learn(batch[0].backoff)
 
         def work(session: Session, now: int) -> list[int]:
-            stored = store(session, now, batches)
-            session.to_wake.update(head.queue for _, (head, *_) in batches)
+            stored = store(session, now, [(self._backoff_id(session, batch[0].backoff), batch) for batch in batches])
+            session.to_wake.update(batch[0].queue for batch in batches)
             return stored.ids
 
         return work, lambda _session, _ids: False
 
-    def _backoff_id(self, backoff: Backoff) -> int:
-        rule = (backoff.factor, backoff.jitter, backoff.min, backoff.max, backoff.expiration, backoff.limit)
-        found = self._backoff_ids.get(rule)
+    def _learn(self, backoff: Backoff) -> int:
+        """Give the id of a rule, stored beside the caller's transaction, which may be rolled back."""
+        known = self._ids()
+        found = known.get(_rule(backoff))
         if found is None:
-            text = {"rule": _encode(backoff.copy()).decode()}
 
             def attempt(again: bool) -> int:
                 del again
-                # Never in a caller's transaction, which may be rolled back.
                 with self._database().pool.lend() as connection:
-                    connection.ask("add_backoff", text)
-                    row = connection.one("backoff_id", text)
-                return int(row[0])
+                    return _stored(connection, backoff)
 
-            found = self._backoff_ids[rule] = self._database().patiently(attempt)
+            found = known[_rule(backoff)] = self._database().patiently(attempt)
         return found
+
+    def _backoff_id(self, session: Session, backoff: Backoff) -> int:
+        """Give it to what is written on `session`: since it was learnt a connection may have broken."""
+        found = self._ids().get(_rule(backoff))
+        return _stored(session, backoff) if found is None else found
+
+    def _ids(self) -> dict[Rule, int]:
+        """Give the known ids: none, once a connection broke, since a standby that took over may have others."""
+        losses = self._database().pool.losses
+        if self._known[0] != losses:
+            self._known = (losses, {})
+        return self._known[1]
+
+
+def _rule(backoff: Backoff) -> Rule:
+    return (backoff.factor, backoff.jitter, backoff.min, backoff.max, backoff.expiration, backoff.limit)
+
+
+def _stored(session: Session, backoff: Backoff) -> int:
+    row = {"rule": _encode(backoff.copy()).decode()}
+    session.ask("add_backoff", row)
+    return int(session.ask("backoff_id", row).fetchone()[0])
 
 
 def _refuse_nul(jobs: Sequence[NewJob]) -> None:

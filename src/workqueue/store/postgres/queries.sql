@@ -414,31 +414,32 @@ SELECT id, runner, lease_until FROM workqueue.jobs
  ORDER BY id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED;
 
 -- name: get
+-- A rule that a failover has lost is the default one.
 SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.settled_at, j.attempt, j.retry_count,
-       j.lost, j.cancel_requested::int, j.message, j.data, b.rule,
+       j.lost, j.cancel_requested::int, j.message, j.data, coalesce(b.rule, '{}'),
        (SELECT t.spec FROM workqueue.terms AS t WHERE t.job = j.id),
        coalesce(j.claimed_at, j.lease_until - (SELECT r.lease FROM workqueue.runners AS r WHERE r.id = j.runner)),
        coalesce((SELECT r.label FROM workqueue.runners AS r WHERE r.id = j.runner), ''), j.headers
-  FROM workqueue.jobs AS j JOIN workqueue.backoffs AS b ON b.id = j.backoff
+  FROM workqueue.jobs AS j LEFT JOIN workqueue.backoffs AS b ON b.id = j.backoff
  WHERE j.id = :id
 UNION ALL
 SELECT c.id, c.queue, c.name, 1, c.priority, c.run_at, c.pushed_at, c.settled_at, c.attempt, c.retry_count,
-       c.lost, 0, '', c.data, b.rule, c.spec, c.claimed_at, c.runner, c.headers
-  FROM workqueue.completed AS c JOIN workqueue.backoffs AS b ON b.id = c.backoff
+       c.lost, 0, '', c.data, coalesce(b.rule, '{}'), c.spec, c.claimed_at, c.runner, c.headers
+  FROM workqueue.completed AS c LEFT JOIN workqueue.backoffs AS b ON b.id = c.backoff
  WHERE c.id = :id;
 
 -- name: jobs_of
 SELECT j.id, j.queue, j.name, j.status, j.priority, j.run_at, j.pushed_at, j.settled_at, j.attempt, j.retry_count,
-       j.lost, j.cancel_requested::int, j.message, j.data, b.rule,
+       j.lost, j.cancel_requested::int, j.message, j.data, coalesce(b.rule, '{}'),
        (SELECT t.spec FROM workqueue.terms AS t WHERE t.job = j.id),
        coalesce(j.claimed_at, j.lease_until - (SELECT r.lease FROM workqueue.runners AS r WHERE r.id = j.runner)),
        coalesce((SELECT r.label FROM workqueue.runners AS r WHERE r.id = j.runner), ''), j.headers
-  FROM workqueue.jobs AS j JOIN workqueue.backoffs AS b ON b.id = j.backoff
+  FROM workqueue.jobs AS j LEFT JOIN workqueue.backoffs AS b ON b.id = j.backoff
  WHERE j.id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
 UNION ALL
 SELECT c.id, c.queue, c.name, 1, c.priority, c.run_at, c.pushed_at, c.settled_at, c.attempt, c.retry_count,
-       c.lost, 0, '', c.data, b.rule, c.spec, c.claimed_at, c.runner, c.headers
-  FROM workqueue.completed AS c JOIN workqueue.backoffs AS b ON b.id = c.backoff
+       c.lost, 0, '', c.data, coalesce(b.rule, '{}'), c.spec, c.claimed_at, c.runner, c.headers
+  FROM workqueue.completed AS c LEFT JOIN workqueue.backoffs AS b ON b.id = c.backoff
  WHERE c.id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)));
 
 -- name: walk
