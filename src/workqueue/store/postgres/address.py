@@ -36,7 +36,8 @@ def parse(url: str) -> Address:
         parts = urlsplit(url)
     except ValueError:
         raise _no_url() from None
-    if "@" in parts.path or "@" in parts.fragment or parts.fragment:
+    misread = "@" not in parts.netloc and "@" in parts.query  # libpq takes all before it for a password
+    if misread or "@" in parts.path or parts.fragment:
         raise _no_url()
     query = [part for part in parts.query.split("&") if part]
     given = [unquote(part.partition("=")[2]) for part in query if _is_ours(part)]
