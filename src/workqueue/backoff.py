@@ -28,13 +28,13 @@ class Backoff:
     datetime.timedelta(seconds=8)
     """
 
-    factor: float
-    jitter: bool
-    min: timedelta
-    max: timedelta
-    expiration: timedelta | None
-    limit: int | None
-    attempt: int
+    factor: float = 2.0
+    jitter: bool = False
+    min: timedelta = timedelta(milliseconds=100)
+    max: timedelta = timedelta(hours=1)
+    expiration: timedelta | None = None
+    limit: int | None = None
+    attempt: int = 0
 
     def __init__(  # noqa: PLR0917 - in the order of the fields, as that of any dataclass
         self,
@@ -56,7 +56,8 @@ class Backoff:
         self.__post_init__()
 
     def __post_init__(self) -> None:
-        # The durations once more, since msgspec, which reads the rules of jobs, calls this and not __init__.
+        # The durations once more, since msgspec, which reads the rules of jobs, calls this and not __init__; it takes
+        # what a rule does not say from the defaults of the fields.
         if not (_is_number(self.factor, int | float) and math.isfinite(self.factor) and self.factor >= 1):
             raise _invalid("factor", "a finite number, 1 or more", self.factor)
         if not isinstance(self.jitter, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - a 0 could be stored, and not read back
