@@ -30,10 +30,10 @@ from workqueue.errors import StoreError, StoreUnavailable
 from workqueue.executor.loop import AsyncHandler
 from workqueue.executor.mixed import Children, executor_for
 from workqueue.executor.observed import tell_observers
-from workqueue.executor.outcome import of_exception
+from workqueue.executor.outcome import verdict
 from workqueue.executor.threads import Handler
 from workqueue.job import JobStatus
-from workqueue.lifecycle import HandedBack, Outcome, Raised, Settlement, handing_back, settle
+from workqueue.lifecycle import HandedBack, Outcome, Raised, Settlement, handing_back
 from workqueue.liveness import Heartbeat
 from workqueue.logs import Log
 from workqueue.pace import Pace
@@ -227,22 +227,12 @@ class Runner:
             tell_observers(self._plan.observers, context, completed)
             self._settled()
             return
-        settlement = self._verdict(context, outcome)
+        settlement = verdict(context, outcome, archive=self._plan.archive)
         if settlement.error:
             log.about(context.job, "%s; it is %s", clean(settlement.error), settlement.to)
         tell_observers(self._plan.observers, context, settlement)
         self._unsettled.append(settlement)
         self._ended.append((context, settlement))
-
-    def _verdict(self, context: Context, outcome: Outcome) -> Settlement:
-        age = context.claim.age
-        if isinstance(outcome, Raised):  # nothing else asks how old the job is
-            age += timedelta(seconds=time.monotonic() - context.claimed_at)
-        archive, stays = self._plan.archive, self._stay
-        try:
-            return settle(context.claim, outcome, age=age, archive=archive, stays=stays)
-        except Exception as error:  # noqa: BLE001 - the handler may have made nonsense of its job's backoff
-            return settle(context.claim, of_exception(context, error), age=age, archive=archive, stays=stays)
 
     def _give_back_what_is_stuck(self) -> None:
         """Let others run what was claimed ahead, when what it waits for takes longer than it was thought to."""
@@ -370,7 +360,7 @@ class Runner:
 
     def _hand_back(self, context: Context) -> None:
         if self._in_hand.pop(context.job.id, None) is not None:
-            self._unsettled.append(self._verdict(context, HandedBack()))
+            self._unsettled.append(verdict(context, HandedBack(), archive=self._plan.archive))
 
     def _leave(self) -> None:
         """Settle the rest, stop the beat last, and let others see that we are gone, whatever fails of it."""

@@ -1,4 +1,7 @@
-"""From what a handler did to an Outcome: the one place where what users raise and return becomes a value."""
+"""From what a handler did to an Outcome, and what that makes of its job.
+
+The one place where what users raise and return becomes a value.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from workqueue.context import Context, Policy
 from workqueue.control import Cancel, RecoverableWorkerError, Snooze
 from workqueue.duration import as_duration
 from workqueue.errors import InvalidOption, StoreUnavailable, UsageError
-from workqueue.lifecycle import Cancelled, Outcome, Postponed, Raised, Returned
+from workqueue.lifecycle import Cancelled, Outcome, Postponed, Raised, Returned, Settlement, settle
 
 _ERROR_LIMIT: Final = 1_000  # characters
 _TRACEBACK_LIMIT: Final = 64 * 1024
@@ -43,6 +46,17 @@ def of_result(context: Context, result: object) -> Outcome:
 def of_exception(context: Context, error: BaseException) -> Outcome:
     """Say what `error`, raised by the handler of `context`, means. Never raises."""
     return _of_error(context, error, context.policy)
+
+
+def verdict(context: Context, outcome: Outcome, *, archive: bool) -> Settlement:
+    """Say what the outcome makes of the job of `context`. archive: keep jobs that fail for good."""
+    age, stays = context.claim.age, context.stays
+    if isinstance(outcome, Raised):  # nothing else asks how old the job is
+        age += timedelta(seconds=time.monotonic() - context.claimed_at)
+    try:
+        return settle(context.claim, outcome, age=age, archive=archive, stays=stays)
+    except Exception as error:  # noqa: BLE001 - the handler may have made nonsense of its job's backoff
+        return settle(context.claim, of_exception(context, error), age=age, archive=archive, stays=stays)
 
 
 def _of_error(context: Context, error: BaseException, policy: Policy | None) -> Outcome:
