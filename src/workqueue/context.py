@@ -30,7 +30,8 @@ class Context:
     """One attempt of one job, as its handler sees it. Safe from any thread of the handler.
 
     job: the job as it was claimed. deadline: the instant after which nobody waits for this attempt any more: None until
-    the queue stops, then the end of its grace. A job's own timeout is told by `time_left`.
+    the queue stops, then the end of its grace, unless the store is away just then. A job's own timeout is told by
+    `time_left`.
     """
 
     # Defaults of the class: most jobs change none of them, and each assignment costs.

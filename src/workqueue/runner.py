@@ -20,13 +20,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
 from workqueue.bookkeeping import Bookkeeping
 from workqueue.context import Context
-from workqueue.errors import StoreError, StoreUnavailable
+from workqueue.errors import StoreError, StoreUnavailable, WorkqueueError
 from workqueue.executor.loop import AsyncHandler
 from workqueue.executor.mixed import Children, executor_for
 from workqueue.executor.observed import tell_observers
@@ -345,11 +345,11 @@ class Runner:
         """One round of stopping; say whether nothing is left in hand."""
         for context in self._executor.take_back():
             self._hand_back(context)
-        deadline = self._store.now() + timedelta(seconds=max(0.0, self._give_up_at - time.monotonic()))
-        for context in list(self._in_hand.values()):
-            if not context.cancelled:
-                context.deadline = deadline
-                context.cancel()
+        untold = [context for context in self._in_hand.values() if not context.cancelled]
+        deadline = self._deadline() if untold else None
+        for context in untold:
+            context.deadline = deadline
+            context.cancel()
         if time.monotonic() >= self._give_up_at:
             self._collect()
             for context in list(self._in_hand.values()):
@@ -357,6 +357,14 @@ class Runner:
                 self._executor.interrupt(context)
                 self._hand_back(context)
         return not self._in_hand
+
+    def _deadline(self) -> datetime | None:
+        """Give the end of the grace; None while the store, whose clock tells it, is away."""
+        try:
+            return self._store.now() + timedelta(seconds=max(0.0, self._give_up_at - time.monotonic()))
+        except WorkqueueError as error:
+            log.warning("running jobs are told to end, but not until when: %s", error)
+            return None
 
     def _hand_back(self, context: Context) -> None:
         if self._in_hand.pop(context.job.id, None) is not None:

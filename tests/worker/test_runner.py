@@ -147,6 +147,36 @@ def test_stopping_drains_what_runs_and_hands_back_the_rest_uncounted(path):
         queue.stop()  # twice is fine
 
 
+def test_a_store_in_trouble_does_not_cut_the_drain_short(path, caplog):
+    began, told, go_on = threading.Event(), threading.Event(), threading.Event()
+    deadlines = []
+
+    def slow(ctx, job):
+        began.set()
+        assert ctx.wait(30)
+        deadlines.append(ctx.deadline)
+        told.set()
+        go_on.wait(30)
+
+    def away():
+        raise StoreUnavailable("the server starts anew", path="x")
+
+    with Queue(path, Handler(slow)) as queue:
+        queue.push("n")
+        assert began.wait(30)
+        now, queue._store.now = queue._store.now, away
+        stopping = threading.Thread(target=queue.stop, args=(30,))
+        stopping.start()
+        assert told.wait(30)
+        assert queue.pulse() is not None, "it waits for its job"
+        queue._store.now = now
+        go_on.set()
+        stopping.join(30)
+        assert tuple(queue.size()) == (0, 0)
+    assert deadlines == [None]
+    assert "running jobs are told to end, but not until when: the server starts anew" in caplog.text
+
+
 def test_after_the_grace_what_still_runs_is_handed_back(path):
     began, go_on = threading.Event(), threading.Event()
 
