@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import select
@@ -252,6 +253,19 @@ def test_a_child_that_talks_nonsense_has_run_its_job_once(pool, tmp_path, monkey
     monkeypatch.setattr(Line, "wait", wait)
     assert "wrote into its line" in one.run("counts", str(tmp_path / "ran")).error
     assert (tmp_path / "ran").read_text() == "ran\n"
+
+
+def test_a_job_is_put_off_when_no_child_can_be_started(pool, monkeypatch):
+    def refuse(*_args, **_options):
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    one = pool()
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", refuse)
+        outcome = one.run("plain")
+    assert isinstance(outcome, Postponed)
+    assert outcome.reason.startswith("what is to run it could not be started: BlockingIOError")
+    assert isinstance(one.run("plain"), Returned)
 
 
 def test_a_hundred_good_jobs_beside_segfaults(pool):

@@ -223,6 +223,36 @@ def test_a_timeout_through_a_queue(path, kind):
         go_on.set()
 
 
+@pytest.mark.parametrize("kind", ["thread", "loop", "child"])
+def test_what_cannot_be_started_puts_jobs_off_and_fails_none(path, kind, monkeypatch):
+    monkeypatch.setattr("workqueue.executor.outcome._PUT_OFF", timedelta(milliseconds=1))
+    refusals, start = iter(range(3)), threading.Thread.start
+
+    def sometimes(thread):
+        if thread.name in {"workqueue-job-0", "workqueue-loop"} and next(refusals, None) is not None:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", sometimes)
+    verdicts, completed = [], threading.Event()
+    worker, name = (Isolated(), "plain") if kind == "child" else (Mixed(), f"{kind} plain")
+    with Queue(path, worker, auto_start=False) as queue:
+        real = queue._store.turn
+
+        def turn(settlements, want):
+            verdicts.extend((one.to, one.error, one.failures) for one in settlements)
+            if settlements and settlements[-1].to is JobStatus.COMPLETED:
+                completed.set()
+            return real(settlements, want)
+
+        queue._store.turn = turn
+        queue.push(name)
+        queue.start()
+        assert completed.wait(60)
+    reason = "what is to run it could not be started: RuntimeError: can't start new thread"
+    assert verdicts == [(JobStatus.PENDING, reason, 0)] * 3 + [(JobStatus.COMPLETED, "", 0)]
+
+
 async def sleeps(*_):
     await asyncio.sleep(3_600)
 

@@ -12,7 +12,7 @@ from workqueue.control import Retry
 from workqueue.executor.loop import LoopExecutor
 from workqueue.executor.threads import ThreadExecutor
 from workqueue.job import Claim, Job
-from workqueue.lifecycle import Raised, Returned
+from workqueue.lifecycle import Postponed, Raised, Returned
 
 LATE = "TimedOut: expected the job to end within 0.05 s, but it still ran"
 
@@ -130,6 +130,22 @@ def test_a_nearer_deadline_is_seen_behind_a_farther_one(threads):
     assert stage.outcome(near).error == LATE
     go_on.set()
     assert stage.outcome(far) == Returned()
+
+
+def test_a_job_is_put_off_when_nobody_can_keep_its_time(threads, monkeypatch):
+    stage, start = threads(), threading.Thread.start
+
+    def refuse(thread):
+        if thread.name == "workqueue-deadlines":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        outcome = stage.outcome(stage.start(lambda ctx: None))
+    assert isinstance(outcome, Postponed)
+    assert outcome.reason == "what is to run it could not be started: RuntimeError: can't start new thread"
+    assert stage.outcome(stage.start(lambda ctx: None)) == Returned()
 
 
 def test_no_more_threads_are_left_behind_than_bounded_and_that_is_said(threads, caplog):

@@ -20,10 +20,10 @@ import msgspec
 
 from workqueue import stderr
 from workqueue.context import Context
-from workqueue.control import RecoverableWorkerError
 from workqueue.errors import ChildDied, TimedOut
 from workqueue.executor.messages import Began, Ended, Line, Program, Progress, Run, Stop, ToParent, to_parent
 from workqueue.executor.observed import observed
+from workqueue.executor.outcome import not_started
 from workqueue.executor.threads import ThreadExecutor
 from workqueue.job import Claim, Job
 from workqueue.lifecycle import HandedBack, Outcome
@@ -237,8 +237,8 @@ class ChildExecutor:
             return child
         try:
             return Child()
-        except OSError as error:  # no memory, too many processes: no fault of the job
-            raise RecoverableWorkerError(f"no child process could be started: {error}") from error
+        except OSError as error:  # no memory, too many processes
+            raise not_started(error) from error
 
     def _run_in(self, child: Child, context: Context) -> Outcome:
         with self._lock:

@@ -61,7 +61,11 @@ class LoopExecutor:
         self._closing = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="workqueue-loop", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            self._loop.close()
+            raise
 
     def submit(self, contexts: Iterable[Context]) -> None:
         self._inbox.extend(contexts)

@@ -17,7 +17,7 @@ from workqueue.executor import Executor
 from workqueue.executor.children import ChildExecutor
 from workqueue.executor.loop import AsyncHandler, LoopExecutor
 from workqueue.executor.observed import observed, observed_async
-from workqueue.executor.outcome import of_exception
+from workqueue.executor.outcome import not_started, of_exception
 from workqueue.executor.threads import Handler, ThreadExecutor
 from workqueue.job import Job
 from workqueue.lifecycle import Outcome
@@ -180,7 +180,7 @@ class MixedExecutor:
                     part = self._part(kind)
                 except Exception as error:  # noqa: BLE001 - no thread can be started
                     self._inbox.popleft()
-                    self._refuse(context, error)
+                    self._refuse(context, not_started(error))
                     continue
                 batch: list[Context] = []
                 while self._inbox and self._inbox[0][0] == kind and self._has_room(part):

@@ -19,6 +19,7 @@ from workqueue.duration import as_duration
 from workqueue.errors import InvalidOption, StoreUnavailable, UsageError
 from workqueue.lifecycle import Cancelled, Outcome, Postponed, Raised, Returned, Settlement, settle
 
+_PUT_OFF: Final = timedelta(seconds=5)
 _ERROR_LIMIT: Final = 1_000  # characters
 _TRACEBACK_LIMIT: Final = 64 * 1024
 _RETURNED: Final = Returned()
@@ -46,6 +47,11 @@ def of_result(context: Context, result: object) -> Outcome:
 def of_exception(context: Context, error: BaseException) -> Outcome:
     """Say what `error`, raised by the handler of `context`, means. Never raises."""
     return _of_error(context, error, context.policy)
+
+
+def not_started(error: BaseException) -> Snooze:
+    """Give what puts a job off that nothing runs just now, as there is no thread or process for it: no fault of its."""
+    return Snooze(_PUT_OFF, f"what is to run it could not be started: {describe(error)}")
 
 
 def verdict(context: Context, outcome: Outcome, *, archive: bool) -> Settlement:

@@ -13,7 +13,7 @@ from workqueue.context import Context
 from workqueue.errors import TimedOut
 from workqueue.executor import forked
 from workqueue.executor.deadlines import Deadlines
-from workqueue.executor.outcome import of_exception, of_result
+from workqueue.executor.outcome import not_started, of_exception, of_result
 from workqueue.job import Job
 from workqueue.lifecycle import Outcome, Returned
 from workqueue.logs import Log, running
@@ -171,7 +171,7 @@ class ThreadExecutor:
                 if not calls.get():
                     return
                 self._idle.pop(me, None)  # the call was for an exception's, above
-            except BaseException as error:  # noqa: BLE001 - thrown into this thread after a handler's end, or by its tracer
+            except BaseException as error:  # noqa: BLE001 - `not_started`; or thrown into this thread after a handler's end
                 self._idle.pop(me, None)
                 if context is not None:  # the runner takes the first word on it only
                     if context.ended_at < context.started_at:  # it did not get so far
@@ -232,7 +232,10 @@ class ThreadExecutor:
     def _watch(self, context: Context, until: float) -> None:
         with self._hiring:
             if self._deadlines is None:
-                self._deadlines = Deadlines(self._give_up)
+                try:
+                    self._deadlines = Deadlines(self._give_up)
+                except RuntimeError as error:
+                    raise not_started(error) from error
         self._deadlines.add(context, until)
 
     def _forget(self, context: Context) -> bool:
