@@ -11,8 +11,7 @@ _STUCK_SECONDS: Final = 0.2  # without an outcome, until it is seen that the job
 class Pace:
     """Belongs to the runner's thread. Instants are monotonic seconds."""
 
-    def __init__(self, *, concurrency: int, batch_size: int) -> None:
-        self._concurrency = concurrency
+    def __init__(self, *, batch_size: int) -> None:
         self._most = 2 * batch_size  # so that one batch is run while the other is settled and claimed anew
         self._seconds = _AHEAD_SECONDS  # that a job takes, smoothed
         self._moved_at = 0.0
@@ -30,8 +29,8 @@ class Pace:
         """Say when what was claimed ahead is to be given to others, unless a job ends before."""
         return self._moved_at + _STUCK_SECONDS
 
-    def ahead(self, now: float) -> int:
+    def ahead(self, now: float, at_once: int) -> int:
         """Say how many to claim beyond those that can be started at once."""
         if now >= self.stuck_at():
             return 0
-        return min(self._most, int(self._concurrency * _AHEAD_SECONDS / max(self._seconds, 1e-9)))
+        return min(self._most, int(at_once * _AHEAD_SECONDS / max(self._seconds, 1e-9)))

@@ -97,7 +97,7 @@ class Runner:
         self._in_hand: dict[int, Context] = {}
         self._unsettled: list[Settlement] = []
         self._ended: list[tuple[Context, Settlement]] = []  # those of them that are to be counted
-        self._pace = Pace(concurrency=plan.concurrency, batch_size=plan.batch_size)
+        self._pace = Pace(batch_size=plan.batch_size)
         self._suspects = False
         self._is_unsure = False  # the store may hold claims of ours that we do not know: a turn's answer did not come
         self._due_at = _NEVER
@@ -236,7 +236,7 @@ class Runner:
 
     def _give_back_what_is_stuck(self) -> None:
         """Let others run what was claimed ahead, when what it waits for takes longer than it was thought to."""
-        ahead = len(self._in_hand) - self._plan.concurrency
+        ahead = len(self._in_hand) - self._executor.capacity()
         if ahead > 0 and time.monotonic() >= self._pace.stuck_at():
             unstarted = self._executor.take_back()
             self._executor.submit(unstarted[:-ahead])
@@ -245,7 +245,8 @@ class Runner:
 
     def _want(self) -> Want | None:
         plan = self._plan
-        if self._stopping or not self._heartbeat.holds():
+        at_once = self._executor.capacity()
+        if self._stopping or not at_once or not self._heartbeat.holds():
             return None
         if self._suspects:
             if self._in_hand:
@@ -254,8 +255,7 @@ class Runner:
         now = time.monotonic()
         if not self._in_hand:
             self._pace.begin(now)
-        ahead = self._pace.ahead(now)
-        room = min(plan.batch_size, plan.concurrency + ahead - len(self._in_hand))
+        room = min(plan.batch_size, at_once + self._pace.ahead(now, at_once) - len(self._in_hand))
         return Want(plan.queue, self._id, plan.lease, room) if room > 0 else None
 
     def _take(self, turn: Turn, want: Want) -> None:
@@ -275,7 +275,7 @@ class Runner:
         """Wait for the bell, but not past the next instant at which something is to be done."""
         now = time.monotonic()
         until = min(self._next_upkeep, self._due_at)
-        if len(self._in_hand) > self._plan.concurrency and now < self._pace.stuck_at():
+        if len(self._in_hand) > self._executor.capacity() and now < self._pace.stuck_at():
             until = min(until, self._pace.stuck_at())
         if self._stopping:
             until = min(until, self._give_up_at) if self._in_hand else now

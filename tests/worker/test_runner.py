@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import queue as queues
 import subprocess
 import sys
 import threading
@@ -120,6 +121,31 @@ def test_what_was_claimed_ahead_does_not_wait_behind_a_long_job_while_others_idl
         release.set()
         assert idle.wait_idle(30)
     assert held == ["long", "short"], "else nothing was claimed ahead, and this shows nothing"
+
+
+def test_a_runner_whose_threads_all_hang_leaves_jobs_to_others_until_one_returns(tmp_path):
+    go_on, ran = threading.Event(), queues.SimpleQueue()
+
+    def open_queue(name):
+        queue = Queue(tmp_path / "jobs.db", auto_start=False)
+        queue.task(name="hangs", timeout=0.01)(lambda: go_on.wait(60))
+        queue.task(name="good")(lambda: ran.put(name))
+        return queue
+
+    with open_queue("hung") as hung, open_queue("well") as well:
+        hung.start()
+        for failed in range(1, 6):  # one, and four in whose place others came
+            hung.push_bytes("hangs", b"{}")
+            assert hung.wait_idle(30)
+            assert hung.size().failed == failed
+        for _ in range(5):
+            hung.push_bytes("good", b"{}")
+        well.start()
+        assert [ran.get(timeout=30) for _ in range(5)] == ["well"] * 5
+        well.stop()
+        hung.push_bytes("good", b"{}")
+        go_on.set()
+        assert ran.get(timeout=30) == "hung"
 
 
 def test_stopping_drains_what_runs_and_hands_back_the_rest_uncounted(path):

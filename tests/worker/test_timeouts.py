@@ -21,11 +21,11 @@ class Stage:
     """An executor and what came of its contexts; each job has a deed of its own."""
 
     def __init__(self, kind, *, concurrency=1) -> None:
-        self._rung = threading.Event()
+        self.rung = threading.Event()
         self._outcomes: dict[Context, object] = {}
         self._deeds = {}
         handler = self._call if kind is ThreadExecutor else self._await
-        self.executor = kind(handler, concurrency=concurrency, enough=1, ready=self._rung.set)
+        self.executor = kind(handler, concurrency=concurrency, enough=1, ready=self.rung.set)
 
     def _call(self, ctx, job):
         return self._deeds[job.id](ctx)
@@ -43,8 +43,8 @@ class Stage:
 
     def outcome(self, context):
         while context not in self._outcomes:
-            assert self._rung.wait(30)
-            self._rung.clear()
+            assert self.rung.wait(30)
+            self.rung.clear()
             for one, outcome in self.executor.collect():
                 assert one not in self._outcomes, "told once"
                 self._outcomes[one] = outcome
@@ -161,6 +161,22 @@ def test_no_more_threads_are_left_behind_than_bounded_and_that_is_said(threads, 
     assert not stage.executor.finished()
     go_on.set()  # the first to return takes up the work
     assert stage.outcome(waiting) == Returned()
+
+
+def test_what_can_run_at_once_is_less_for_each_left_behind_beyond_the_bound_and_a_return_is_told(threads):
+    stage = threads(concurrency=2)
+    ends = [threading.Event() for _ in range(6)]
+    capacities = []
+    for end in ends:
+        assert stage.outcome(stage.start(lambda ctx, end=end: end.wait(30))).error == LATE
+        capacities.append(stage.executor.capacity())
+    assert capacities == [2, 2, 2, 2, 1, 0]
+    stage.rung.clear()
+    ends[0].set()
+    assert stage.rung.wait(30)
+    assert stage.executor.capacity() == 1
+    for end in ends:
+        end.set()
 
 
 def test_threads_come_as_they_are_needed(threads):

@@ -13,7 +13,7 @@ class Executor(Protocol):
     """Runs contexts, `concurrency` at once, and keeps their outcomes until collected. One per runner.
 
     `ready` is rung when there is something to collect: at the first outcome, and again when `enough` of them wait or
-    there is nothing left to run.
+    there is nothing left to run; and when there is more `capacity`.
     """
 
     def submit(self, contexts: Iterable[Context]) -> None:
@@ -46,6 +46,10 @@ class Executor(Protocol):
 
     def owns_current_thread(self) -> bool:
         """Say whether the caller is a handler that runs here."""
+        ...
+
+    def capacity(self) -> int:
+        """Say how many can run at once just now: fewer than `concurrency` while too many are abandoned."""
         ...
 
     def abandoned(self) -> int:

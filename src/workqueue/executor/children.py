@@ -180,6 +180,9 @@ class ChildExecutor:
         if child is not None:
             child.kill()
 
+    def capacity(self) -> int:
+        return self._threads.capacity()
+
     def abandoned(self) -> int:
         return 0
 

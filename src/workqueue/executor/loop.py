@@ -46,7 +46,7 @@ class LoopExecutor:
         ended: Callable[[Context], None] | None = None,
     ) -> None:
         self._handler = handler
-        self._free = concurrency
+        self._concurrency = self._free = concurrency
         self._enough = enough
         self._ready = ready
         self._ended = ended
@@ -96,6 +96,9 @@ class LoopExecutor:
     def interrupt(self, context: Context) -> None:
         context.abandoned = True
         self._loop.call_soon_threadsafe(self._cancel, context)
+
+    def capacity(self) -> int:
+        return self._concurrency
 
     def abandoned(self) -> int:
         return len(self._adrift)

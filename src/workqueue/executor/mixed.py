@@ -151,6 +151,13 @@ class MixedExecutor:
     def owns_current_thread(self) -> bool:
         return any(part.executor.owns_current_thread() for part in self._made())
 
+    def capacity(self) -> int:
+        """Say 0 where a part has none: whether a job is for that part is known once it is claimed."""
+        parts = [(part.limit, part.executor.capacity()) for part in self._made()]
+        if not all(left for _, left in parts):
+            return 0
+        return self._concurrency - sum(limit - left for limit, left in parts)
+
     def abandoned(self) -> int:
         return sum(part.executor.abandoned() for part in self._made())
 

@@ -30,7 +30,7 @@ class ThreadExecutor:
     is told so (`ctx.cancelled`) and its outcome given at once, but its handler runs on, abandoned: whatever it still
     does, it does, while the job may already be tried again; a lock it holds, it keeps. Another thread takes the place
     of its own, for at most max(4, `concurrency`) of them. With more than that, each costs a job less at once until it
-    returns; once none is left, nothing is run here. Isolate what may hang: a child process can be killed.
+    returns; once none is left, nothing is run here, nor claimed. Isolate what may hang: a child process can be killed.
 
     ended: called for each outcome, by the thread that has it. keeps_time: False where the handler sees to timeouts.
     """
@@ -104,6 +104,9 @@ class ThreadExecutor:
 
     def interrupt(self, context: Context) -> None:
         context.abandoned = True
+
+    def capacity(self) -> int:
+        return max(0, self._concurrency - max(0, self.abandoned() - self._most_replaced))
 
     def abandoned(self) -> int:
         return 0 if self._deadlines is None else len(self._deadlines.late)
@@ -211,6 +214,7 @@ class ThreadExecutor:
         if left := context.end():
             outcome = of_exception(context, left)
         if context.timeout is not None and self._keeps_time and not self._forget(context):
+            self._ready()
             return True
         context.ended_at = time.monotonic()
         self._deliver(context, outcome)
