@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from contextlib import closing as closing_connection
+from contextvars import ContextVar
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from unittest.mock import ANY
@@ -277,6 +278,29 @@ def test_workers_of_every_kind_are_drained(tmp_path, clock, ran):
     with Queue(":memory:", Forgetful(), auto_start=False) as queue:
         queue.push("any")
         assert "declare it `async def`" in str(drain(queue).failures[0][1])
+
+
+def test_what_a_drained_job_sets_in_its_context_neither_the_next_one_nor_the_test_sees(queue):
+    seen = []
+    tenant = ContextVar("tenant", default="nobody")
+    tenant.set("tester")
+
+    @queue.task
+    def sets(name: str) -> None:
+        seen.append(tenant.get())
+        tenant.set(name)
+
+    @queue.task
+    async def sets_too(name: str) -> None:
+        seen.append(tenant.get())
+        tenant.set(name)
+
+    for name in ("alice", "bob"):
+        sets.push(name)
+        sets_too.push(name)
+    drain(queue)
+    assert seen == ["tester"] * 4
+    assert tenant.get() == "tester"
 
 
 @(isolated_queue := Queue(":memory:")).task(isolated=True)

@@ -12,11 +12,15 @@ import subprocess
 import sys
 import threading
 import time
+from contextvars import ContextVar
 from datetime import timedelta
 
 from workqueue import RecoverableWorkerError
 from workqueue.control import Cancel, Retry, Snooze
 from workqueue.lifecycle import Returned
+
+TENANT = ContextVar("tenant", default="nobody")
+TENANT.set("everybody")  # as a module may, when it is imported
 
 
 class Deeds:
@@ -76,6 +80,11 @@ class Deeds:
 
     def prints(self, ctx, data):
         print(data)
+
+    def sets_tenant(self, ctx, data):
+        before = TENANT.get(), os.getpid()
+        TENANT.set(data)
+        return before
 
     def hog(self, ctx, data):
         ctx.progress(os.getpid())

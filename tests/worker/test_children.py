@@ -136,6 +136,13 @@ def test_a_child_is_kept_warm_and_its_surroundings_are_the_parents(pool):
     assert set(map(os.path.abspath, sys.path)) <= set(said["path"])
 
 
+def test_what_a_job_sets_in_its_context_the_next_in_its_child_does_not_see(pool):
+    one = pool()
+    (first, pid), (second, same) = one.value("sets_tenant", "alice"), one.value("sets_tenant", "bob")
+    assert pid == same
+    assert (first, second) == ("everybody", "everybody")
+
+
 def test_as_many_children_as_allowed_and_no_more(pool):
     one = pool(processes=2)
     waiting = [one.start("waits") for _ in range(3)]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import decimal
 import logging
 import os
 import sys
 import threading
+from contextvars import ContextVar
 
 import pytest
 from workqueue import Backoff, JobStatus, Queue, Size, UsageError
+from workqueue.worker import Handling
 
 
 class Vague(Exception):
@@ -130,6 +133,33 @@ def test_logs_that_raise(path, kind):
     finally:
         log.removeHandler(broken)
     assert failed(path) == {"raises": "ValueError: unheard"}
+
+
+TENANT = ContextVar("tenant", default="nobody")
+
+
+class AsTasks(Sync):
+    def handling(self, job):
+        return Handling()
+
+
+class AsAsyncTasks(Async):
+    def handling(self, job):
+        return Handling("loop")
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+@pytest.mark.parametrize("kind", [Sync, Async, AsTasks, AsAsyncTasks])
+def test_what_a_job_sets_in_its_context_no_other_job_sees(path, kind, concurrency):
+    seen = []
+
+    def sets(ctx, job):
+        seen.append((TENANT.get(), decimal.getcontext().prec))
+        TENANT.set(job.name)
+        decimal.getcontext().prec = 3
+
+    play(path, kind(alice=sets, bob=sets, good=sets), concurrency=concurrency)
+    assert seen == [("nobody", 28)] * 13
 
 
 @pytest.mark.parametrize("function", ["end", "_deliver"])

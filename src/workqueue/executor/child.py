@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, suppress
+from contextvars import copy_context
 from functools import partial
 from importlib.machinery import SourceFileLoader
 from types import ModuleType
@@ -159,10 +160,8 @@ class _Child:
         try:
             do_work = self._find(context.run)
             self._log_as(context.run.logs)
-            entered = Entered(partial(_around, name, context.job) for name in context.run.around)
-            self._line.send(Began())
-            context.started_at = time.monotonic()
-            result = self._call(do_work, context, entered)
+            # What a module sets on import, later jobs see as well; what a handler sets, they do not.
+            result = copy_context().run(self._call, do_work, context)
             if forked.depth != self._depth:
                 forked.end_child(None)
             if result is not None or context.give is not None:
@@ -173,7 +172,10 @@ class _Child:
             outcome = of_exception(context, error)
         return outcome
 
-    def _call(self, do_work: Callable[[Context, Job], object], context: ChildContext, entered: Entered) -> object:
+    def _call(self, do_work: Callable[[Context, Job], object], context: ChildContext) -> object:
+        entered = Entered(partial(_around, name, context.job) for name in context.run.around)
+        self._line.send(Began())
+        context.started_at = time.monotonic()
         try:
             result = do_work(context, context.job)
             if inspect.isawaitable(result):

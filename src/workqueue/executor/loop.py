@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
+from contextvars import copy_context
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -112,6 +113,7 @@ class LoopExecutor:
     # on the loop's thread
 
     def _run_loop(self) -> None:
+        self._base = copy_context()  # of no job
         asyncio.set_event_loop(self._loop)
         while not self._closing or self._tasks or self._adrift:
             try:
@@ -140,8 +142,10 @@ class LoopExecutor:
             except IndexError:
                 return
             self._free -= 1
-            # Not by the loop's factory, which a handler may have set: its tasks may begin at once, or not at all.
-            task = self._tasks[context] = asyncio.Task(self._work(context), loop=self._loop)
+            # Not by the loop's factory, which a handler may have set: its tasks may begin at once, or not at all. And
+            # not in the context here, which is that of the job that ended.
+            task = asyncio.Task(self._work(context), loop=self._loop, context=self._base.copy())
+            self._tasks[context] = task
             task.add_done_callback(partial(self._has_ended, context))
 
     async def _work(self, context: Context) -> None:
@@ -208,7 +212,7 @@ class LoopExecutor:
         context.ended_at = time.monotonic()
         self._done.append((context, outcome))
         if self._ended is not None:
-            self._ended(context)
+            self._base.run(self._ended, context)  # for others, who shall see nothing of this job's
         if not self._signalled:
             self._signalled = True
             self._ready()

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextvars import copy_context
 from typing import TypeAlias
 
 from workqueue.context import Context
@@ -166,7 +167,6 @@ class ThreadExecutor:
                 while (context := self._take()) is not None:
                     if self._run(context) and self._is_replaced():
                         return
-                running.set(None)
                 self._idle[me] = calls
                 # What came before that, and found nobody idle, would wait for the next job to be noticed.
                 if self._inbox and self._idle.pop(me, None) is not None:
@@ -196,10 +196,19 @@ class ThreadExecutor:
             self._unstarted.append(context)
             self._ready()
             return False
-        running.set(context)
         context.started_at = time.monotonic()
         if context.timeout is not None and self._keeps_time:
             self._watch(context, context.started_at + context.timeout)
+        outcome = copy_context().run(self._call, context)  # what it sets there, the next job does not see
+        if context.timeout is not None and self._keeps_time and not self._forget(context):
+            self._ready()
+            return True
+        context.ended_at = time.monotonic()
+        self._deliver(context, outcome)
+        return False
+
+    def _call(self, context: Context) -> Outcome:
+        running.set(context)
         outcome: Outcome = _RETURNED
         try:
             result = self._handler(context, context.claim.job)
@@ -213,12 +222,7 @@ class ThreadExecutor:
             outcome = of_exception(context, error)
         if left := context.end():
             outcome = of_exception(context, left)
-        if context.timeout is not None and self._keeps_time and not self._forget(context):
-            self._ready()
-            return True
-        context.ended_at = time.monotonic()
-        self._deliver(context, outcome)
-        return False
+        return outcome
 
     def _deliver(self, context: Context, outcome: Outcome) -> None:
         self._done.append((context, outcome))

@@ -186,7 +186,7 @@ class Draining:
         context = Context(claim, self._store, time.monotonic())
         context.stays = self._plan.retention.completed is not None
         try:
-            result, error = self._attempt(context)
+            result, error = copy_context().run(self._attempt, context)  # no job sees what another one sets
         except BaseException:
             if not context.settled:
                 self._hand_back(claim)
@@ -207,7 +207,7 @@ class Draining:
         """Give what the handler gave, and what it raised. Raises what is no error of its own."""
         result: object = None
         error: BaseException | None = None
-        token = running.set(context)
+        running.set(context)
         around = Around(context, self._plan.observers)
         try:
             kind = self._prepare(context)
@@ -222,7 +222,6 @@ class Draining:
             raise
         finally:
             left = context.end()
-            running.reset(token)
         seconds_left = context.time_left()
         if seconds_left is not None and seconds_left < 0:
             late = TimedOut(context.timeout or 0)
