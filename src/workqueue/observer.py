@@ -140,7 +140,7 @@ class Observers:
         for one in self._all:
             try:
                 one.ended(run)
-            except Exception as worse:  # noqa: BLE001 - no job shall fail by being looked at
+            except BaseException as worse:  # noqa: BLE001 - the runner, whose thread this is, shall not end by it
                 _tell("ended", worse)
 
 
@@ -156,7 +156,7 @@ class Entered:
             try:
                 manager = give()
                 manager.__enter__()
-            except Exception as worse:  # noqa: BLE001 - as above
+            except Exception as worse:  # noqa: BLE001 - no job shall fail by being looked at
                 _tell("began", worse)
             else:
                 self._entered.append(manager)

@@ -417,6 +417,21 @@ def test_what_an_observer_raises_is_logged_and_changes_nothing(where, notes, cap
     assert told[0].levelno == logging.ERROR
 
 
+def test_an_observer_that_exits_when_an_attempt_has_ended_ends_no_runner(notes, caplog):
+    class Exiting(Notes):
+        def ended(self, run):
+            raise SystemExit("told off")
+
+    with Queue(":memory:", Worker(), observers=[Exiting(), notes], auto_start=False) as queue:
+        queue.push_many("n", range(3))
+        queue.start()
+        assert queue.wait_idle(10)
+        assert tuple(queue.size()) == (0, 0)
+        assert queue.pulse() is not None
+    assert len(notes.ended_runs) == 3
+    assert "an observer raised when a push or an attempt ended; it goes on: SystemExit('told off')" in caplog.text
+
+
 def test_an_observer_may_raise_what_it_was_left_with(caplog):
     class Left:
         def __enter__(self): ...
