@@ -8,7 +8,7 @@ import pytest
 from workqueue.executor.messages import Began, Line, to_parent
 
 
-@pytest.mark.parametrize("junk", [b"is anybody there? ", (2).to_bytes(4, "big") + b"{]"])
+@pytest.mark.parametrize("junk", [b"is anybody there? ", b"\n       ", b"12 of 20", (2).to_bytes(8, "big") + b"{]"])
 def test_what_came_before_junk_is_given_before_that_is_told(junk):
     ours, theirs = socket.socketpair()
     line, other = Line(ours, to_parent), Line(theirs, to_parent)

@@ -160,10 +160,13 @@ class Deeds:
         self.talk_nonsense()
         time.sleep(600)
 
-    def talk_nonsense(self):
+    def mutters(self, ctx, data):
+        self.talk_nonsense(b"\n")
+
+    def talk_nonsense(self, words=b"hello, is anybody there? " * 10):
         for descriptor in range(3, 64):
             try:
-                os.write(descriptor, b"hello, is anybody there? " * 10)
+                os.write(descriptor, words)
             except OSError:
                 pass
 

@@ -211,6 +211,7 @@ def test_async_handlers_run_in_a_child(pool):
         ("closes_all", None, 1, "the child process ended with exit code 1"),
         ("shuts_all", None, None, "the child process closed its line to the queue"),
         ("babbles", None, None, "the child process wrote into its line to the queue"),
+        ("mutters", None, None, "the child process wrote into its line to the queue"),
     ],
 )
 def test_a_child_that_dies_fails_its_job_by_its_policy_and_the_next_gets_another(pool, name, data, code, says):

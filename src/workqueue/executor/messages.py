@@ -17,8 +17,8 @@ from workqueue.job import Claim
 from workqueue.lifecycle import Cancelled, HandedBack, Outcome, Postponed, Raised, Returned
 from workqueue.stderr import Logging
 
-_LENGTH: Final = 4  # bytes
-_LONGEST: Final = 2**30  # bytes; what a handler prints into the line by mistake says more
+_LENGTH: Final = 8  # bytes; any text in the place of a length then says more than the longest
+_LONGEST: Final = 2**30  # bytes
 _PIECE: Final = 2**16
 _PIECES: Final = 64  # at a time, so that who listens to a flood can look at the clock too
 
