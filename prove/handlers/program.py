@@ -13,19 +13,19 @@ import os
 import time
 
 from workqueue import Context, Job, Queue, RecoverableWorkerError
+from workqueue.executor.child import in_child
 from workqueue.worker import Handling
 
 from prove.handlers.table import ASYNCIO, CHILD, TABLE, THREAD, Row
 from prove.journal import Ended, Journal, Started
 
-_IS_CHILD = "WORKQUEUE_CHILD" in os.environ
-_PROCESS = os.getppid() if _IS_CHILD else os.getpid()  # who claims
+_PROCESS = os.getppid() if in_child() else os.getpid()  # who claims
 
 
 def _pipe(name: str, mode: int) -> int:
     """Give a descriptor of ours; a child has to fetch it from its parent, for it inherits none."""
     descriptor = int(os.environ[name])
-    return os.open(f"/proc/{_PROCESS}/fd/{descriptor}", mode) if _IS_CHILD and descriptor >= 0 else descriptor
+    return os.open(f"/proc/{_PROCESS}/fd/{descriptor}", mode) if in_child() and descriptor >= 0 else descriptor
 
 
 _EVENTS = _pipe("PROVE_EVENTS", os.O_WRONLY)

@@ -16,7 +16,7 @@ from workqueue.arguments import at_least, between, checked_name, one_of
 from workqueue.backoff import Backoff
 from workqueue.duration import as_duration
 from workqueue.errors import InvalidOption, JobNotFound, QueueClosed, ScheduleNotFound, UsageError
-from workqueue.executor.children import in_child
+from workqueue.executor.child import in_child
 from workqueue.handle import Handle
 from workqueue.liveness import Pulse
 from workqueue.logs import Log

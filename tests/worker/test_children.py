@@ -131,7 +131,7 @@ def test_a_child_is_kept_warm_and_its_surroundings_are_the_parents(pool):
     one = pool()
     assert one.value("pid") == one.value("pid") != os.getpid()
     said = one.value("surroundings")
-    assert (said["stdin"], said["child"], said["leads"], said["thread"]) == ("/dev/null", "1", True, True)
+    assert (said["stdin"], said["child"], said["leads"], said["thread"]) == ("/dev/null", True, True, True)
     assert said["argv"] == [sys.argv[0]]
     assert set(map(os.path.abspath, sys.path)) <= set(said["path"])
 
@@ -141,6 +141,17 @@ def test_what_a_job_sets_in_its_context_the_next_in_its_child_does_not_see(pool)
     (first, pid), (second, same) = one.value("sets_tenant", "alice"), one.value("sets_tenant", "bob")
     assert pid == same
     assert (first, second) == ("everybody", "everybody")
+
+
+def test_a_program_that_an_isolated_job_starts_runs_jobs_of_its_own(pool):
+    program = (
+        "from workqueue import Queue\n"
+        "queue = Queue(':memory:', auto_start=False)\n"
+        "queue.task(name='n')(lambda: print('it ran'))\n"
+        "queue.push_bytes('n', b'{}')\n"
+        "print(queue.start(), queue.wait_idle(30))\n"
+    )
+    assert set(pool().value("starts_a_program", program).splitlines()) == {"it ran", "True True"}
 
 
 def test_as_many_children_as_allowed_and_no_more(pool):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from workqueue import Backoff, Context, LeaseLost, Queue, StoreUnavailable, injected
-from workqueue.executor.children import in_child
+from workqueue.executor.child import in_child
 
 from prove.crash.part import SERVICE, decode, now
 from prove.crash.programs import open_witness, patiently, plant

@@ -42,8 +42,18 @@ _BETWEEN_PROGRESS: Final = 0.1  # seconds
 _LAST_SECONDS: Final = 1.0  # for threads and exit handlers of the user's, once the parent is gone
 
 
+_is_child = False
+
+
+def in_child() -> bool:
+    """Say whether this process is one that runs isolated jobs of another. What such a job starts is none."""
+    return _is_child
+
+
 def main() -> None:
     """Be a child until the parent closes the line. Its arguments: the line, and the parent's pid and sys.argv[0]."""
+    global _is_child  # noqa: PLW0603 - there is one of it in each process
+    _is_child = True
     descriptor, parent, script = sys.argv[1:]
     _die_with(int(parent))
     sys.argv = [script]

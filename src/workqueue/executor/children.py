@@ -39,11 +39,6 @@ _PROGRAM: Final = (  # the path first: until then `import` would look into the c
 )
 
 
-def in_child() -> bool:
-    """Say whether this process is one that runs isolated jobs of another."""
-    return os.environ.get("WORKQUEUE_CHILD") == "1"
-
-
 class Child:
     """One child process. `kill` is safe from any thread; the rest is for who runs a job in it.
 
@@ -58,7 +53,6 @@ class Child:
                     [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), str(os.getpid()), sys.argv[0], _path()],
                     stdin=subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()],
-                    env=os.environ | {"WORKQUEUE_CHILD": "1"},
                     start_new_session=True,
                 )
             except BaseException:
