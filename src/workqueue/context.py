@@ -74,7 +74,7 @@ class Context:
     def progress(self, value: object) -> None:
         """Tell how far the job is, by whatever JSON can carry. Raises InvalidPayload.
 
-        The newest is stored once in each `poll_rate`; what is told right before the end may not be.
+        The newest is stored once in each `poll_rate`, and at the end of an attempt that does not complete the job.
         """
         self.progress_data = payload.encode(value)
 

@@ -38,6 +38,7 @@ from workqueue.liveness import Heartbeat
 from workqueue.logs import Log
 from workqueue.pace import Pace
 from workqueue.plan import Plan
+from workqueue.progress import Progress
 from workqueue.pruning import Pruner
 from workqueue.redaction import clean
 from workqueue.store.contract import Beat, Store, Turn, Want
@@ -102,7 +103,7 @@ class Runner:
         self._is_unsure = False  # the store may hold claims of ours that we do not know: a turn's answer did not come
         self._due_at = _NEVER
         self._next_upkeep = self._next_look = self._next_sweep = 0.0
-        self._told: dict[int, bytes] = {}  # the progress of jobs in hand, as the store has it
+        self._progress = Progress(store, self._id)
         self._failures = 0
         self.turned_at = time.monotonic()  # when its last round began
         self._stopping = False
@@ -180,6 +181,7 @@ class Runner:
             self._hand_back_unknown()
         if not self._unsettled and want is None:
             return
+        self._progress.note_last()
         self._is_unsure = self._is_unsure or want is not None
         turn = self._store.turn(self._unsettled, want)
         self._is_unsure = False
@@ -231,6 +233,7 @@ class Runner:
         if settlement.error:
             log.about(context.job, "%s; it is %s", clean(settlement.error), settlement.to)
         tell_observers(self._plan.observers, context, settlement)
+        self._progress.ended(context, settlement)
         self._unsettled.append(settlement)
         self._ended.append((context, settlement))
 
@@ -308,17 +311,7 @@ class Runner:
             self._next_sweep = now + _SWEEP_SECONDS
             self._store.sweep(self._plan.queue, _SWEPT)
         self._books.step()
-        self._note_progress()
-
-    def _note_progress(self) -> None:
-        """Keep what handlers said since the last time."""
-        said = {
-            job: context.progress_data for job, context in self._in_hand.items() if context.progress_data is not None
-        }
-        new = {job: data for job, data in said.items() if self._told.get(job) != data}
-        if new:
-            self._store.note_progress(self._id, new)
-        self._told = said
+        self._progress.note(self._in_hand.values())
 
     def _look_after(self) -> None:
         now = time.monotonic()
@@ -368,7 +361,9 @@ class Runner:
 
     def _hand_back(self, context: Context) -> None:
         if self._in_hand.pop(context.job.id, None) is not None:
-            self._unsettled.append(verdict(context, HandedBack(), archive=self._plan.archive))
+            settlement = verdict(context, HandedBack(), archive=self._plan.archive)
+            self._progress.ended(context, settlement)
+            self._unsettled.append(settlement)
 
     def _leave(self) -> None:
         """Settle the rest, stop the beat last, and let others see that we are gone, whatever fails of it."""

@@ -797,6 +797,35 @@ def test_progress_is_seen_through_the_handle(queue):
     gate.open.set()
 
 
+@pytest.mark.parametrize("end", [ValueError(), RecoverableWorkerError(delay=HOUR), Snooze(HOUR), Cancel()])
+def test_what_a_task_told_last_before_its_attempt_failed_is_there(queue, end):
+    @queue.task
+    def copy(*, ctx: Context = injected) -> None:
+        for done in range(3):
+            ctx.progress({"done": done})
+        raise end
+
+    handle = copy.push()
+    queue.start()
+    assert eventually(lambda: handle.progress() == {"done": 2})
+
+
+def test_what_a_task_told_that_was_handed_back_is_there(queue):
+    gate = Gate()
+
+    @queue.task
+    def copy(*, ctx: Context = injected) -> None:
+        ctx.progress("here")
+        gate()
+
+    handle = copy.push()
+    queue.start()
+    assert gate.has_come()
+    queue.stop(grace=0)
+    assert handle.progress() == "here"
+    gate.open.set()
+
+
 def test_cancelling_through_the_handle_tells_a_running_task(queue):
     begun = threading.Event()
 
