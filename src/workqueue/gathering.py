@@ -2,6 +2,8 @@
 
 A commit costs a flush of the disk, however many jobs it holds. While one pusher leads, storing all that wait at that
 moment, others gather behind it; when it is done, one of those leads next. A pusher alone waits for nobody.
+
+The main thread stores its own jobs alone, and never leads: Ctrl-C may come in the midst of anything that it does.
 """
 
 from __future__ import annotations
@@ -35,9 +37,9 @@ class Gathering:
 
     def push(self, job: NewJob) -> int:
         """Store the job; give its id. Inside an open transaction of the store it joins that."""
-        if self._store.is_joined():
+        if threading.get_ident() == threading.main_thread().ident or self._store.is_joined():
             return self._store.push([job])[0]
-        if self._is_free():
+        if self._is_free():  # and nobody waits
             try:
                 return self._store.push([job])[0]
             finally:
@@ -46,7 +48,7 @@ class Gathering:
         turn.acquire()
         push = _Push(job, lead=turn.release, tell=turn.release)
         try:
-            if not self._join(push):
+            if not self._join(push, leads=True):
                 turn.acquire()
             if not push.is_settled():
                 self._lead()
@@ -63,36 +65,37 @@ class Gathering:
         settled = asyncio.Event()
 
         def lead() -> None:
-            threading.Thread(target=self._lead, name="workqueue-push", daemon=True).start()
+            _begin(self._lead)
 
         def tell() -> None:
             with suppress(RuntimeError):  # its loop has ended, and nobody waits any more
                 loop.call_soon_threadsafe(settled.set)
 
         push = _Push(job, lead=lead, tell=tell)
-        if self._join(push):
-            lead()
         try:
+            if self._join(push, leads=False):  # the new thread does that: this one may be interrupted meanwhile
+                _begin(self._lead_if_free)
             await settled.wait()
-        except asyncio.CancelledError:
+        except BaseException:
             push.dropped = True
             raise
         return push.result()
 
     def _is_free(self) -> bool:
-        """Say whether nobody leads, and let the caller do so: with its own job alone, for whom nobody waits."""
+        """Say whether nobody leads, and let the caller do so."""
         with self._mutex:
             free = not self._led
             self._led = True
             return free
 
-    def _join(self, push: _Push) -> bool:
-        """Stand in line; say whether to lead at once."""
+    def _join(self, push: _Push, *, leads: bool) -> bool:
+        """Stand in line; say whether nobody led. leads: the caller does, then."""
         with self._mutex:
             self._waiting.append(push)
-            push.leads = not self._led
-            self._led = True
-            return push.leads
+            free = not self._led
+            push.leads = free and leads
+            self._led = self._led or leads
+            return free
 
     def _lead(self) -> None:
         try:
@@ -100,7 +103,21 @@ class Gathering:
         finally:
             self._pass_on()
 
+    def _lead_if_free(self) -> None:
+        if self._is_free():
+            self._lead()
+
     def _pass_on(self) -> None:
+        while (heir := self._heir()) is not None:
+            try:
+                heir.lead()
+            except RuntimeError:  # no thread can be started for it, so its job is stored here
+                self._store_some()
+            else:
+                return
+
+    def _heir(self) -> _Push | None:
+        """Give who is to lead next; without any, nobody leads."""
         with self._mutex:
             while self._waiting and self._waiting[0].dropped:
                 self._waiting.popleft()
@@ -108,8 +125,7 @@ class Gathering:
             self._led = heir is not None
             if heir is not None:
                 heir.leads = True
-        if heir is not None:
-            heir.lead()
+            return heir
 
     def _drop(self, push: _Push) -> None:
         """Forget about a push whose thread was interrupted; if it was to lead, somebody else must."""
@@ -120,15 +136,29 @@ class Gathering:
             self._pass_on()
 
     def _store_some(self) -> None:
-        """Store those that have waited longest."""
+        """Store those that have waited longest, and tell them."""
         pushes = self._take()
+        if not pushes:  # another was quicker, or their pushers have gone
+            return
         try:
             self._store_all(pushes)
-        except BaseException:  # of this thread alone (Ctrl-C): the others' jobs are still to be stored
-            self._waiting.extendleft(push for push in reversed(pushes) if not (push.is_settled() or push.leads))
+        except BaseException as error:  # of this thread alone, and it may have come after the commit
+            for push in pushes:
+                if not push.is_settled():
+                    push.error = self._unknown(error)
             raise
-        for push in pushes:
-            push.tell()
+        finally:
+            for push in pushes:
+                push.tell()
+
+    def _unknown(self, error: BaseException) -> StoreUnavailable:
+        unavailable = StoreUnavailable(
+            "expected the job to be stored together with others, but the thread that did so was interrupted by "
+            f"{type(error).__name__}: it may be stored or not; look, and push it again where it is not",
+            path=self._store.path,
+        )
+        unavailable.__cause__ = error
+        return unavailable
 
     def _take(self) -> list[_Push]:
         pushes: list[_Push] = []
@@ -155,6 +185,10 @@ class Gathering:
         else:
             for push, job_id in zip(pushes, ids, strict=True):
                 push.id = job_id
+
+
+def _begin(lead: Callable[[], None]) -> None:
+    threading.Thread(target=lead, name="workqueue-push", daemon=True).start()
 
 
 class _Push:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from workqueue import StoreUnavailable, UsageError
@@ -109,20 +110,89 @@ def test_a_store_that_is_away_is_asked_once_and_all_are_told():
     assert [type(pushers.results[name]) for name in "abc"] == [StoreUnavailable] * 3
 
 
-def test_a_leader_that_is_interrupted_leaves_the_others_to_the_next():
-    interruptions = iter([KeyboardInterrupt()])
+def test_a_leader_that_is_interrupted_tells_the_others_that_nobody_knows():
+    """It may have come after the commit: stored again, their jobs would be there twice."""
 
-    def interrupt(names: list[str]) -> None:
-        if names != ["first"]:
-            for error in interruptions:
-                raise error
+    class Interrupted(Watched):
+        def push(self, jobs):
+            ids = super().push(jobs)
+            if self.batches[-1] == ["a", "b", "c"]:
+                raise KeyboardInterrupt
+            return ids
 
-    pushers = Pushers(Watched(interrupt))
+    pushers = Pushers(Interrupted())
     pushers.come("a", "b", "c")
     pushers.go_on()
-    assert isinstance(pushers.results.pop("a"), KeyboardInterrupt)
-    assert pushers.results == {"first": 1, "b": 2, "c": 3}
-    assert pushers.store.batches == [["first"], ["a", "b", "c"], ["b", "c"]]
+    assert [type(pushers.results[name]) for name in "abc"] == [KeyboardInterrupt, StoreUnavailable, StoreUnavailable]
+    assert "may be stored or not" in str(pushers.results["b"])
+    assert pushers.store.batches == [["first"], ["a", "b", "c"]]
+    assert pushers.gathering.push(job("d")) == 5
+
+
+def test_the_main_thread_stores_its_own_job_and_nobody_waits_for_it():
+    """Ctrl-C may come in the midst of whatever it does."""
+
+    def interrupt(names: list[str]) -> None:
+        if names == ["interrupted"]:
+            raise KeyboardInterrupt
+
+    pushers = Pushers(Watched(interrupt))
+    pushers.come("a", "b")
+    with pytest.raises(KeyboardInterrupt):
+        pushers.gathering.push(job("interrupted"))
+    assert pushers.gathering.push(job("main")) == 1
+    pushers.go_on()
+    assert pushers.results == {"first": 2, "a": 3, "b": 4}
+    assert pushers.store.batches == [["first"], ["interrupted"], ["main"], ["a", "b"]]
+
+
+def test_an_event_loop_that_is_interrupted_holds_nobody_up(monkeypatch):
+    store = Watched()
+    store.go_on.set()
+    gathering = Gathering(store)
+    join = gathering._join
+
+    def interrupted(*arguments: object, **options: bool) -> bool:
+        join(*arguments, **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(gathering, "_join", interrupted)
+        asyncio.run(gathering.apush(job("a")))
+    assert asyncio.run(asyncio.wait_for(gathering.apush(job("b")), 30)) == 1
+    with ThreadPoolExecutor(1) as another:
+        assert another.submit(gathering.push, job("c")).result(30) == 2
+
+
+def test_while_no_thread_can_be_started_one_apush_fails_and_the_next_does_not(monkeypatch):
+    store = Watched()
+    store.go_on.set()
+    gathering = Gathering(store)
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="new thread"):
+        patch.setattr(threading.Thread, "start", no_thread)
+        asyncio.run(gathering.apush(job("a")))
+    assert asyncio.run(asyncio.wait_for(gathering.apush(job("b")), 30)) == 1
+    assert store.batches == [["b"]]
+
+
+def test_a_leader_that_can_start_no_thread_stores_for_the_event_loop_itself(monkeypatch):
+    pushers = Pushers(Watched())
+
+    async def push() -> int:
+        task = asyncio.create_task(pushers.gathering.apush(job("a")))
+        while not pushers.gathering._waiting:
+            await asyncio.sleep(0)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", no_thread)
+            pushers.go_on()
+        return await asyncio.wait_for(task, 30)
+
+    assert asyncio.run(push()) == 2
+    assert pushers.results == {"first": 1}
+
+
+def no_thread(_thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 def test_a_leader_that_fails_at_the_first_push_lets_others_lead():
