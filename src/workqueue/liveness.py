@@ -47,7 +47,8 @@ class Heartbeat:
 
     def stop(self) -> None:
         self._stop.set()
-        self._thread.join()
+        if self._thread.ident is not None:  # else it could not be started
+            self._thread.join()
 
     def holds(self) -> bool:
         """Say whether leases taken now are sure to be renewed in time: the last beat that got through is young enough.

@@ -33,7 +33,7 @@ from workqueue.executor.observed import tell_observers
 from workqueue.executor.outcome import verdict
 from workqueue.executor.threads import Handler
 from workqueue.job import JobStatus
-from workqueue.lifecycle import HandedBack, Outcome, Raised, Settlement, handing_back
+from workqueue.lifecycle import HandedBack, Outcome, Raised, Settlement
 from workqueue.liveness import Heartbeat
 from workqueue.logs import Log
 from workqueue.pace import Pace
@@ -43,7 +43,7 @@ from workqueue.pruning import Pruner
 from workqueue.redaction import clean
 from workqueue.store.contract import Beat, Store, Turn, Want
 from workqueue.timekeeper import MakeJob, Timekeeper
-from workqueue.upkeep import Upkeep
+from workqueue.upkeep import Upkeep, unknown
 
 log = Log("workqueue.runner")
 
@@ -80,20 +80,24 @@ class Runner:
         self._settled = settled
         self._id = store.enlist(plan.queue, f"{socket.gethostname()}:{self.pid}")
         self._bell = store.bell(self._id)
-        self._upkeep = Upkeep(
-            store, self._id, every=plan.poll_rate, lease=plan.lease, archive=plan.archive, knows=knows
-        )
+        try:
+            self._upkeep = Upkeep(
+                store, self._id, every=plan.poll_rate, lease=plan.lease, archive=plan.archive, knows=knows
+            )
+            self._executor = executor_for(
+                handler,
+                concurrency=plan.concurrency,
+                children=Children(plan.processes, plan.max_jobs, plan.max_memory),
+                enough=plan.batch_size,
+                ready=self._bell.ring,
+                observers=plan.observers,
+            )
+        except BaseException:  # the store is away, or no thread can be started
+            store.retire(self._id)
+            raise
         self._timekeeper = Timekeeper(store, plan.queue, makers) if makers else None
         self._pruner = Pruner(store, plan.queue, plan.retention)
         self._heartbeat = Heartbeat(store, self._id, lease=plan.lease, heard=self._hear)
-        self._executor = executor_for(
-            handler,
-            concurrency=plan.concurrency,
-            children=Children(plan.processes, plan.max_jobs, plan.max_memory),
-            enough=plan.batch_size,
-            ready=self._bell.ring,
-            observers=plan.observers,
-        )
         self._books = Bookkeeping(store, plan.queue, counts=plan.figures)
         self._in_hand: dict[int, Context] = {}
         self._unsettled: list[Settlement] = []
@@ -111,8 +115,14 @@ class Runner:
         self._thread = threading.Thread(target=self._run, name=f"workqueue-{plan.queue}", daemon=True)
 
     def start(self) -> None:
-        self._heartbeat.start()
-        self._thread.start()
+        try:
+            self._heartbeat.start()
+            self._thread.start()
+        except RuntimeError:  # no thread can be started
+            self._executor.close()
+            self._heartbeat.stop()
+            self._store.retire(self._id)
+            raise
 
     def stop(self, grace: timedelta | None = None) -> None:
         """Claim no more, and wait until what runs has ended or `grace` is over. A second call can shorten the grace.
@@ -124,7 +134,7 @@ class Runner:
         self._stopping = True
         self._executor.halt()
         self._bell.ring()
-        if not self.is_inside():
+        if not self.is_inside() and self._thread.ident is not None:  # else it could not be started
             self._thread.join()
 
     def join(self, timeout: float | None) -> bool:
@@ -196,15 +206,9 @@ class Runner:
             self._take(turn, want)
 
     def _hand_back_unknown(self) -> None:
-        """Hand back what the store holds for us and we do not have: our own beat would keep it running for ever."""
         known = {context.job.id: context.job.attempt for context in self._in_hand.values()}
         known |= {settlement.claim.job.id: settlement.claim.job.attempt for settlement in self._unsettled}
-        for job_id, attempt in self._store.held(self._id).held.items():
-            if known.get(job_id) == attempt:
-                continue
-            job = self._store.get(job_id)
-            if job.status is JobStatus.RUNNING and job.attempt == attempt:
-                self._unsettled.append(handing_back(job, self._id))
+        self._unsettled += unknown(self._store, self._id, known)
 
     def _collect(self) -> None:
         done = self._executor.collect()

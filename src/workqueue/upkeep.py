@@ -1,13 +1,17 @@
-"""What every runner does beside its jobs: it brings back those of dead and frozen runners. Safe twice: no leader."""
+"""What every runner does beside its jobs: it brings back those of dead and frozen runners. Safe twice: no leader.
+
+And of its own those that it does not know of.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-from workqueue.lifecycle import Lost, Settlement, settle
+from workqueue.job import JobStatus
+from workqueue.lifecycle import Lost, Settlement, handing_back, settle
 from workqueue.logs import Log
 from workqueue.store.contract import Store
 
@@ -85,3 +89,15 @@ class Upkeep:
             log.warning("nothing ran here for %.1f s; leases are not judged for %s", pause, self._lease)
             self._quiet_until = monotonic + self._lease.total_seconds()
         self._wall, self._monotonic = wall, monotonic
+
+
+def unknown(store: Store, runner: int, known: Mapping[int, int]) -> list[Settlement]:
+    """Hand back what the store holds for a runner that does not have it: its own beat would keep it running for ever.
+
+    known: the jobs that it has, each with its attempt.
+    """
+    held = store.held(runner).held
+    jobs = [store.get(job_id) for job_id, attempt in held.items() if known.get(job_id) != attempt]
+    return [
+        handing_back(job, runner) for job in jobs if job.status is JobStatus.RUNNING and job.attempt == held[job.id]
+    ]

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 
 import pytest
-from workqueue import JobStatus, Queue, RecoverableWorkerError, StoreUnavailable, UsageError
+from workqueue import JobStatus, Queue, QueueClosed, RecoverableWorkerError, StoreUnavailable, UsageError
 from workqueue.runner import Runner
 
 
@@ -296,6 +296,47 @@ def test_a_running_job_learns_that_it_is_cancelled(path, kind):
         assert "gave up" in job.message
         assert queue.history(job_id)[0].outcome == "cancelled"
         assert queue.restore(job_id) == 1
+
+
+def refuse(monkeypatch, name) -> None:
+    """Let no thread of this name be started."""
+    start = threading.Thread.start
+
+    def sometimes(thread):
+        if thread.name == name:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", sometimes)
+
+
+@pytest.mark.parametrize("which", ["workqueue-job-0", "workqueue-beat-1", "workqueue-default"])
+def test_a_runner_that_cannot_be_started_leaves_nothing_behind(path, which, monkeypatch):
+    before = set(threading.enumerate())
+    handler = Handler()
+    with Queue(path, handler, auto_start=False) as queue:
+        queue.push("n")
+        with monkeypatch.context() as patch:
+            refuse(patch, which)
+            with pytest.raises(RuntimeError, match="can't start"):
+                queue.start()
+        assert [runner.label for runner in queue._store.overview().runners] == []
+        queue.stop()
+        assert queue.start()
+        assert queue.wait_idle(30)
+        queue.stop()
+        assert not [thread.name for thread in set(threading.enumerate()) - before if "beat" in thread.name]
+    assert handler.ran == ["n"]
+
+
+def test_a_queue_whose_runner_could_not_be_started_can_be_closed(path, monkeypatch):
+    refuse(monkeypatch, "workqueue-default")
+    queue = Queue(path, Handler(), auto_start=False)
+    with pytest.raises(RuntimeError, match="can't start"):
+        queue.start()
+    queue.close()
+    with pytest.raises(QueueClosed):
+        queue.push("n")
 
 
 def test_a_store_in_trouble_never_ends_the_runner(path, caplog):
