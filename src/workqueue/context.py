@@ -81,11 +81,10 @@ class Context:
     def wait(self, seconds: timedelta | float) -> bool:
         """Wait, but no longer than until the job is cancelled; give `cancelled`. For `def` handlers."""
         longest = as_duration(seconds, "seconds").total_seconds()
-        if self._event is None:
-            self._event = threading.Event()
+        event = self.__dict__.setdefault("_event", threading.Event())  # the same for all threads of the handler
         # `cancel` sets the flag first and looks for the event then; this looks in the other order.
         if not self._cancelled:
-            self._event.wait(longest)
+            event.wait(longest)
         return self._cancelled
 
     async def sleep(self, seconds: timedelta | float) -> bool:

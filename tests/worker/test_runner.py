@@ -8,10 +8,13 @@ import subprocess
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import NoReturn
 
 import pytest
 from workqueue import JobStatus, Queue, QueueClosed, RecoverableWorkerError, StoreUnavailable, UsageError
+from workqueue.context import Context
+from workqueue.job import Claim, Job
 from workqueue.runner import Runner
 
 
@@ -337,6 +340,34 @@ def test_a_queue_whose_runner_could_not_be_started_can_be_closed(path, monkeypat
     queue.close()
     with pytest.raises(QueueClosed):
         queue.push("n")
+
+
+def test_all_threads_of_a_handler_that_wait_learn_that_it_is_cancelled(monkeypatch):
+    """The second begins to wait while the first is making what it will wait for."""
+    context = Context(Claim(Job(id=1, name="n", data=b""), 1, timedelta(0), 0), None, 0.0)
+    learned = queues.SimpleQueue()
+    first, second = (
+        threading.Thread(target=lambda: learned.put(context.wait(3600)), name=name, daemon=True)
+        for name in ("first", "second")
+    )
+    waits = {thread: threading.Event() for thread in (first, second)}
+
+    class Event(threading.Event):
+        def __init__(self):
+            super().__init__()
+            if threading.current_thread() is first:
+                second.start()
+                assert waits[second].wait(30)
+
+        def wait(self, timeout=None):
+            waits[threading.current_thread()].set()
+            return super().wait(timeout)
+
+    monkeypatch.setattr("workqueue.context.threading", SimpleNamespace(Event=Event))
+    first.start()
+    assert waits[first].wait(30)
+    context.cancel()
+    assert [learned.get(timeout=30) for _ in range(2)] == [True, True]
 
 
 def test_a_store_in_trouble_never_ends_the_runner(path, caplog):
