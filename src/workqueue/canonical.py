@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, time
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
@@ -12,6 +13,7 @@ import msgspec
 
 from workqueue.payload import encode
 
+_LONGEST: Final = 500  # bytes of a key or lane: with the names beside it, what an index of PostgreSQL can hold
 _EXACT: Final = Context(prec=MAX_PREC, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])
 _LONGEST_DECIMAL: Final = 32  # digits before or after the point that are written out
 _INTEGERS: Final = 2.0**64  # beyond, no integer is JSON here
@@ -64,3 +66,12 @@ def _object(members: Mapping[str, object] | Mapping[object, object]) -> str:
 
 def _name(text: str) -> str:
     return text if text.startswith('"') else f'"{text}"'
+
+
+def bounded(text: str) -> str:
+    """Give text of at most 500 bytes in UTF-8: what is longer ends with a digest of the whole."""
+    data = text.encode()
+    if len(data) <= _LONGEST:
+        return text
+    digest = hashlib.blake2b(data, digest_size=16).hexdigest()
+    return f"{data[: _LONGEST - len(digest) - 3].decode(errors='ignore')}…{digest}"

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from workqueue.arguments import aware, checked_key, one_of, positive
+from workqueue.canonical import bounded
 from workqueue.duration import as_duration
 from workqueue.errors import InvalidOption
 from workqueue.job import OnConflict
@@ -41,7 +42,7 @@ class Manner(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidOption("expected at or after, got both", name="after", value=after)
         said: dict[str, object] = {
             "priority": priority,
-            "key": None if key is None else checked_key(key),
+            "key": None if key is None else bounded(checked_key(key)),
             "unique_for": None if unique_for is None else as_duration(unique_for, "unique_for"),
             "on_conflict": None
             if on_conflict is None

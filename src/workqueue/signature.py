@@ -15,7 +15,7 @@ from typing import Final, Literal, TypeAlias, cast
 import msgspec
 
 from workqueue import parameters, payload
-from workqueue.canonical import canonical
+from workqueue.canonical import bounded, canonical
 from workqueue.errors import InvalidOption, InvalidPayload
 
 SlotKind: TypeAlias = Literal["date", "datetime"]
@@ -189,10 +189,11 @@ class Signature:
     def texts(self, data: bytes, names: Collection[str], *, without: str | None = None) -> dict[str, str]:
         """Give these arguments of a job as text, by name: equal ones have one, in every process, and others another.
 
-        What is annotated `str` is its own; of all else it is `canonical`. without: as of `by_name`.
+        What is annotated `str` is its own; of all else it is `canonical`; both `bounded`. without: as of `by_name`.
         """
         values = self.by_name(data, without=without)
-        return {name: cast("str", values[name]) if name in self._plain else canonical(values[name]) for name in names}
+        texts = {name: cast("str", values[name]) if name in self._plain else canonical(values[name]) for name in names}
+        return {name: bounded(text) for name, text in texts.items()}
 
     def call(
         self,

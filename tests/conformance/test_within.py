@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -213,6 +214,18 @@ def test_limits_orders_and_expiry_go_with_it(queue, lent):
     lent.commit()
     assert queue.size().waiting == 3
     assert {job.terms.limit.most for job in queue.jobs()} == {1}
+    assert queue.start()
+    assert queue.wait_idle(20)
+
+
+def test_arguments_of_any_length_limit_order_and_are_keys(queue, lent):
+    options = {"limit": 1, "limit_by": "host", "rate": "1000/s", "rate_by": "host", "ordered_by": "host"}
+    task = queue.task(name="n" * 255, key_by="host", **options)(lambda host: None)
+    long = random.Random(1).randbytes(4000).hex()  # a server makes short what repeats itself
+    task.using(within=lent.connection).push_many([(f"{long}{end}",) for end in "aab"])
+    task.using(within=lent.connection, key=long).push("c")
+    lent.commit()
+    assert queue.size().waiting == 3
     assert queue.start()
     assert queue.wait_idle(20)
 

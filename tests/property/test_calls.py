@@ -17,6 +17,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from workqueue import payload
+from workqueue.canonical import bounded
 from workqueue.errors import InvalidPayload
 from workqueue.signature import Signature
 
@@ -378,3 +379,11 @@ def test_utc_stays_utc():
     signature = Signature(f, name="f")
     [at], _ = signature.decode(signature.encode((datetime(2026, 1, 1, tzinfo=UTC),), {}))
     assert at.tzinfo is UTC
+
+
+@given(st.text(max_size=300), st.text(max_size=300))
+def test_text_of_any_length_becomes_a_key_that_is_short_and_its_own(one, another):
+    long = [f"{part}{'x' * 500}{part}" for part in (one, another)]
+    assert (bounded(long[0]) == bounded(long[1])) == (one == another)
+    assert all(len(bounded(text).encode()) <= 500 for text in (*long, one * 9, "ü" * 251))
+    assert bounded("x" * 500) == "x" * 500
