@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from types import FrameType
 
 from prove.clock import FakeClock
 from workqueue.job import Claim, Job, NewJob
@@ -34,6 +38,45 @@ def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+def interrupt_anywhere(act: Callable[[], object], *files: str) -> None:
+    """Do it again and again, on a thread, and interrupt it one call or return of the code in `files` later each time.
+
+    There Python handles signals; between two lines it need not.
+    """
+
+    def sweep() -> None:
+        steps = 0
+        while _interrupted(act, steps, files):
+            steps += 1
+        swept.set()
+
+    swept = threading.Event()
+    threading.Thread(target=sweep, daemon=True).start()
+    assert swept.wait(20)
+
+
+def _interrupted(act: Callable[[], object], steps: int, files: tuple[str, ...]) -> bool:
+    """Say whether it was interrupted, after so many steps."""
+
+    def trace(frame: FrameType, event: str, _value: object) -> object:
+        nonlocal steps
+        if not frame.f_code.co_filename.endswith(files):
+            return None
+        steps -= event in {"call", "return"}
+        if steps < 0:
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    with suppress(KeyboardInterrupt):
+        sys.settrace(trace)
+        try:
+            act()
+        finally:
+            sys.settrace(before)
+    return steps < 0
 
 
 def open_engine(name: str, clock: FakeClock, folder: Path) -> Store:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Generator
-from concurrent.futures import CancelledError
-from concurrent.futures import TimeoutError as NotYet
 from datetime import timedelta
 from typing import Generic, TypeVar
 
@@ -61,7 +58,7 @@ class Handle(Generic[R]):
 
     async def ended(self) -> JobStatus:
         """Wait until it has ended, however, without blocking the event loop; say as what."""
-        status = (await asyncio.wrap_future(self._watch.end_of(self.id))).status
+        status = (await self._watch.ended(self.id)).status
         return JobStatus.COMPLETED if status is None else status
 
     def __await__(self) -> Generator[object, None, R]:
@@ -69,17 +66,11 @@ class Handle(Generic[R]):
 
     async def _awaited(self) -> R:
         decode = self._decoder()
-        return self._result(await asyncio.wrap_future(self._watch.end_of(self.id)), decode)
+        return self._result(await self._watch.ended(self.id), decode)
 
     def _wait(self, timeout: timedelta | float | None) -> Outlook | None:
         seconds = None if timeout is None else as_duration(timeout, "timeout").total_seconds()
-        future = self._watch.end_of(self.id)
-        try:
-            return future.result(seconds)
-        except (NotYet, CancelledError):
-            return None
-        finally:
-            future.cancel()
+        return self._watch.wait(self.id, seconds)
 
     def _decoder(self) -> Callable[[bytes], R]:
         if self._decode is None:

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import Self, get_args
@@ -169,12 +169,17 @@ class Queue(Pushing, Steering):
         """
         until = None if timeout is None else time.monotonic() + as_duration(timeout, "timeout").total_seconds()
         longest = self._plan.poll_rate.total_seconds()  # runners of other processes do not tell us
-        with self._progress:
+        progress = threading.Lock()  # a bare one of our own: nobody waits for it when we are interrupted
+        progress.acquire()
+        try:
+            self._idlers.add(progress)
             while not self._open_store().idle(self.id):
                 left = longest if until is None else min(longest, until - time.monotonic())
                 if left <= 0:
                     return False
-                self._progress.wait(left)
+                progress.acquire(timeout=left)
+        finally:
+            self._idlers.discard(progress)
         return True
 
     def schedules(self) -> list[ScheduleStanding]:
@@ -283,13 +288,13 @@ class Queue(Pushing, Steering):
 
     def _make_locks(self) -> None:
         self._lock = threading.Lock()
-        self._progress = threading.Condition()
+        self._idlers: set[threading.Lock] = set()  # of those who wait for progress
         self._watch = Watch(self._open_store, self.id)
 
     def forget_locks(self) -> None:
         """In a forked child: whoever holds the parent's locks does not exist here."""
         self._lock = threading.Lock()
-        self._progress = threading.Condition()
+        self._idlers = set()
         self._watch.forget_locks()
         self._pusher.make_locks()
 
@@ -312,8 +317,9 @@ class Queue(Pushing, Steering):
         return self._store
 
     def _notify(self) -> None:
-        with self._progress:
-            self._progress.notify_all()
+        for progress in tuple(self._idlers):
+            with suppress(RuntimeError):  # it was told already
+                progress.release()
         self._watch.nudge()
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from contextlib import suppress
 from itertools import islice
 from typing import Final
 
@@ -35,34 +36,62 @@ class Watch:
 
     def forget_locks(self) -> None:
         """Begin anew: in a forked child whoever waited, and the thread, do not exist."""
-        self._changed = threading.Condition()
-        self._waiting: dict[int, list[Future[Outlook]]] = {}
+        self._lock = threading.Lock()
+        self._waiting: dict[int, list[End]] = {}
         self._thread: threading.Thread | None = None
-        self._is_news = False
+        self._bell = _bell()  # released when there is something to look at
 
     def look(self, job_id: int) -> Outlook:
         """Say how the job stands just now; as one that is gone, where its id was never given out."""
         return self._store().outlook([job_id]).get(job_id, Outlook(status=None))
 
-    def end_of(self, job_id: int) -> Future[Outlook]:
-        """Give what will have the job's outlook once it has ended. Cancel it to wait no more."""
+    def wait(self, job_id: int, timeout: float | None) -> Outlook | None:
+        """Wait until the job has ended; None when so many seconds were over before."""
+        told = _bell()
+        end = self.end_of(job_id, told.release)
+        try:
+            seconds = -1 if timeout is None else min(timeout, threading.TIMEOUT_MAX)
+            return end.outlook() if told.acquire(timeout=seconds) else None
+        finally:
+            end.dropped = True
+
+    async def ended(self, job_id: int) -> Outlook:
+        """Do as `wait` does, without a timeout and without blocking the event loop."""
+        loop = asyncio.get_running_loop()
+        told = asyncio.Event()
+
+        def tell() -> None:
+            with suppress(RuntimeError):  # its loop has ended, and nobody waits any more
+                loop.call_soon_threadsafe(told.set)
+
+        end = self.end_of(job_id, tell)
+        try:
+            await told.wait()
+            return end.outlook()
+        finally:
+            end.dropped = True
+
+    def end_of(self, job_id: int, tell: Callable[[], object]) -> End:
+        """Give what will have the job's outlook once it has ended, and have been told then. Drop it to wait no more."""
         self._warn(job_id)
-        future: Future[Outlook] = Future()
-        with self._changed:
-            self._waiting.setdefault(job_id, []).append(future)
-            self._is_news = True
-            self._changed.notify()
+        end = End(tell)
+        with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="workqueue-watch", daemon=True)
-                self._thread.start()
-        return future
+                thread = threading.Thread(target=self._run, name="workqueue-watch", daemon=True)
+                thread.start()
+                self._thread = thread  # only now: one that could not be started watches nothing
+            self._waiting.setdefault(job_id, []).append(end)
+        self._ring()
+        return end
 
     def nudge(self) -> None:
         """Say that jobs have ended here, so that it looks at once."""
         if self._waiting:
-            with self._changed:
-                self._is_news = True
-                self._changed.notify()
+            self._ring()
+
+    def _ring(self) -> None:
+        with suppress(RuntimeError):  # it has been rung already
+            self._bell.release()
 
     def _warn(self, job_id: int) -> None:
         """Say once of a task that its jobs wait for others of their queue: with all places so taken, for ever."""
@@ -81,22 +110,19 @@ class Watch:
     def _run(self) -> None:
         pause = _SOONEST
         while True:
-            with self._changed:
-                for job_id, futures in list(self._waiting.items()):
-                    self._waiting[job_id] = [future for future in futures if not future.cancelled()]
+            self._bell.acquire(blocking=False)  # what it was rung for is looked at now
+            with self._lock:
+                for job_id, ends in list(self._waiting.items()):
+                    self._waiting[job_id] = [end for end in ends if not end.dropped]
                     if not self._waiting[job_id]:
                         del self._waiting[job_id]
                 if not self._waiting:
                     self._thread = None
                     return
-                self._is_news = False
                 jobs = list(self._waiting)
             pause = _SOONEST if self._look(jobs) else min(_LATEST, pause * 1.5)
-            with self._changed:
-                if not self._is_news:
-                    self._changed.wait(pause)
-                if self._is_news:
-                    pause = _SOONEST
+            if self._bell.acquire(timeout=pause):
+                pause = _SOONEST
 
     def _look(self, jobs: list[int]) -> bool:
         """Tell those whose job has ended; say whether there were any."""
@@ -116,20 +142,43 @@ class Watch:
                 outlook = found.get(job_id, Outlook(status=None))
                 if outlook.status is None or outlook.status in FINAL:
                     told = True
-                    self._tell(job_id, outlook)
+                    with self._lock:
+                        ends = self._waiting.pop(job_id, [])
+                    for end in ends:
+                        end.is_told(outlook)
         return told
 
-    def _tell(self, job_id: int, outlook: Outlook) -> None:
-        with self._changed:
-            futures = self._waiting.pop(job_id, [])
-        for future in futures:
-            if future.set_running_or_notify_cancel():
-                future.set_result(outlook)
-
     def _give_up(self, error: WorkqueueError) -> None:
-        with self._changed:
-            futures = [future for each in self._waiting.values() for future in each]
+        with self._lock:
+            ends = [end for each in self._waiting.values() for end in each]
             self._waiting.clear()
-        for future in futures:
-            if future.set_running_or_notify_cancel():
-                future.set_exception(error)
+        for end in ends:
+            end.is_told(error)
+
+
+class End:
+    """What is known of a job once it has ended. Without a lock, so that nobody who is interrupted can keep one."""
+
+    __slots__ = ("_answer", "_tell", "dropped")
+
+    def __init__(self, tell: Callable[[], object]) -> None:
+        self._tell = tell
+        self._answer: Outlook | WorkqueueError = Outlook(status=None)
+        self.dropped = False
+
+    def is_told(self, answer: Outlook | WorkqueueError) -> None:
+        self._answer = answer
+        self._tell()
+
+    def outlook(self) -> Outlook:
+        """Give it, to who was told. Raises what kept the watch from looking."""
+        if isinstance(self._answer, WorkqueueError):
+            raise self._answer
+        return self._answer
+
+
+def _bell() -> threading.Lock:
+    """Give a lock that is had already: who waits for it is woken by its release."""
+    bell = threading.Lock()
+    bell.acquire()
+    return bell

@@ -25,6 +25,8 @@ from workqueue import (
     UsageError,
 )
 
+from support import interrupt_anywhere
+
 HOUR = timedelta(hours=1)
 PAST = datetime(2001, 1, 1, tzinfo=UTC)
 
@@ -341,6 +343,16 @@ def test_wait_idle_counts_what_waits_for_another_try(open_queue):
     assert queue.wait_idle(0) is False
     queue.cancel(job_id)
     assert queue.wait_idle(0) is True
+
+
+def test_a_wait_until_idle_that_is_interrupted_anywhere_holds_up_nobody(open_queue):
+    gate = Gate()
+    queue = open_queue(Notes(gate), poll_rate=0.001)
+    queue.push("n")
+    assert gate.begun.wait(10)
+    interrupt_anywhere(lambda: queue.wait_idle(0.002), "workqueue/queue.py", "threading.py")
+    gate.open.set()
+    assert queue.wait_idle(10)
 
 
 # priorities and concurrency

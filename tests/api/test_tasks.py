@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 from itertools import pairwise
@@ -50,6 +51,8 @@ from workqueue import (
     chain,
     injected,
 )
+
+from support import interrupt_anywhere, until
 
 HOUR = timedelta(hours=1)
 SOON = Backoff(min=timedelta(0), max=timedelta(0), limit=3)  # tried three times, at once
@@ -1816,6 +1819,31 @@ def test_a_handler_of_a_web_framework_pushes_and_awaits_without_blocking_its_loo
     answers = asyncio.run(asyncio.wait_for(serve(), 20))
     assert [answer["text"] for answer in answers] == [f"page {page}" for page in range(20)]
     assert len({answer["id"] for answer in answers}) == 20
+
+
+def test_a_handle_whose_wait_is_interrupted_anywhere_holds_up_nobody(queue):
+    task = queue.task(name="five", keep_results=HOUR)(lambda: 5)
+    handle, other = task.push(), task.push()
+    files = "workqueue/handle.py", "workqueue/watch.py", "threading.py", "concurrent/futures/_base.py"
+    with ThreadPoolExecutor(1) as another:
+        answer = another.submit(other.result, 30)
+        until(lambda: queue._watch._thread)
+        interrupt_anywhere(lambda: handle.wait(0.002), *files)
+        queue.start()
+        assert answer.result(30) == 5
+
+
+def test_a_handle_that_no_thread_could_watch_does_not_spoil_the_next(queue, monkeypatch):
+    def no_thread(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    task = queue.task(name="five", keep_results=HOUR)(lambda: 5)
+    handle = task.push()
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="new thread"):
+        patch.setattr(threading.Thread, "start", no_thread)
+        handle.wait(10)
+    queue.start()
+    assert handle.result(10) == 5
 
 
 def test_a_handle_that_nobody_awaits_any_more_is_let_go(queue):

@@ -781,12 +781,16 @@ def test_who_still_waits_when_a_block_ends_is_told(tmp_path, ran):
     with Queue(tmp_path / "jobs.db") as queue:
         note = queue.task(name="note")(_noting(ran))
         with in_memory(queue):
-            future = queue._watch.end_of(note.push("never run").id)
+            told = threading.Event()
+            end = queue._watch.end_of(note.push("never run").id, told.set)
+        assert told.wait(10)
         with pytest.raises(QueueClosed):
-            future.result(10)
-        future = queue._watch.end_of(note.push("never run").id)
+            end.outlook()
+        told = threading.Event()
+        end = queue._watch.end_of(note.push("never run").id, told.set)
         with in_memory(queue), pytest.raises(QueueClosed):
-            future.result(10)
+            assert told.wait(10)
+            end.outlook()
 
 
 def test_a_queue_that_runs_or_is_closed_cannot_be_put_into_memory(tmp_path, ran):
