@@ -8,6 +8,7 @@ import time
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from traceback import walk_stack
 from types import TracebackType
 from typing import Self, get_args
 
@@ -237,13 +238,18 @@ class Queue(Pushing, Steering):
         """Claim no more, tell running jobs (`ctx.cancelled`), wait for them up to `grace`, hand the rest back.
 
         What is handed back counts nowhere. Can be started again. Safe to call twice, from any thread; a shorter grace
-        shortens that of the first call.
+        shortens that of the first call. From inside a job it does not wait; nor in a signal handler that has
+        interrupted a verb of a queue, for what runs may need the lock which that holds.
         """
         longest = None if grace is None else as_duration(grace, "grace")
         if self._transacting == threading.get_ident():
             raise UsageError("expected stop() or close() after the transaction's block, but it was called inside")
         runner = self._runner
-        if runner is not None and runner.pid == os.getpid():
+        if runner is None or runner.pid != os.getpid():
+            return
+        if _has_interrupted_a_verb():
+            threading.Thread(target=runner.stop, args=[longest], name="workqueue-stop", daemon=True).start()
+        else:
             runner.stop(longest)
 
     def wait_stopped(self, timeout: timedelta | float | None = None) -> bool:
@@ -253,6 +259,7 @@ class Queue(Pushing, Steering):
             return True
         if runner.is_inside():
             raise UsageError("expected wait_stopped() from outside its own jobs, for it waits for them")
+        _check_no_verb_interrupted("wait_stopped")
         return runner.join(None if timeout is None else as_duration(timeout, "timeout").total_seconds())
 
     def pulse(self) -> Pulse | None:
@@ -263,7 +270,11 @@ class Queue(Pushing, Steering):
         return Pulse(timedelta(seconds=time.monotonic() - runner.turned_at), runner.is_stopping())
 
     def close(self, grace: timedelta | float | None = None) -> None:
-        """Stop, then close the file. Safe to call twice."""
+        """Stop, then close the file. Safe to call twice.
+
+        Raises UsageError inside its jobs, and in a signal handler that has interrupted a verb of a queue.
+        """
+        _check_no_verb_interrupted("close")
         runner = self._runner
         if runner is not None and self._runs() and runner.is_inside():
             raise UsageError("expected close() from outside its own jobs, for it waits for them; call stop() here")
@@ -321,6 +332,21 @@ class Queue(Pushing, Steering):
             with suppress(RuntimeError):  # it was told already
                 progress.release()
         self._watch.nudge()
+
+
+def _has_interrupted_a_verb() -> bool:
+    """Say whether this code is a signal handler's that came while its thread was in the store, and may hold a lock."""
+    frames = (frame for frame, _ in walk_stack(None))
+    return any(frame.f_globals.get("__name__", "").startswith("workqueue.store.") for frame in frames)
+
+
+def _check_no_verb_interrupted(verb: str) -> None:
+    if _has_interrupted_a_verb():
+        raise UsageError(
+            f"expected {verb}() outside a signal handler that has interrupted a verb of a queue, for it waits for jobs "
+            "that may need the lock which that verb holds; let the handler raise SystemExit or set an event, and call "
+            f"{verb}() once that is seen"
+        )
 
 
 def _checked_backoff(backoff: object) -> Backoff:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ from workqueue import (
     Size,
     UsageError,
 )
+from workqueue.store.clock import system_clock
 
 from support import interrupt_anywhere
 
@@ -572,6 +574,37 @@ def test_a_program_that_forgets_to_close_still_ends_its_job(tmp_path):
     assert (done.stdout, done.stderr) == ("ended\n", "")
     with Queue(tmp_path / "jobs.db") as queue:
         assert queue.size() == Size(waiting=0, failed=0)
+
+
+def test_a_signal_handler_that_interrupts_a_push_asks_the_queue_to_stop_and_does_not_wait(open_queue):
+    """The runner that it would wait for may need the lock that its own thread holds."""
+    armed: list[str] = []
+    refused: list[str] = []
+
+    def clock() -> int:
+        if armed and threading.current_thread() is threading.main_thread():
+            armed.clear()
+            signal.raise_signal(signal.SIGUSR1)
+        return system_clock()
+
+    def handler(*_: object) -> None:
+        queue.stop()
+        for verb in (queue.close, queue.wait_stopped):
+            with pytest.raises(UsageError, match="outside a signal handler") as caught:
+                verb()
+            refused.append(str(caught.value))
+
+    queue = open_queue(Notes(), clock=clock)
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        armed.append("now")
+        job_id = queue.push("n")
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert [said.split("()")[0] for said in refused] == ["expected close", "expected wait_stopped"]
+    assert queue.wait_stopped(30)
+    assert queue.size().waiting + len(queue.worker.ran) == job_id == 1
+    queue.close()
 
 
 # transactions
