@@ -5,7 +5,12 @@ from __future__ import annotations
 import atexit
 import os
 import weakref
+from collections.abc import Callable
 from typing import Protocol
+
+from workqueue.logs import Log
+
+log = Log("workqueue.queue")
 
 
 class Closable(Protocol):
@@ -31,8 +36,15 @@ def forget(queue: Closable) -> None:
 @atexit.register
 def _close_all() -> None:
     """Drain what a program forgot to close; its worker threads would be cut off in the middle of a job."""
+    _of_each("close", lambda queue: queue.close())
+
+
+def _of_each(verb: str, act: Callable[[Closable], None]) -> None:
     for queue in list(_open):
-        queue.close()
+        try:
+            act(queue)
+        except Exception as error:  # noqa: BLE001 - of this one; the others' jobs are not to be cut off for it
+            log.error("%r did not %s at the end of the program: %s", queue, verb, error)
 
 
 def _forget_locks() -> None:

@@ -576,6 +576,37 @@ def test_a_program_that_forgets_to_close_still_ends_its_job(tmp_path):
         assert queue.size() == Size(waiting=0, failed=0)
 
 
+def test_a_queue_that_cannot_be_closed_at_the_end_keeps_no_other_from_ending_its_jobs(tmp_path):
+    program = """if True:
+        import sys, threading
+        from workqueue import Queue
+        begun = threading.Barrier(3)
+        class Worker:
+            def id(self): return "w"
+            def do_work(self, ctx, job):
+                begun.wait(10)
+                ctx.wait(10)
+                print("ended", flush=True)
+        class Broken(Queue):
+            def close(self):
+                self.stop()
+                raise OSError("no luck")
+        queues = [Broken(f"{sys.argv[1]}{n}", Worker()) for n in range(2)]
+        for queue in queues:
+            queue.push("n")
+        begun.wait(10)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "jobs.db")],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert done.stdout == "ended\n" * 2
+    assert done.stderr.count("did not close at the end of the program: no luck\n") == 2
+
+
 def test_a_signal_handler_that_interrupts_a_push_asks_the_queue_to_stop_and_does_not_wait(open_queue):
     """The runner that it would wait for may need the lock that its own thread holds."""
     armed: list[str] = []
