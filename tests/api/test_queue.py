@@ -576,6 +576,53 @@ def test_a_program_that_forgets_to_close_still_ends_its_job(tmp_path):
         assert queue.size() == Size(waiting=0, failed=0)
 
 
+def test_a_job_that_ends_with_the_program_may_still_use_a_thread_pool(tmp_path):
+    program = """if True:
+        import sys, threading
+        from concurrent.futures import ThreadPoolExecutor
+        from workqueue import Queue
+        begun = threading.Event()
+        idle = ThreadPoolExecutor(1)
+        idle.submit(int).result()
+        class Worker:
+            def id(self): return "w"
+            def do_work(self, ctx, job):
+                begun.set()
+                ctx.wait(10)
+                with ThreadPoolExecutor(1) as pool:
+                    print(pool.submit(str, "ended").result(), flush=True)
+        queue = Queue(sys.argv[1], Worker())
+        queue.push("n")
+        assert begun.wait(10)
+    """
+    assert _output_of(program, tmp_path / "jobs.db") == "ended\n"
+
+
+def test_a_program_that_goes_on_without_its_main_thread_goes_on_running_jobs(tmp_path):
+    program = """if True:
+        import sys, threading
+        from workqueue import Queue
+        class Worker:
+            def id(self): return "w"
+            def do_work(self, ctx, job): print("ran", flush=True)
+        queue = Queue(sys.argv[1], Worker())
+        def go_on():
+            threading.main_thread().join()
+            queue.push("n")
+            print(queue.wait_idle(10), flush=True)
+        threading.Thread(target=go_on).start()
+    """
+    assert _output_of(program, tmp_path / "jobs.db") == "ran\nTrue\n"
+
+
+def _output_of(program: str, path: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stderr == ""
+    return done.stdout
+
+
 def test_a_queue_that_cannot_be_closed_at_the_end_keeps_no_other_from_ending_its_jobs(tmp_path):
     program = """if True:
         import sys, threading
