@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue as real_queue
+import threading
 from collections import deque
 from collections.abc import Callable
 from math import ceil
@@ -190,6 +191,10 @@ class Thread:
     def is_alive(self) -> bool:
         return self._actor is not None and not self._actor.ended
 
+    @property
+    def ident(self) -> int | None:
+        return None if self._actor is None else self._actor.number
+
 
 class Threading:
     """As the module `threading`."""
@@ -218,6 +223,10 @@ class Threading:
 
     def current_thread(self) -> object:
         return self._scheduler.current.thread
+
+    def main_thread(self) -> threading.Thread:
+        """The real one, which runs the scheduler: none of those that are simulated."""
+        return threading.main_thread()
 
 
 class SimpleQueue(Generic[T]):

@@ -42,7 +42,7 @@ def test_the_table_of_metrics_is_the_exposition(tmp_path):
 def test_the_logs_that_are_named_are_written_by_the_logger_that_is_named():
     about = next(path for path in SOURCES if path.name == "logs.py" and path.parent.name == "workqueue").read_text()
     rows = re.findall(r"^\| (warning|error) \| `(.+?)`.* \| `(workqueue\.\w+)` \|$", MONITORING, re.MULTILINE)
-    assert len(rows) == 7
+    assert len(rows) == 8
     for level, said, logger in rows:
         texts = [text for path in SOURCES if f'Log("{logger}")' in (text := path.read_text())]
         fragments = [part for part in re.split("…", said) if part.strip(" ,:;")]
