@@ -125,7 +125,7 @@ def the_dead_go_unseen(patch: pytest.MonkeyPatch) -> None:
         pytest.param(without("settle", "AND jobs.attempt = s.attempt"), 27, {"I3", "I4"}, id="settled late"),
         pytest.param(
             without("settle", "AND (s.lease IS NULL OR jobs.lease_until = s.lease)"),
-            118,
+            191,
             {"S6"},
             id="rescued for good",
         ),
