@@ -7,6 +7,7 @@ and keepalives see a healthy peer. Those need a link that is cut below TCP.
 from __future__ import annotations
 
 import enum
+import re
 import socket
 import struct
 import threading
@@ -37,7 +38,7 @@ class Deed(enum.Enum):
 class Fault:
     """Where a line breaks: after `byte` bytes of a message, or of all that a side says where no message is described.
 
-    kind, statement: the message is of this kind (see `Message`) and about SQL that contains this.
+    kind, statement: the message is of this kind (see `Message`) and about SQL that contains these words.
     skip: so many such messages pass, of all sessions together. seconds: of a DELAY.
     """
 
@@ -57,8 +58,13 @@ class Fault:
         return (
             message.side is self.side
             and self.kind in (None, message.kind)
-            and (self.statement is None or self.statement.casefold() in message.statement.casefold())
+            and (self.statement is None or _has_words(message.statement, self.statement))
         )
+
+
+def _has_words(statement: str, words: str) -> bool:
+    """Say so of whole ones: READ COMMITTED is no commit."""
+    return re.search(rf"(?<!\w){re.escape(words)}(?!\w)", statement, re.IGNORECASE) is not None
 
 
 class Armed:

@@ -124,6 +124,14 @@ def test_answers_in_a_pipeline_are_told_apart(proxy):
     assert by_statement(heard, BACKEND) == [("SELECT $1::int", "1 2 T D C"), ("SELECT $1::text", "1 2 T D C Z")]
 
 
+@pytest.mark.parametrize(
+    ("statement", "meant"), [("COMMIT", True), ("-- x\ncommit;", True), ("BEGIN ISOLATION LEVEL READ COMMITTED", False)]
+)
+def test_a_statement_is_meant_by_whole_words(statement, meant):
+    message = Message(FRONTEND, "Q", b"", statement)
+    assert Fault(FRONTEND, Deed.CLOSE, statement="commit").describes(message) is meant
+
+
 def test_what_was_armed_before_the_line_was_healed_does_not_strike(proxy):
     fault = proxy.arm(Fault(BACKEND, Deed.CLOSE, kind="C"))
     proxy.heal()
