@@ -112,13 +112,15 @@ def claims_what_others_claim(queue: Queue, witness: Witness) -> None:
     """On PostgreSQL: the front of the line is neither locked nor looked at again."""
     texts = cast("dict[str, bytes]", statements("workqueue"))
     for old, new in (
-        (b"SELECT ctid, special FROM", b"SELECT id, special FROM"),
-        (b" FOR NO KEY UPDATE SKIP LOCKED\n), looked", b"\n), looked"),
+        (b"SELECT ctid, special, ", b"SELECT id, special, "),
         (
-            b"j.ctid = ANY (ARRAY(SELECT ctid FROM front)) AND j.status IN (0, 2)",
-            b"j.id = ANY (ARRAY(SELECT id FROM front))",
+            b" FOR NO KEY UPDATE SKIP LOCKED\n), fitting AS MATERIALIZED (\n    SELECT ctid, ",
+            b"\n), fitting AS MATERIALIZED (\n    SELECT id, ",
         ),
+        (b"j.ctid = ANY (ARRAY(SELECT ctid FROM fitting", b"j.id = ANY (ARRAY(SELECT id FROM fitting"),
+        (b"\n       AND j.status IN (0, 2)\n       AND NOT (SELECT paused", b"\n       AND NOT (SELECT paused"),
     ):
+        assert texts["turn"].count(old) == 1, old
         texts["turn"] = texts["turn"].replace(old, new)
     _slowly(queue)
 
