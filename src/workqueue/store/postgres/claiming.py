@@ -19,11 +19,11 @@ from workqueue.store.postgres.connection import Connection
 from workqueue.store.postgres.looking import Place
 from workqueue.store.relational import terms
 from workqueue.store.relational.gating import MOST_MOVED, Gating
+from workqueue.store.relational.rules import by_id
 
 log = Log("workqueue.store")
 
 CLAIM_BYTES: Final = 32 * 1024 * 1024  # of data in one claim, so that a batch of big jobs fits into memory
-_rules = msgspec.json.Decoder(list[tuple[int, Backoff]])
 _names = msgspec.json.Decoder(list[str])
 
 
@@ -144,8 +144,7 @@ class Claims:
     def _rule(self, connection: Connection, backoff: int) -> Backoff:
         rules = self._rules.setdefault(connection, {})
         if backoff not in rules:
-            answer = connection.one("backoff_rules")
-            rules.update(_rules.decode(answer[0]))
+            rules.update(by_id(connection))
         found = rules.get(backoff)
         if found is None:
             log.warning(

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
 
-import msgspec
 from psycopg import errors
 
+from workqueue.arguments import without_nul
 from workqueue.backoff import Backoff
-from workqueue.errors import StoreUnavailable, UsageError
+from workqueue.errors import StoreUnavailable
 from workqueue.job import NewJob
 from workqueue.store.clock import END, micros
 from workqueue.store.headers import headers_of
 from workqueue.store.postgres.database import Database
 from workqueue.store.relational.pushing import Pushing, alike, is_special, store
+from workqueue.store.relational.rules import Rule, rule_of, stored_id
 from workqueue.store.relational.session import Session
-
-Rule: TypeAlias = tuple[object, ...]
-
-_encode = msgspec.json.encode
 
 
 class Pushes:
@@ -103,21 +99,21 @@ class Pushes:
     def _learn(self, backoff: Backoff) -> int:
         """Give the id of a rule, stored beside the caller's transaction, which may be rolled back."""
         known = self._ids()
-        found = known.get(_rule(backoff))
+        found = known.get(rule_of(backoff))
         if found is None:
 
             def attempt(again: bool) -> int:
                 del again
                 with self._database().pool.lend() as connection:
-                    return _stored(connection, backoff)
+                    return stored_id(connection, backoff)
 
-            found = known[_rule(backoff)] = self._database().patiently(attempt)
+            found = known[rule_of(backoff)] = self._database().patiently(attempt)
         return found
 
     def _backoff_id(self, session: Session, backoff: Backoff) -> int:
         """Give it to what is written on `session`: since it was learnt a connection may have broken."""
-        found = self._ids().get(_rule(backoff))
-        return _stored(session, backoff) if found is None else found
+        found = self._ids().get(rule_of(backoff))
+        return stored_id(session, backoff) if found is None else found
 
     def _ids(self) -> dict[Rule, int]:
         """Give the known ids: none, once a connection broke, since a standby that took over may have others."""
@@ -127,20 +123,7 @@ class Pushes:
         return self._known[1]
 
 
-def _rule(backoff: Backoff) -> Rule:
-    return (backoff.factor, backoff.jitter, backoff.min, backoff.max, backoff.expiration, backoff.limit)
-
-
-def _stored(session: Session, backoff: Backoff) -> int:
-    row = {"rule": _encode(backoff.copy()).decode()}
-    session.ask("add_backoff", row)
-    return int(session.ask("backoff_id", row).fetchone()[0])
-
-
 def _refuse_nul(jobs: Sequence[NewJob]) -> None:
     for job in jobs:
-        if "\0" in job.name or "\0" in job.queue:
-            raise UsageError(
-                f"expected names without NUL, which PostgreSQL's text has no place for, got: {job.name!r}, "
-                f"queue {job.queue!r}"
-            )
+        without_nul(job.name, "name")
+        without_nul(job.queue, "queue")

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
-
-import msgspec
+from typing import TypeAlias
 
 from workqueue.backoff import Backoff
 from workqueue.logs import Log
+from workqueue.store.relational.rules import Rule, by_id, rule_of, stored_id
 from workqueue.store.relational.session import Session
 
-Ids: TypeAlias = "dict[tuple[object, ...], int]"
-"""Those of rules, by what makes a rule."""
+Ids: TypeAlias = dict[Rule, int]
 
 log = Log("workqueue.store")
-_encode: Final = msgspec.json.encode
-_decoder: Final = msgspec.json.Decoder(list[tuple[int, Backoff]])
 
 
 class Rules:
@@ -27,17 +23,12 @@ class Rules:
 
     def id_of(self, session: Session, backoff: Backoff, new: Ids) -> int:
         """Give the id of a rule, which is stored where it is not yet. new: takes it unless it was known."""
-        rule = (backoff.factor, backoff.jitter, backoff.min, backoff.max, backoff.expiration, backoff.limit)
+        rule = rule_of(backoff)
         known = self._ids.get(rule)
         if known is not None and not session.is_lent:  # the application may have opened its connection to another file
             return known
-        row = {"rule": _encode(backoff.copy()).decode()}
-        stored = session.ask("backoff_id", row).fetchone()
-        if stored is None:
-            session.ask("add_backoff", row)
-            stored = session.ask("backoff_id", row).fetchone()
-        new[rule] = int(stored[0])
-        return new[rule]
+        found = new[rule] = stored_id(session, backoff)
+        return found
 
     def note(self, ids: Ids) -> None:
         """Know these from now on: what stored them is committed."""
@@ -46,7 +37,7 @@ class Rules:
     def get(self, session: Session, number: int) -> Backoff:
         """Give the rule of this id. Where a damaged file has none, jobs are tried again as a new queue's would be."""
         if number not in self._by_id:
-            self._by_id.update(_decoder.decode(session.ask("backoff_rules").fetchone()[0]))
+            self._by_id.update(by_id(session))
         if number not in self._by_id:
             log.error("expected a retry rule %d in the file, but there is none; `workqueue check` says more", number)
             self._by_id[number] = Backoff()
