@@ -170,16 +170,19 @@ class Acting:
 
     async def pause(self, request: Request) -> Response:
         """Pause or resume a queue, or one task of it."""
-        told, desk, store = _told(request), self._desk, self._desk.store
-        queue, name = desk.name_in(told, "queue"), desk.name_in(told, "name") if told.get("name") else None
+        told, store = _told(request), self._desk.store
+        queue, name = (
+            filters.required_name(told, "queue"),
+            filters.required_name(told, "name") if told.get("name") else None,
+        )
         deed = one_of(told.get("deed", ""), ("pause", "resume"), "deed")
-        await desk.ask(store.pause if deed == "pause" else store.resume, queue, name)
+        await self._desk.ask(store.pause if deed == "pause" else store.resume, queue, name)
         return self._back(request, filters.back(told), "paused" if deed == "pause" else "resumed")
 
     async def schedule(self, request: Request) -> Response:
         """Pause, resume or trigger a schedule."""
         told, desk = _told(request), self._desk
-        queue, name = desk.name_in(told, "queue"), desk.name_in(told, "name")
+        queue, name = filters.required_name(told, "queue"), filters.required_name(told, "name")
         deed, back = (
             one_of(told.get("deed", ""), ("pause", "resume", "trigger"), "deed"),
             filters.back(told, "/schedules"),

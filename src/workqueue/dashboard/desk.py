@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Final, ParamSpec, TypeAlias, TypeVar
@@ -12,7 +12,7 @@ from typing import Final, ParamSpec, TypeAlias, TypeVar
 import msgspec
 
 from workqueue import report
-from workqueue.dashboard import charts, filters
+from workqueue.dashboard import charts
 from workqueue.dashboard.charts import Chart
 from workqueue.dashboard.filters import Stretch
 from workqueue.duration import span
@@ -20,7 +20,7 @@ from workqueue.errors import InvalidOption
 from workqueue.looks import Look, Looks
 from workqueue.queue import Queue
 from workqueue.report import Sight
-from workqueue.store import is_url, open_existing
+from workqueue.store import open_existing
 from workqueue.store.contract import Store
 from workqueue.store.paging import Find, Page, look_on
 from workqueue.store.timetable import ScheduleStanding
@@ -66,17 +66,6 @@ class Desk:
     async def ask(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a verb of the store on a thread."""
         return await asyncio.wrap_future(self._threads.submit(verb, *args, **kwargs))
-
-    def name_in(self, told: Mapping[str, str], field: str) -> str:
-        """Give the name of a queue or task that stands there. Raises InvalidOption, also for one that no store has."""
-        name = filters.required_name(told, field)
-        if "\0" in name and is_url(self.store.path):
-            raise InvalidOption(
-                f"expected {field} to be without NUL, which PostgreSQL's text has no place for, got: {name!r:.80}",
-                name=field,
-                value=name,
-            )
-        return name
 
     async def sight(self) -> Sight | None:
         """Give the figures as they were a moment ago; None when counting takes long, and nobody has counted yet."""

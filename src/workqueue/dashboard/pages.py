@@ -59,7 +59,7 @@ class Looking:
     async def queue(self, request: Request) -> Response:
         """Show one queue: its figures, its charts, its tasks, its schedules."""
         desk, told = self._desk, request.query_params
-        queue, stretch = desk.name_in(told, "id"), filters.stretch(told)
+        queue, stretch = filters.required_name(told, "id"), filters.stretch(told)
         sight = self._sight(request)
         return self._pages.page(
             request,
