@@ -81,7 +81,8 @@ class Context:
     def wait(self, seconds: timedelta | float) -> bool:
         """Wait, but no longer than until the job is cancelled; give `cancelled`. For `def` handlers."""
         longest = as_duration(seconds, "seconds").total_seconds()
-        event = self.__dict__.setdefault("_event", threading.Event())  # the same for all threads of the handler
+        # The same for all threads of the handler, of which several may come here first.
+        event = self._event or self.__dict__.setdefault("_event", threading.Event())
         # `cancel` sets the flag first and looks for the event then; this looks in the other order.
         if not self._cancelled:
             event.wait(longest)
