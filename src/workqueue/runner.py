@@ -198,9 +198,10 @@ class Runner:
         for claim in turn.refused:
             log.about(claim.job, "settled too late, its lease was lost")
         if self._unsettled:
-            self._books.ended(self._ended, [*turn.refused, *turn.held_up])
-            self._unsettled = [one for one in self._unsettled if one.claim in turn.held_up]
-            self._ended = [one for one in self._ended if one[1].claim in turn.held_up]
+            later = turn.held_up  # nearly always nothing, and then nothing is looked through
+            self._books.ended(self._ended, [*turn.refused, *later])
+            self._unsettled = [one for one in self._unsettled if one.claim in later] if later else []
+            self._ended = [one for one in self._ended if one[1].claim in later] if later else []
             self._settled()
         if want is not None:
             self._take(turn, want)
@@ -270,7 +271,8 @@ class Runner:
         contexts = [Context(claim, self._store, now) for claim in turn.claims]
         for context in contexts:
             self._in_hand[context.job.id] = context
-            context.stays = self._stay
+            if self._stay:
+                context.stays = True
         self._executor.submit(contexts)
         self._suspects = turn.suspects or (want.alone and bool(contexts))
         if turn.next_due is not None:

@@ -35,11 +35,11 @@ class HoldUps:
 
         Raises StoreUnavailable where all of it begins to be held up.
         """
-        known = [one for one in settlements if _name(one) in self._known]
+        known = [one for one in settlements if _name(one) in self._known] if self._known else []
         held_up = self._ask(known)
         self._known.difference_update(_name(one) for one in known if _name(one) not in held_up)
         while True:
-            free = [one for one in settlements if _name(one) not in held_up]
+            free = [one for one in settlements if _name(one) not in held_up] if held_up else settlements
             try:
                 turn = take(free, want)
             except StoreUnavailable as error:
