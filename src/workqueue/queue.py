@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 from traceback import walk_stack
 from types import TracebackType
@@ -21,6 +21,7 @@ from workqueue.executor.child import in_child
 from workqueue.handle import Handle
 from workqueue.liveness import Pulse
 from workqueue.logs import Log
+from workqueue.nudge import Nudge
 from workqueue.observer import Observer, checked_observers
 from workqueue.plan import Plan
 from workqueue.pusher import Pusher
@@ -170,15 +171,14 @@ class Queue(Pushing, Steering):
         """
         until = None if timeout is None else time.monotonic() + as_duration(timeout, "timeout").total_seconds()
         longest = self._plan.poll_rate.total_seconds()  # runners of other processes do not tell us
-        progress = threading.Lock()  # a bare one of our own: nobody waits for it when we are interrupted
-        progress.acquire()
+        progress = Nudge()
         try:
             self._idlers.add(progress)
             while not self._open_store().idle(self.id):
                 left = longest if until is None else min(longest, until - time.monotonic())
                 if left <= 0:
                     return False
-                progress.acquire(timeout=left)
+                progress.wait(left)
         finally:
             self._idlers.discard(progress)
         return True
@@ -299,7 +299,7 @@ class Queue(Pushing, Steering):
 
     def _make_locks(self) -> None:
         self._lock = threading.Lock()
-        self._idlers: set[threading.Lock] = set()  # of those who wait for progress
+        self._idlers: set[Nudge] = set()  # of those who wait for progress
         self._watch = Watch(self._open_store, self.id)
 
     def forget_locks(self) -> None:
@@ -329,8 +329,7 @@ class Queue(Pushing, Steering):
 
     def _notify(self) -> None:
         for progress in tuple(self._idlers):
-            with suppress(RuntimeError):  # it was told already
-                progress.release()
+            progress.give()
         self._watch.nudge()
 
 

@@ -13,6 +13,7 @@ from typing import Final
 from workqueue.errors import StoreUnavailable, WorkqueueError
 from workqueue.lifecycle import FINAL
 from workqueue.logs import Log, running
+from workqueue.nudge import Nudge
 from workqueue.store.contract import Outlook, Store
 
 log = Log("workqueue.watch")
@@ -39,7 +40,7 @@ class Watch:
         self._lock = threading.Lock()
         self._waiting: dict[int, list[End]] = {}
         self._thread: threading.Thread | None = None
-        self._bell = _bell()  # released when there is something to look at
+        self._news = Nudge()
 
     def look(self, job_id: int) -> Outlook:
         """Say how the job stands just now; as one that is gone, where its id was never given out."""
@@ -47,11 +48,10 @@ class Watch:
 
     def wait(self, job_id: int, timeout: float | None) -> Outlook | None:
         """Wait until the job has ended; None when so many seconds were over before."""
-        told = _bell()
-        end = self.end_of(job_id, told.release)
+        told = Nudge()
+        end = self.end_of(job_id, told.give)
         try:
-            seconds = -1 if timeout is None else min(timeout, threading.TIMEOUT_MAX)
-            return end.outlook() if told.acquire(timeout=seconds) else None
+            return end.outlook() if told.wait(timeout) else None
         finally:
             end.dropped = True
 
@@ -81,17 +81,13 @@ class Watch:
                 thread.start()
                 self._thread = thread  # only now: one that could not be started watches nothing
             self._waiting.setdefault(job_id, []).append(end)
-        self._ring()
+        self._news.give()
         return end
 
     def nudge(self) -> None:
         """Say that jobs have ended here, so that it looks at once."""
         if self._waiting:
-            self._ring()
-
-    def _ring(self) -> None:
-        with suppress(RuntimeError):  # it has been rung already
-            self._bell.release()
+            self._news.give()
 
     def _warn(self, job_id: int) -> None:
         """Say once of a task that its jobs wait for others of their queue: with all places so taken, for ever."""
@@ -110,7 +106,7 @@ class Watch:
     def _run(self) -> None:
         pause = _SOONEST
         while True:
-            self._bell.acquire(blocking=False)  # what it was rung for is looked at now
+            self._news.wait(0)  # what there was is looked at now
             with self._lock:
                 for job_id, ends in list(self._waiting.items()):
                     self._waiting[job_id] = [end for end in ends if not end.dropped]
@@ -121,7 +117,7 @@ class Watch:
                     return
                 jobs = list(self._waiting)
             pause = _SOONEST if self._look(jobs) else min(_LATEST, pause * 1.5)
-            if self._bell.acquire(timeout=pause):
+            if self._news.wait(pause):
                 pause = _SOONEST
 
     def _look(self, jobs: list[int]) -> bool:
@@ -175,10 +171,3 @@ class End:
         if isinstance(self._answer, WorkqueueError):
             raise self._answer
         return self._answer
-
-
-def _bell() -> threading.Lock:
-    """Give a lock that is had already: who waits for it is woken by its release."""
-    bell = threading.Lock()
-    bell.acquire()
-    return bell
