@@ -13,6 +13,8 @@ from prove.clock import FakeClock
 from workqueue import Queue, StoreUnavailable, UsageError
 from workqueue.job import NewJob
 from workqueue.store.contract import Durability
+from workqueue.store.guest import authorise
+from workqueue.store.memory.engine import MemoryStore
 from workqueue.store.sqlite import checkpoints as checkpoints_module
 from workqueue.store.sqlite import connection as connection_module
 from workqueue.store.sqlite import database as database_module
@@ -20,7 +22,7 @@ from workqueue.store.sqlite import handles as handles_module
 from workqueue.store.sqlite import turnstile as turnstile_module
 from workqueue.store.sqlite.engine import SqliteStore
 
-from support import QUEUE, SECOND, new_job
+from support import QUEUE, SECOND, interrupt_anywhere, new_job
 
 
 @pytest.mark.parametrize("durability", ["full", "conservative"])
@@ -204,3 +206,23 @@ def test_ctrl_c_right_after_begin_leaves_the_file_free(tmp_path, monkeypatch, ac
     for verb in acts.values():
         verb()
     store.close()
+
+
+@pytest.mark.parametrize("kind", ["turnstile", "readers", "memory"])
+def test_an_interrupt_keeps_no_lock_of_all_threads(tmp_path, kind):
+    path = str(tmp_path / "q.db")
+    turnstile, memory = turnstile_module.Turnstile(path), MemoryStore()
+    handles = handles_module.Handles(path, "full", clock=FakeClock(), authorise=authorise, owners=pytest.fail)
+    have, lock = {
+        "turnstile": (turnstile.turn, turnstile.lock),
+        "readers": (lambda: handles.no_readers(1), handles.reading),
+        "memory": (memory._locked, memory._lock),
+    }[kind]
+
+    def have_it_once() -> None:
+        with have():
+            pass
+
+    interrupt_anywhere(have_it_once, "contextlib.py")
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(lock.acquire, timeout=0).result()

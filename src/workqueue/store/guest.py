@@ -74,3 +74,8 @@ class GuestTransaction:
                 raise ours from error
             raise
         self.check()
+
+
+def authorise(action: int, *_: str | None) -> int:
+    """Deny a guest the statements that begin and end transactions; SQLite asks when one is prepared."""
+    return sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_TRANSACTION else sqlite3.SQLITE_OK

@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -21,7 +21,7 @@ from workqueue.job import Attempt, Claim, Job, JobStatus, NewJob, Size
 from workqueue.lifecycle import FINAL, Returned, Settlement, completion
 from workqueue.store.clock import Clock, instant, later, micros, system_clock
 from workqueue.store.contract import Beat, Bell, Outlook, Overview, Transaction, Turn, Want
-from workqueue.store.guest import GuestTransaction
+from workqueue.store.guest import GuestTransaction, authorise
 from workqueue.store.joining import Opened, opened_by_us
 from workqueue.store.lender import refuse_in_memory
 from workqueue.store.memory.batches import MemoryBatches
@@ -163,7 +163,7 @@ class MemoryStore(Situations):
             token = opened.join()
             transaction = GuestTransaction(guest)
             try:
-                guest.set_authorizer(_authorise)
+                guest.set_authorizer(authorise)
                 try:
                     yield transaction
                 finally:
@@ -382,13 +382,10 @@ class MemoryStore(Situations):
                 raise StoreUnavailable(held, path=self.path)
             yield
         finally:
-            with suppress(RuntimeError):  # it is not ours: the wait for it was in vain
+            try:  # not by `suppress`: between its steps Ctrl-C may come, and the lock be kept for ever
                 self._lock.release()
-
-
-def _authorise(action: int, *_: str | None) -> int:
-    """Deny a guest the statements that begin and end transactions; SQLite asks when one is prepared."""
-    return sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_TRANSACTION else sqlite3.SQLITE_OK
+            except RuntimeError:  # it is not ours: the wait for it was in vain
+                pass
 
 
 def _forget_locks() -> None:

@@ -24,6 +24,7 @@ from workqueue.logs import Log
 from workqueue.store import joining
 from workqueue.store.clock import Clock
 from workqueue.store.contract import Durability
+from workqueue.store.guest import authorise
 from workqueue.store.lender import in_ours_already
 from workqueue.store.relational.session import Session
 from workqueue.store.sqlite import connection as sqlite
@@ -235,9 +236,9 @@ class Database:
         return self._guest_speaks
 
     def _authorise(self, action: int, *_: str | None) -> int:
-        # SQLite asks when a statement is prepared. Ours are prepared while the guest is silent, and under texts of
-        # their own, so that the statement cache does not lend them to a guest.
-        return sqlite3.SQLITE_DENY if self._guest_speaks and action == sqlite3.SQLITE_TRANSACTION else sqlite3.SQLITE_OK
+        # Our own statements are prepared while the guest is silent, and under texts of their own, so that the statement
+        # cache does not lend them to a guest.
+        return authorise(action) if self._guest_speaks else sqlite3.SQLITE_OK
 
     def take_bell(self, runner: int) -> None:
         """Let a runner of this process not be woken any more."""

@@ -87,8 +87,10 @@ class Handles:
             self.reading.acquire(timeout=patience)
             yield
         finally:
-            with suppress(RuntimeError):  # a reader has it
+            try:  # not by `suppress`: between its steps Ctrl-C may come, and readers be kept out for ever
                 self.reading.release()
+            except RuntimeError:  # a reader has it
+                pass
 
     def are_in_place(self) -> bool:
         """Say whether they are open, and the file is the one that was opened: to open another would make that anew."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Final
 
 from workqueue.errors import StoreUnavailable, UsageError
@@ -42,5 +42,7 @@ class Turnstile:
         finally:
             if self._holder == me:
                 self._holder = None
-            with suppress(RuntimeError):  # it is not ours: the wait for it was in vain
+            try:  # not by `suppress`: between its steps Ctrl-C may come, and the turn be kept for ever
                 self.lock.release()
+            except RuntimeError:  # it is not ours: the wait for it was in vain
+                pass
