@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from prove import terms
+from prove import terms, uses
 from prove.mutant import Mutant
 from prove.plants import PLANTS
 from prove.reliability import Score, commit
@@ -44,8 +44,13 @@ def _planted(meant: Callable[[str], bool], at_once: int, tell: Callable[[str], N
         with ThreadPoolExecutor(at_once) as pool:
             return dict(pool.map(look, [mutant for mutant in mutants if meant(mutant.name)]))
 
-    bugs, lost = caught(PLANTS), caught(terms.mutants())
+    bugs = caught(PLANTS)
+    lost = caught(terms.mutants(uses.note(terms.SCHEMA, terms.SUITES))) if any(map(meant, _terms())) else {}
     return Score(commit=commit(), seconds=time.monotonic() - began, bugs=bugs, terms=lost)
+
+
+def _terms() -> Iterator[str]:
+    return (mutant.name for mutant in terms.mutants())
 
 
 def repeat(words: list[str]) -> Verdict:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from prove.mutant import ROOT, Change, Mutant
 
 QUERIES: Final = "store/sqlite/queries.sql"
+SCHEMA: Final = "store/sqlite/schema.py"
 SUITES: Final = (
     "tests/conformance",
     "tests/property/test_machine.py",
@@ -31,15 +32,19 @@ class _Token:
     depth: int  # of the parentheses it stands in; one that closes stands where it opened
 
 
-def mutants() -> Iterator[Mutant]:
-    """Give one for each term of each WHERE: what must hold becomes TRUE, what may hold (OR) becomes FALSE."""
+def mutants(uses: Mapping[str, Sequence[str]] | None = None) -> Iterator[Mutant]:
+    """Give one for each term of each WHERE: what must hold becomes TRUE, what may hold (OR) becomes FALSE.
+
+    uses: the tests that ask for a statement, by its name; without them, each mutant is shown to all of SUITES.
+    """
     text = (ROOT / "src" / "workqueue" / QUERIES).read_text(encoding="utf-8")
     for block in re.split(r"(?m)^(?=-- name: )", text)[1:]:
         name = block.split("\n", 1)[0].removeprefix("-- name: ")
         for number, (start, end, instead) in enumerate(sorted(_terms(block)), 1):
             term = " ".join(block[start:end].split())
             changed = f"{block[:start]}{instead}{block[end:]}"
-            yield Mutant(f"{name}, term {number}: {term}", SUITES, [Change(QUERIES, block, changed)])
+            suites = SUITES if uses is None else uses.get(name, ())
+            yield Mutant(f"{name}, term {number}: {term}", suites, [Change(QUERIES, block, changed)])
 
 
 def _terms(sql: str) -> Iterator[tuple[int, int, str]]:

@@ -9,9 +9,10 @@ import pytest
 from prove.mutant import ROOT, Change, Mutant
 from prove.plants import PLANTS
 from prove.reliability import Score, commit
-from prove.terms import _terms, mutants
+from prove.terms import SCHEMA, _terms, mutants
+from prove.uses import by_statement, note
 
-from prove import planted
+from prove import planted, uses
 
 
 @pytest.fixture
@@ -47,6 +48,7 @@ def test_what_changes_nothing_survives() -> None:
 
 def test_those_that_survived_are_tried_again_and_the_others_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[str] = []
+    monkeypatch.setattr(uses, "note", lambda schema, suites: {})
     monkeypatch.setattr(Mutant, "caught_by", lambda mutant: tried.append(mutant.name) or "by now")
     first, second, *_ = (mutant.name for mutant in PLANTS)
     term, *_ = (mutant.name for mutant in mutants())
@@ -92,3 +94,54 @@ def test_a_term_is_dropped_where_it_stands(source: Path) -> None:
     fence.plant(source)
     text = (source / "workqueue" / fence.changes[0].path).read_text(encoding="utf-8")
     assert "json_each(:ids)) AND +status = 4 AND TRUE;" in text
+
+
+def test_a_term_is_shown_to_the_tests_that_ask_for_its_statement() -> None:
+    tests = ["tests/b.py::test_it[x - y]", "tests/a.py::test_it"]
+    shown = {mutant.name.partition(",")[0]: mutant.suites for mutant in mutants({"complete": tests})}
+    assert (shown["complete"], shown["claim"]) == (tests, ())
+
+
+def test_who_asks_is_noted_in_other_processes_too(tmp_path: Path) -> None:
+    suite = tmp_path / "test_asking.py"
+    suite.write_text(_ASKING, encoding="utf-8")
+    noted = note(SCHEMA, [str(suite)])
+    names = [[test.rpartition("::")[2] for test in noted[name]] for name in ("claim", "complete", "pause")]
+    assert names == [["test_claim[a b]", "test_more", "test_all"], ["test_more", "test_all"], ["test_all"]]
+
+
+def test_who_asks_for_little_else_comes_first_and_the_last_suite_last() -> None:
+    asked = {"last/a": ["x"], "all": ["x", "y", "z"], "two": ["x", "y"], "one": ["y"], "a": ["x"]}
+    turned = by_statement(asked, "last/")
+    assert turned == {"x": ["a", "two", "all", "last/a"], "y": ["one", "two", "all"], "z": ["all"]}
+
+
+def test_nothing_is_noted_of_a_package_that_is_not_well(tmp_path: Path) -> None:
+    suite = tmp_path / "test_ill.py"
+    suite.write_text("def test_it():\n    assert False\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="expected the tests to pass before anything is planted, got: .*test_it fails"):
+        note(SCHEMA, [str(suite)])
+
+
+_ASKING = """
+import subprocess
+import sys
+
+import pytest
+from workqueue.store.sqlite.schema import SQL
+
+
+@pytest.mark.parametrize("word", ["a b"])
+def test_claim(word):
+    assert SQL["claim"]
+
+
+def test_more():
+    assert SQL["claim"]
+    child = "from workqueue.store.sqlite.schema import SQL; SQL['complete']"
+    subprocess.run([sys.executable, "-c", child], check=True)
+
+
+def test_all():
+    assert list(SQL.items())
+"""
