@@ -213,6 +213,38 @@ def test_a_runner_whose_line_broke_is_tied_to_the_session_that_follows(store, po
     rescuer.close()
 
 
+def test_a_session_that_ended_is_no_death_before_its_process_could_tell_of_another(store, postgres, monkeypatch):
+    connects, may_connect = listener.connect, threading.Event()
+
+    def connect(address: Address) -> Connection:
+        assert may_connect.wait(PATIENCE)
+        return connects(address)
+
+    push(store)
+    claim_all(store)
+    [(first,)] = rows(postgres, "SELECT session_pid FROM workqueue.runners")
+    with closing(PostgresStore(postgres)) as rescuer:
+        monkeypatch.setattr(listener, "connect", connect)
+        rows(postgres, f"SELECT pg_terminate_backend({first})")
+        until(lambda: rows(postgres, f"SELECT FROM pg_stat_activity WHERE pid = {first}") == [])
+        try:
+            assert ids(rescuer.orphans(expired=False, limit=10)) == []
+        finally:
+            may_connect.set()
+
+
+def test_what_a_runner_held_whose_session_ended_is_run_by_one_that_nobody_wakes(postgres):
+    worker = Ran()
+    with Queue(postgres) as near, psycopg.connect(postgres, autocommit=True) as killed:
+        first = near.push("held", None)
+        killed.execute(_ENLISTED)
+        killed.execute(_CLAIMED, [first])
+        with Queue(postgres, worker, poll_rate=timedelta(seconds=0.2)):
+            worker.wait_for(near.push("known", None))
+            killed.close()
+            worker.wait_for(first)
+
+
 def test_whoever_listens_goes_on_when_no_descriptor_was_left(store, postgres, monkeypatch, caplog):
     """Else the process looks dead for good, and can no more be told so."""
     connects = listener.connect
@@ -262,11 +294,16 @@ def test_what_is_claimed_for_a_runner_that_does_not_know_of_it_is_handed_back(po
         worker.wait_for(near.push("known", None))
         with near.transaction() as transaction:
             job = near.push("late", None)
-            transaction.execute(_CLAIMED_LATE, [job])
+            transaction.execute(_CLAIMED, [job])
         worker.wait_for(job)
 
 
-_CLAIMED_LATE = """UPDATE workqueue.jobs SET status = 4, ready = NULL, attempt = 1, token = 1,
+_ENLISTED = """
+    INSERT INTO workqueue.runners (queue, label, started_at, session_pid, session_start)
+    SELECT 'default', 'killed', 1, pid, (extract(epoch FROM backend_start) * 1000000)::bigint
+      FROM pg_stat_activity WHERE pid = pg_backend_pid()
+"""
+_CLAIMED = """UPDATE workqueue.jobs SET status = 4, ready = NULL, attempt = 1, token = 1,
     runner = (SELECT max(id) FROM workqueue.runners), lease_until = pushed_at + 60000000 WHERE id = %s"""
 
 

@@ -20,7 +20,21 @@ from workqueue.store.relational.ledger import ends
 from workqueue.store.sqlite.engine import SqliteStore
 from workqueue.store.sqlite.schema import SQL
 
-from support import QUEUE, SECOND, apply, claim_all, claim_one, completed, new_job, push, raised, verdict
+from support import (
+    QUEUE,
+    SECOND,
+    a_failed_job,
+    again,
+    apply,
+    claim_all,
+    claim_one,
+    completed,
+    new_job,
+    push,
+    raised,
+    settled_at_once,
+    verdict,
+)
 
 WEEK = timedelta(days=7)
 
@@ -108,12 +122,33 @@ def test_a_job_can_be_cancelled_until_it_is_settled(store, connection):
     assert asked == [1, 0, 0]
 
 
-def test_a_plain_job_that_is_kept_back_is_a_broken_file(store, connection):
-    for _ in range(2):
-        push(store)
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "SET status = 1 WHERE status = 0",
+        "SET ready = NULL WHERE status = 0",
+        "SET ready = 1 WHERE status = 4",
+        "SET ready = 2 WHERE status = 0",
+        "SET runner = NULL WHERE status = 4",
+        "SET runner = 1 WHERE status = 0",
+        "SET lease_until = NULL WHERE status = 4",
+        "SET lease_until = 1 WHERE status = 0",
+        "SET settled_at = NULL WHERE status = 3",
+        "SET settled_at = 1 WHERE status = 0",
+        "SET claimed_at = 1 WHERE status = 0",
+        "SET attempt = 0 WHERE status = 4",
+        "SET retry_count = 0 WHERE status = 2",
+    ],
+)
+def test_a_row_that_breaks_a_rule_of_the_schema_is_a_broken_file(store, connection, damage):
+    a_failed_job(store)
+    settled_at_once(store, lambda claim: again(claim, SECOND))
+    push(store)
+    claim_one(store)
+    push(store)
     assert connection.execute(SQL["check_rows"]).fetchone() == (0,)
     connection.execute("PRAGMA ignore_check_constraints = on")
-    connection.execute("UPDATE jobs SET ready = 2 WHERE id = 1")
+    assert connection.execute(f"UPDATE jobs {damage}").rowcount == 1
     assert connection.execute(SQL["check_rows"]).fetchone() == (1,)
 
 
