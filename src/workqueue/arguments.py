@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final, TypeVar
+from typing import Final, TypeGuard, TypeVar
 
 from workqueue.duration import as_duration
-from workqueue.errors import InvalidOption, JobNotFound
+from workqueue.errors import BatchNotFound, InvalidOption, JobNotFound
 from workqueue.job import JobStatus, Terms
 
 T = TypeVar("T")
@@ -153,10 +153,21 @@ def job_id(value: int) -> int:
 
 def may_be_job_id(value: int) -> bool:
     """Say whether a job could have this id. Raises InvalidOption when it is no whole number."""
+    return _may_be_id(value, "job")
+
+
+def batch_id(value: int) -> int:
+    """Give `value` if it can be the id of a batch. Raises InvalidOption, or BatchNotFound for a number no batch has."""
+    if not _may_be_id(value, "batch"):
+        raise BatchNotFound(value)
+    return value
+
+
+def _may_be_id(value: object, of: str) -> bool:
     if not _is_whole(value):
-        raise InvalidOption(f"expected a job's id to be a whole number, got: {value!r}", name="job_id", value=value)
+        raise InvalidOption(f"expected a {of}'s id to be a whole number, got: {value!r}", name=f"{of}_id", value=value)
     return 0 < value <= LARGEST_ID
 
 
-def _is_whole(value: object) -> bool:
+def _is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)

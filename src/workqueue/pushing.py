@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from workqueue import arguments
 from workqueue.batch import Batch, job_of
 from workqueue.duration import as_duration
 from workqueue.errors import InvalidPayload
@@ -119,5 +120,5 @@ class Pushing(ABC):
 
     def find_batch(self, batch: int) -> Batch:
         """Give a batch by its id, to be looked at, waited for and cancelled. Raises BatchNotFound."""
-        self._open_store().batches.get(batch)
+        self._open_store().batches.get(arguments.batch_id(batch))
         return Batch(batch, store=self._open_store, pusher=self._pusher, then=None)

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from workqueue import (
     Backoff,
+    BatchNotFound,
     Context,
     InvalidOption,
     InvalidPayload,
@@ -573,6 +574,18 @@ def test_unknown_id(queue, verb, value):
     assert caught.value.job_id == value
     assert isinstance(caught.value, LookupError)
     assert isinstance(caught.value, UsageError)
+
+
+@pytest.mark.parametrize("value", [1, 0, -1, 2**63 - 1, 2**63, 10**30])
+def test_unknown_id_of_a_batch(queue, value):
+    with pytest.raises(BatchNotFound, match=f"^expected the id of a batch in this file, got: {value}$") as caught:
+        queue.find_batch(value)
+    assert caught.value.batch == value
+
+
+@pytest.mark.parametrize("value", ["1", 1.5, True, None])
+def test_what_is_no_id_of_a_batch(queue, value):
+    refused(lambda: queue.find_batch(value), "a batch's id to be a whole number", name="batch_id", value=value)
 
 
 def test_unknown_ids_to_restore_or_to_look_up(queue):
