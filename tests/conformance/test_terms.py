@@ -586,3 +586,14 @@ def test_data_can_be_edited_while_a_job_does_not_run(store, data):
     apply(store, raised(claim))
     assert store.edit(job, b"z")
     assert store.get(job).data == b"z"
+
+
+@pytest.mark.parametrize("data", [b"{}", b"x" * 5000])
+def test_data_can_be_edited_only_while_they_are_what_was_seen(store, data):
+    job = push(store, data=data)
+    assert not store.edit(job, b"1", was=b"other")
+    assert not store.edit(job, b"1", was=b"")
+    assert store.get(job).data == data
+    assert store.edit(job, b"2", was=data)
+    assert not store.edit(job, b"3", was=data)
+    assert store.get(job).data == b"2"

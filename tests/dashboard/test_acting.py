@@ -10,6 +10,7 @@ from dashboard_support import HERE, text_of, value_of
 from workqueue import Backoff, Cancel, Queue
 from workqueue.dashboard import acting, app
 from workqueue.job import JobStatus
+from workqueue.redaction import Redaction
 
 
 @pytest.fixture
@@ -211,6 +212,20 @@ def test_of_two_who_edit_the_second_is_told(visitor, failing):
     edit(visitor, 2, lambda text: '{"to": "first"}')
     answer = visitor.fill("/act/edit", id="2", mark=value_of("mark", page), data='{"to": "second"}')
     assert "Somebody else changed the data" in text_of(answer.text)
+    assert failing.get(2).decode() == {"to": "first"}
+
+
+def test_an_edit_that_comes_between_is_not_lost(visitor, failing, monkeypatch):
+    page = visitor.get("/jobs/2").text
+    edited = Redaction.edited
+
+    def too_late(redaction: Redaction, text: str, before: bytes) -> bytes:
+        failing.edit(2, {"to": "first"})
+        return edited(redaction, text, before)
+
+    monkeypatch.setattr(Redaction, "edited", too_late)
+    answer = visitor.fill("/act/edit", id="2", mark=value_of("mark", page), data='{"to": "second"}')
+    assert "somebody else changed its data just now" in text_of(answer.text)
     assert failing.get(2).decode() == {"to": "first"}
 
 

@@ -327,6 +327,15 @@ def test_a_running_job_is_asked_to_end_whatever_came_of_the_commit(disk: Disk, s
 
 
 @pytest.mark.parametrize("lasts", [True, False])
+def test_an_edit_is_told_of_whatever_came_of_the_commit(disk: Disk, store: SqliteStore, lasts: bool) -> None:
+    [job] = push(store)
+    disk.statement, disk.lasts, disk.fails = "SET data", lasts, True
+    assert store.edit(job, b"2", was=store.get(job).data)
+    assert store.get(job).data == b"2"
+    assert not disk.fails
+
+
+@pytest.mark.parametrize("lasts", [True, False])
 def test_other_claims_of_the_runner_do_not_tell_whether_the_last_one_is_there(
     disk: Disk, store: SqliteStore, lasts: bool
 ) -> None:

@@ -164,8 +164,8 @@ class Acting:
             return str(error)
         except RecursionError:
             return "Expected data that are nested less deep: what they hide cannot be put back into them."
-        if not self._desk.store.edit(job.id, data):
-            return "The job runs or has ended, so its data are as they are."
+        if not self._desk.store.edit(job.id, data, was=job.data):
+            return "The job runs or has ended, or somebody else changed its data just now: reload the page, and see."
         return ""
 
     async def pause(self, request: Request) -> Response:

@@ -310,8 +310,11 @@ class Store(Protocol):
         """Delete the queue's jobs of this status, FAILED, CANCELLED or COMPLETED; give how many."""
         ...
 
-    def edit(self, job_id: int, data: bytes) -> bool:
-        """Give a job that waits, failed or was cancelled other data; False for another one. Raises JobNotFound."""
+    def edit(self, job_id: int, data: bytes, *, was: bytes | None = None) -> bool:
+        """Give a job that waits, failed or was cancelled other data; False for another one. Raises JobNotFound.
+
+        was: only while its data are these; else False.
+        """
         ...
 
     def pause(self, queue: str, name: str | None) -> None:

@@ -289,10 +289,10 @@ class MemoryStore(Situations):
             settled = [row for row in self._rows.of(queue) if row.job.status is status and status in FINAL]
             return self._changing.delete(settled)
 
-    def edit(self, job_id: int, data: bytes) -> bool:
+    def edit(self, job_id: int, data: bytes, *, was: bytes | None = None) -> bool:
         with self._turn():
             row = self._rows.change(self._rows.known(job_id))
-            may = not row.runs() and row.job.status is not JobStatus.COMPLETED
+            may = not row.runs() and row.job.status is not JobStatus.COMPLETED and was in (None, row.job.data)
             if may:
                 row.job = msgspec.structs.replace(row.job, data=data)
             return may

@@ -73,8 +73,8 @@ class Asking:
         row = {**columns, "data": list(batch), "headers": headers}
         return sorted(job for (job,) in self.ask("insert", row).fetchall())
 
-    def set_data(self, job: int, data: bytes, /) -> bool:
-        return bool(self.ask("set_data", {"job": job, "data": data}).rowcount)
+    def set_data(self, job: int, data: bytes, was: bytes | None = None, /) -> bool:
+        return bool(self.ask("set_data", {"job": job, "data": data, "was": was}).rowcount)
 
     def hasten(self, jobs: Sequence[int], now: int, /) -> list[int]:
         return [job for (job,) in self.ask("hasten", {"ids": list(jobs), "now": now}).fetchall()]

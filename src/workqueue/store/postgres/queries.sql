@@ -980,7 +980,8 @@ UPDATE workqueue.jobs SET ready = (run_at <= :now)::int WHERE id = :job AND read
 SELECT data FROM workqueue.jobs WHERE id = :job;
 
 -- name: set_data
-UPDATE workqueue.jobs SET data = :data WHERE id = :job AND status <> 4;
+UPDATE workqueue.jobs SET data = :data
+ WHERE id = :job AND status <> 4 AND (:was::bytea IS NULL OR data = :was);
 
 -- name: open_batch
 INSERT INTO workqueue.batches (queue) VALUES (:queue) RETURNING id;

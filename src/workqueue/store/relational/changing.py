@@ -181,16 +181,19 @@ _UNDONE: Final = {  # asked of one that was done
 }
 
 
-def edit(database: Database, job_id: int, data: bytes) -> bool:
-    """Give a job that does not run other data; False when it runs."""
+def edit(database: Database, job_id: int, data: bytes, was: bytes | None) -> bool:
+    """Give a job that does not run other data; False when it runs, or its data are not what they `was`."""
 
     def work(session: Session, now: int) -> bool:
         del now
         if not session.ask("known", {"id": job_id}).fetchone()[0]:
             raise JobNotFound(job_id)
-        return session.set_data(job_id, data)
+        return session.set_data(job_id, data, was)
 
-    return database.write(work, lambda _session, _edited: False)  # twice is once
+    def landed(session: Session, edited: bool) -> bool:
+        return edited and session.ask("data_of", {"job": job_id}).fetchone() == (data,)
+
+    return database.write(work, landed)
 
 
 def pause(database: Database, queue: str, name: str) -> None:

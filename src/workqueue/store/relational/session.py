@@ -43,8 +43,8 @@ class Session(Protocol):
         """Store new jobs that differ in their data and headers alone; give their ids, rising."""
         ...
 
-    def set_data(self, job: int, data: bytes, /) -> bool:
-        """Give a job that does not run other data; False when it runs."""
+    def set_data(self, job: int, data: bytes, was: bytes | None = None, /) -> bool:
+        """Give a job that does not run other data; False when it runs, or `was` is told and is not what it has."""
         ...
 
     def hasten(self, jobs: Sequence[int], now: int, /) -> list[int]:

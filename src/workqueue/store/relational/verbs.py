@@ -137,8 +137,8 @@ class Verbs(ABC):
     def clean(self, queue: str, status: JobStatus) -> int:
         return changing.clean(self._db(), queue, status)
 
-    def edit(self, job_id: int, data: bytes) -> bool:
-        return changing.edit(self._db(), job_id, data)
+    def edit(self, job_id: int, data: bytes, *, was: bytes | None = None) -> bool:
+        return changing.edit(self._db(), job_id, data, was)
 
     def pause(self, queue: str, name: str | None) -> None:
         changing.pause(self._db(), queue, name or "")

@@ -56,7 +56,9 @@ class Asking:
     def insert(self, columns: Row, batch: Sequence[bytes], headers: Encoded, /) -> Sequence[int]:
         return insert(self.execute, columns, batch, headers)
 
-    def set_data(self, job: int, data: bytes, /) -> bool:
+    def set_data(self, job: int, data: bytes, was: bytes | None = None, /) -> bool:
+        if was is not None and self.ask("data_of", {"job": job}).fetchone() != (was,):
+            return False
         is_large = len(data) > INLINE
         if not self.ask("set_data", {"job": job, "data": None if is_large else data}).rowcount:
             return False
