@@ -109,7 +109,7 @@ def repeat(harness: str, words: tuple[str, ...]) -> None:
 @main.command("planted")
 @click.option("--only", default="", help="Those with this text in their name.")
 @click.option("--at-once", type=click.IntRange(1), default=os.cpu_count() or 1, show_default=True)
-@click.option("--again", is_flag=True, help="Those alone that survived, by the score that is kept.")
+@click.option("--again", is_flag=True, help="Those alone that survived or are new, by the score that is kept.")
 @click.option("--write", is_flag=True, help="Keep the score in RELIABILITY.json and docs/guarantees.md.")
 def plant(only: str, at_once: int, *, again: bool, write: bool) -> None:
     """Plant each known mistake of this field in a copy of the package, and see which suite notices."""

@@ -19,6 +19,7 @@ _HARNESS: Final = "prove:"
 _HARNESS_TIME: Final = "25s"
 _QUIETLY: Final = ("-x", "-q", "--tb=no", "-rfE", "-p", "no:cacheprovider", "--timeout=60")
 _ON_FILES: Final = ("-k", "not postgres and not psycopg")
+_ON_SERVERS: Final = ("-k", "postgres or psycopg")
 _MEMORY: Final = Path("/dev/shm")  # where a flush costs nothing
 
 
@@ -60,10 +61,14 @@ class Mutant:
             source = Path(folder) / "src"
             shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__"))
             self.plant(source)
-            return _first_failure(self.suites, source, Path(folder), () if self._concerns_servers() else _ON_FILES)
+            return _first_failure(self.suites, source, Path(folder), self._which())
 
-    def _concerns_servers(self) -> bool:
-        return not all(change.path.startswith("store/sqlite/") for change in self.changes)
+    def _which(self) -> Sequence[str]:
+        """Give the choice of tests, where the changes are to one engine alone."""
+        for engine, which in (("store/sqlite/", _ON_FILES), ("store/postgres/", _ON_SERVERS)):
+            if all(change.path.startswith(engine) for change in self.changes):
+                return which
+        return ()
 
 
 def _first_failure(suites: Sequence[str], source: Path, folder: Path, which: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from prove import terms, uses
+from prove import terms
 from prove.mutant import Mutant
 from prove.plants import PLANTS
 from prove.reliability import Score, commit
@@ -21,13 +21,16 @@ def run(only: str, at_once: int, tell: Callable[[str], None]) -> Score:
 
 
 def again(score: Score, at_once: int, tell: Callable[[str], None]) -> Score:
-    """Plant those once more that survived; give the score with what came of it."""
-    anew = _planted({*score.survivors()}.__contains__, at_once, tell)
+    """Plant those once more that survived, and those that are new; give the score of all that there are by now."""
+    caught = {name: by for name, by in (score.bugs | score.terms).items() if by}
+    anew = _planted(lambda name: name not in caught, at_once, tell)
+    bugs = {mutant.name: caught.get(mutant.name, "") for mutant in PLANTS} | anew.bugs
+    lost = {mutant.name: caught.get(mutant.name, "") for mutant in _all_terms()} | anew.terms
     return msgspec.structs.replace(
         score,
         seconds=score.seconds + anew.seconds,
-        bugs=score.bugs | anew.bugs,
-        terms=score.terms | anew.terms,
+        bugs=bugs,
+        terms=lost,
         again=anew.commit,
     )
 
@@ -44,19 +47,21 @@ def _planted(meant: Callable[[str], bool], at_once: int, tell: Callable[[str], N
         with ThreadPoolExecutor(at_once) as pool:
             return dict(pool.map(look, [mutant for mutant in mutants if meant(mutant.name)]))
 
-    bugs = caught(PLANTS)
-    lost = caught(terms.mutants(uses.note(terms.SCHEMA, terms.SUITES))) if any(map(meant, _terms())) else {}
+    bugs, lost = caught(PLANTS), {}
+    for engine in terms.ENGINES:
+        if any(meant(mutant.name) for mutant in terms.mutants(engine)):
+            lost |= caught(terms.mutants(engine, engine.uses()))
     return Score(commit=commit(), seconds=time.monotonic() - began, bugs=bugs, terms=lost)
 
 
-def _terms() -> Iterator[str]:
-    return (mutant.name for mutant in terms.mutants())
+def _all_terms() -> Iterator[Mutant]:
+    return (mutant for engine in terms.ENGINES for mutant in terms.mutants(engine))
 
 
 def repeat(words: list[str]) -> Verdict:
     """Plant one again, by its name. Raises ValueError for a name that there is not."""
     name = " ".join(words)
-    found = [mutant for mutant in (*PLANTS, *terms.mutants()) if mutant.name == name]
+    found = [mutant for mutant in (*PLANTS, *_all_terms()) if mutant.name == name]
     if not found:
         raise ValueError(f"expected the name of a planted bug, as `python -m prove planted` prints it, got: {name!r}")
     began = time.monotonic()

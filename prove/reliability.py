@@ -24,7 +24,7 @@ _PACKAGES: Final = ("durable-workqueue", "msgspec", "apsw", "hypothesis", "huey"
 class Score(msgspec.Struct, frozen=True, kw_only=True):
     """What came of the planted bugs: the test that caught each; "" of a survivor.
 
-    again: the commit at which those that had survived were tried once more.
+    again: the commit at which those that had survived were tried once more, and new ones too.
     """
 
     commit: str
@@ -146,7 +146,7 @@ def _told(counts: dict[str, int]) -> str:
 
 def _score(score: Score) -> Iterator[str]:
     caught = [sum(map(bool, found.values())) for found in (score.bugs, score.terms)]
-    anew = f" (those that survived there were tried again at {score.again})" if score.again else ""
+    anew = f" (those that survived there, and new ones, were tried at {score.again})" if score.again else ""
     yield (
         f"Planted bugs, at commit {score.commit}{anew}: **{caught[0]} of {len(score.bugs)} caught**; of the terms in "
         f"the store's SQL, dropped one at a time, **{caught[1]} of {len(score.terms)}** were missed by a test."

@@ -7,21 +7,52 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from prove import uses
 from prove.mutant import ROOT, Change, Mutant
 
-QUERIES: Final = "store/sqlite/queries.sql"
-SCHEMA: Final = "store/sqlite/schema.py"
-SUITES: Final = (
+_SUITES: Final = (
     "tests/conformance",
     "tests/property/test_machine.py",
     "tests/api",
     "tests/worker",
     "tests/faces/test_report.py",
     "tests/faults",
-    "tests/sql",  # last: a plan that changes is a weaker sign than an answer that does
 )
 _TOKEN: Final = re.compile(r"--[^\n]*|'[^']*'|\w+|\S")
-_ENDS: Final = {"ORDER", "GROUP", "LIMIT", "UNION", "ON", "RETURNING", ";"}
+_ENDS: Final = {"ORDER", "GROUP", "LIMIT", "OFFSET", "FOR", "UNION", "ON", "RETURNING", ";"}
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Whose statements are meant. name: what their terms are called by; loader: see `uses.note`."""
+
+    name: str
+    queries: str
+    loader: Change
+    suites: Sequence[str]
+    plans: str  # shown last: a plan that changes is a weaker sign than an answer that does
+
+    def uses(self) -> Mapping[str, Sequence[str]]:
+        """Give the tests that ask for each statement, by a run of them all. Raises ValueError as `uses.note`."""
+        return uses.note(self.loader, self.suites)
+
+
+ENGINES: Final = (
+    Engine(
+        "",
+        "store/sqlite/queries.sql",
+        uses.FILE,
+        (*_SUITES, "tests/sql/test_answers.py"),
+        "tests/sql/test_plans.py",
+    ),
+    Engine(
+        "PostgreSQL: ",
+        "store/postgres/queries.sql",
+        uses.POSTGRES,
+        (*_SUITES, "tests/postgres"),
+        "tests/sql/test_postgres_plans.py",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -32,19 +63,20 @@ class _Token:
     depth: int  # of the parentheses it stands in; one that closes stands where it opened
 
 
-def mutants(uses: Mapping[str, Sequence[str]] | None = None) -> Iterator[Mutant]:
+def mutants(engine: Engine, used: Mapping[str, Sequence[str]] | None = None) -> Iterator[Mutant]:
     """Give one for each term of each WHERE: what must hold becomes TRUE, what may hold (OR) becomes FALSE.
 
-    uses: the tests that ask for a statement, by its name; without them, each mutant is shown to all of SUITES.
+    used: the tests that ask for a statement, by its name; without them, each mutant is shown to all suites.
     """
-    text = (ROOT / "src" / "workqueue" / QUERIES).read_text(encoding="utf-8")
+    text = (ROOT / "src" / "workqueue" / engine.queries).read_text(encoding="utf-8")
     for block in re.split(r"(?m)^(?=-- name: )", text)[1:]:
         name = block.split("\n", 1)[0].removeprefix("-- name: ")
         for number, (start, end, instead) in enumerate(sorted(_terms(block)), 1):
             term = " ".join(block[start:end].split())
             changed = f"{block[:start]}{instead}{block[end:]}"
-            suites = SUITES if uses is None else uses.get(name, ())
-            yield Mutant(f"{name}, term {number}: {term}", suites, [Change(QUERIES, block, changed)])
+            suites = engine.suites if used is None else used.get(name, ())
+            full_name = f"{engine.name}{name}, term {number}: {term}"
+            yield Mutant(full_name, [*suites, engine.plans], [Change(engine.queries, block, changed)])
 
 
 def _terms(sql: str) -> Iterator[tuple[int, int, str]]:

@@ -11,30 +11,51 @@ from collections import defaultdict
 from collections.abc import Collection, ItemsView, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Final, TypeVar
 
 from prove.mutant import ROOT, Change, Mutant
 
-_LOADED: Final = "SQL: Final = load_statements(_HERE)"
-_NOTED: Final = """
+_T = TypeVar("_T")
+_PREPARED: Final = """
 import sys
 
 sys.path.append({root!r})  # for those processes, too, that are told of the package alone
 from prove.uses import Notebook
 
-SQL: Final = Notebook(load_statements(_HERE), {folder!r})
+NOTES = {folder!r}
+{gives}
 """
+FILE: Final = Change(
+    "store/sqlite/schema.py",
+    "SQL: Final = load_statements(_HERE)",
+    "SQL: Final = Notebook(load_statements(_HERE), NOTES)",
+)
+POSTGRES: Final = Change(
+    "store/postgres/statements.py",
+    """
+@lru_cache(maxsize=64)
+def statements(schema: str) -> Mapping[str, bytes]:
+""",
+    """
+@lru_cache(maxsize=64)
+def statements(schema: str) -> Mapping[str, bytes]:
+    return Notebook(plain_statements(schema), NOTES)
 
 
-class Notebook(dict[str, str]):
+def plain_statements(schema: str) -> Mapping[str, bytes]:
+""",
+)
+
+
+class Notebook(dict[str, _T]):
     """The statements of an engine, which write down which test asks for them: a file in `folder` for each process."""
 
-    def __init__(self, statements: Mapping[str, str], folder: str) -> None:
+    def __init__(self, statements: Mapping[str, _T], folder: str) -> None:
         super().__init__(statements)
         self._folder = Path(folder)
         self._noted: set[str] = set()
 
-    def __getitem__(self, name: str) -> str:
+    def __getitem__(self, name: str) -> _T:
         test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]  # without its phase
         line = f"{name} {test}\n"
         if test and line not in self._noted:
@@ -43,35 +64,35 @@ class Notebook(dict[str, str]):
                 file.write(line)
         return super().__getitem__(name)
 
-    def items(self) -> ItemsView[str, str]:
+    def items(self) -> ItemsView[str, _T]:
         """Give all, each of which is asked for."""
         for name in self:
             self[name]
         return super().items()
 
 
-def note(schema: str, suites: Sequence[str]) -> Mapping[str, Sequence[str]]:
-    """Run `suites`; give the tests that ask for each statement which `schema` loads.
+def note(engine: Change, suites: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    """Run `suites`; give the tests that ask for each statement of `engine`, which is FILE or POSTGRES.
 
-    Those come first that ask for little else; after all others come the tests of the last suite.
+    Those come first that ask for little else.
     Raises ValueError when a test fails: where the package itself is not well, no mutant can be judged.
     """
     with TemporaryDirectory(prefix="workqueue-uses-") as folder:
-        taking_notes = _NOTED.format(root=str(ROOT), folder=folder)
-        failed = Mutant("notes", suites, [Change(schema, _LOADED, taking_notes)]).caught_by()
+        gives = _PREPARED.format(root=str(ROOT), folder=folder, gives=engine.new)
+        failed = Mutant("notes", suites, [Change(engine.path, engine.old, gives)]).caught_by()
         if failed:
             raise ValueError(f"expected the tests to pass before anything is planted, got: {failed} fails")
         lines = {line for file in Path(folder).iterdir() for line in file.read_text(encoding="utf-8").splitlines()}
     asked: dict[str, set[str]] = defaultdict(set)
     for name, test in (line.split(" ", 1) for line in lines):
         asked[test].add(name)
-    return by_statement(asked, last=suites[-1])
+    return by_statement(asked)
 
 
-def by_statement(asked: Mapping[str, Collection[str]], last: str) -> Mapping[str, Sequence[str]]:
+def by_statement(asked: Mapping[str, Collection[str]]) -> Mapping[str, Sequence[str]]:
     """Turn what each test asks for round, in the order of `note`."""
     uses: dict[str, list[str]] = defaultdict(list)
-    for test in sorted(asked, key=lambda test: (test.startswith(last), len(asked[test]), test)):
+    for test in sorted(asked, key=lambda test: (len(asked[test]), test)):
         for name in asked[test]:
             uses[name].append(test)
     return uses

@@ -110,7 +110,7 @@ def test_the_table_stands_between_its_marks() -> None:
     assert page.endswith("\nafter\n")
     assert "old" not in page
     assert "| crash | 7 | 1,234 kills, 0 lost | 0 |\n| cuts | 7 | 5 disks | 1 |\n| damage | 7 | 2 logs | 0 |" in page
-    assert "at commit def (those that survived there were tried again at ghi): **1 of 2 caught**" in page
+    assert "at commit def (those that survived there, and new ones, were tried at ghi): **1 of 2 caught**" in page
     assert "Survivors: `b`." in page
     assert "| huey | 1,234 kills, 0 lost |" in page
     assert with_table(page, record()) == with_table(PAGE, record())

@@ -9,10 +9,36 @@ import pytest
 from prove.mutant import ROOT, Change, Mutant
 from prove.plants import PLANTS
 from prove.reliability import Score, commit
-from prove.terms import SCHEMA, _terms, mutants
+from prove.terms import ENGINES, Engine, _terms, mutants
 from prove.uses import by_statement, note
 
 from prove import planted, uses
+
+FILE = ENGINES[0]
+_OF_FILES = "from workqueue.store.sqlite.schema import SQL"
+_OF_SERVERS = "from workqueue.store.postgres.statements import statements; SQL = statements('workqueue')"
+_ASKING = """
+import subprocess
+import sys
+
+import pytest
+GIVES
+
+
+@pytest.mark.parametrize("word", ["a b"])
+def test_claim(word):
+    assert SQL["claim"]
+
+
+def test_more():
+    assert SQL["claim"]
+    child = "GIVES; SQL['complete']"
+    subprocess.run([sys.executable, "-c", child], check=True)
+
+
+def test_all():
+    assert list(SQL.items())
+"""
 
 
 @pytest.fixture
@@ -46,16 +72,22 @@ def test_what_changes_nothing_survives() -> None:
     assert Mutant("no bug", ["tests/unit/test_duration.py"], [harmless]).caught_by() == ""
 
 
-def test_those_that_survived_are_tried_again_and_the_others_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_those_that_survived_or_are_new_are_tried_again_and_the_others_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[str] = []
-    monkeypatch.setattr(uses, "note", lambda schema, suites: {})
+    monkeypatch.setattr(Engine, "uses", lambda engine: {})
     monkeypatch.setattr(Mutant, "caught_by", lambda mutant: tried.append(mutant.name) or "by now")
-    first, second, *_ = (mutant.name for mutant in PLANTS)
-    term, *_ = (mutant.name for mutant in mutants())
-    score = Score(commit="abc", seconds=5, bugs={first: "", second: "as ever"}, terms={term: ""})
+    first, second, *bugs = (mutant.name for mutant in PLANTS)
+    term, new, *terms = (mutant.name for engine in ENGINES for mutant in mutants(engine))
+    score = Score(
+        commit="abc",
+        seconds=5,
+        bugs={first: "", second: "as ever", "there no more": ""} | dict.fromkeys(bugs, "too"),
+        terms={term: ""} | dict.fromkeys(terms, "too"),
+    )
     anew = planted.again(score, 1, lambda line: None)
-    assert tried == [first, term]
-    assert (anew.bugs, anew.terms) == ({first: "by now", second: "as ever"}, {term: "by now"})
+    assert tried == [first, term, new]
+    assert anew.bugs == {first: "by now", second: "as ever"} | dict.fromkeys(bugs, "too")
+    assert anew.terms == score.terms | {term: "by now", new: "by now"}
     assert (anew.commit, anew.again, anew.survivors()) == ("abc", commit(), [])
 
 
@@ -90,7 +122,7 @@ def test_each_term_is_found(sql: str, expected: dict[str, str]) -> None:
 
 
 def test_a_term_is_dropped_where_it_stands(source: Path) -> None:
-    fence = next(mutant for mutant in mutants() if mutant.name == "complete, term 3: attempt = :attempt")
+    fence = next(mutant for mutant in mutants(FILE) if mutant.name == "complete, term 3: attempt = :attempt")
     fence.plant(source)
     text = (source / "workqueue" / fence.changes[0].path).read_text(encoding="utf-8")
     assert "json_each(:ids)) AND +status = 4 AND TRUE;" in text
@@ -98,50 +130,30 @@ def test_a_term_is_dropped_where_it_stands(source: Path) -> None:
 
 def test_a_term_is_shown_to_the_tests_that_ask_for_its_statement() -> None:
     tests = ["tests/b.py::test_it[x - y]", "tests/a.py::test_it"]
-    shown = {mutant.name.partition(",")[0]: mutant.suites for mutant in mutants({"complete": tests})}
-    assert (shown["complete"], shown["claim"]) == (tests, ())
+    shown = {mutant.name.partition(",")[0]: mutant.suites for mutant in mutants(FILE, {"complete": tests})}
+    assert (shown["complete"], shown["claim"]) == ([*tests, FILE.plans], [FILE.plans])
 
 
-def test_who_asks_is_noted_in_other_processes_too(tmp_path: Path) -> None:
-    suite = tmp_path / "test_asking.py"
-    suite.write_text(_ASKING, encoding="utf-8")
-    noted = note(SCHEMA, [str(suite)])
+@pytest.mark.parametrize(
+    ("engine", "gives", "name"),
+    [(uses.FILE, _OF_FILES, "test_asking.py"), (uses.POSTGRES, _OF_SERVERS, "test_asking_postgres.py")],
+    ids=["of files", "of servers"],
+)
+def test_who_asks_is_noted_in_other_processes_too(tmp_path: Path, engine: Change, gives: str, name: str) -> None:
+    suite = tmp_path / name
+    suite.write_text(_ASKING.replace("GIVES", gives), encoding="utf-8")
+    noted = note(engine, [str(suite)])
     names = [[test.rpartition("::")[2] for test in noted[name]] for name in ("claim", "complete", "pause")]
     assert names == [["test_claim[a b]", "test_more", "test_all"], ["test_more", "test_all"], ["test_all"]]
 
 
-def test_who_asks_for_little_else_comes_first_and_the_last_suite_last() -> None:
-    asked = {"last/a": ["x"], "all": ["x", "y", "z"], "two": ["x", "y"], "one": ["y"], "a": ["x"]}
-    turned = by_statement(asked, "last/")
-    assert turned == {"x": ["a", "two", "all", "last/a"], "y": ["one", "two", "all"], "z": ["all"]}
+def test_who_asks_for_little_else_comes_first() -> None:
+    turned = by_statement({"all": ["x", "y", "z"], "two": ["x", "y"], "one": ["y"], "b": ["x"], "a": ["x"]})
+    assert turned == {"x": ["a", "b", "two", "all"], "y": ["one", "two", "all"], "z": ["all"]}
 
 
 def test_nothing_is_noted_of_a_package_that_is_not_well(tmp_path: Path) -> None:
     suite = tmp_path / "test_ill.py"
     suite.write_text("def test_it():\n    assert False\n", encoding="utf-8")
     with pytest.raises(ValueError, match="expected the tests to pass before anything is planted, got: .*test_it fails"):
-        note(SCHEMA, [str(suite)])
-
-
-_ASKING = """
-import subprocess
-import sys
-
-import pytest
-from workqueue.store.sqlite.schema import SQL
-
-
-@pytest.mark.parametrize("word", ["a b"])
-def test_claim(word):
-    assert SQL["claim"]
-
-
-def test_more():
-    assert SQL["claim"]
-    child = "from workqueue.store.sqlite.schema import SQL; SQL['complete']"
-    subprocess.run([sys.executable, "-c", child], check=True)
-
-
-def test_all():
-    assert list(SQL.items())
-"""
+        note(uses.FILE, [str(suite)])
