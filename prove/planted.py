@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -15,17 +15,17 @@ from prove.reliability import Score, commit
 from prove.verdict import Verdict
 
 
-def run(only: str, at_once: int, tell: Callable[[str], None]) -> Score:
-    """Plant all that have `only` in their name, `at_once` at a time, and tell of each as a line."""
-    return _planted(lambda name: only in name, at_once, tell)
+def run(only: Sequence[str], at_once: int, tell: Callable[[str], None]) -> Score:
+    """Plant all that have one of `only` in their name, `at_once` at a time, and tell of each as a line."""
+    return _planted(lambda name: _is_one_of(only, name), at_once, tell)
 
 
-def again(score: Score, at_once: int, tell: Callable[[str], None]) -> Score:
-    """Plant those once more that survived, and those that are new; give the score of all that there are by now."""
-    caught = {name: by for name, by in (score.bugs | score.terms).items() if by}
-    anew = _planted(lambda name: name not in caught, at_once, tell)
-    bugs = {mutant.name: caught.get(mutant.name, "") for mutant in PLANTS} | anew.bugs
-    lost = {mutant.name: caught.get(mutant.name, "") for mutant in _all_terms()} | anew.terms
+def again(score: Score, only: Sequence[str], at_once: int, tell: Callable[[str], None]) -> Score:
+    """Do as `run` with those that survived, and those that are new; give the score of all that were tried by now."""
+    before = score.bugs | score.terms
+    anew = _planted(lambda name: not before.get(name) and _is_one_of(only, name), at_once, tell)
+    bugs = {mutant.name: score.bugs[mutant.name] for mutant in PLANTS if mutant.name in before} | anew.bugs
+    lost = {mutant.name: score.terms[mutant.name] for mutant in _all_terms() if mutant.name in before} | anew.terms
     return msgspec.structs.replace(
         score,
         seconds=score.seconds + anew.seconds,
@@ -52,6 +52,10 @@ def _planted(meant: Callable[[str], bool], at_once: int, tell: Callable[[str], N
         if any(meant(mutant.name) for mutant in terms.mutants(engine)):
             lost |= caught(terms.mutants(engine, engine.uses()))
     return Score(commit=commit(), seconds=time.monotonic() - began, bugs=bugs, terms=lost)
+
+
+def _is_one_of(only: Sequence[str], name: str) -> bool:
+    return any(text in name for text in only) or not only
 
 
 def _all_terms() -> Iterator[Mutant]:

@@ -80,7 +80,6 @@ def test_a_harness_is_run_and_repeated() -> None:
         ["repeat", "model", "x"],
         ["repeat", "cuts", "x"],
         ["planted", "--only", "lease", "--write"],
-        ["planted", "--only", "lease", "--again"],
     ],
 )
 def test_other_words_are_refused(words: list[str]) -> None:
