@@ -121,11 +121,13 @@ def plant(only: tuple[str, ...], at_once: int, *, again: bool, write: bool) -> N
     if again:
         if kept is None or kept.planted is None:
             raise click.UsageError("expected a score in RELIABILITY.json, whose survivors are meant: leave out --again")
-        score = planted.again(kept.planted, only, at_once, lambda line: click.echo(line))
+        scores = planted.again(kept.planted, only, at_once, click.echo)
     else:
-        score = planted.run(only, at_once, lambda line: click.echo(line))
-    if write and kept is not None:
-        reliability.save(reliability.with_score(kept, score))
+        scores = planted.run(only, at_once, click.echo)
+    score = next(scores)
+    for score in scores:
+        if write and kept is not None:  # each time, so that --again goes on with a run that was broken off
+            reliability.save(reliability.with_score(kept, score))
     verdict = planted.verdict(score)
     _leave([_show(verdict)])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -15,43 +15,44 @@ from prove.reliability import Score, commit
 from prove.verdict import Verdict
 
 
-def run(only: Sequence[str], at_once: int, tell: Callable[[str], None]) -> Score:
-    """Plant all that have one of `only` in their name, `at_once` at a time, and tell of each as a line."""
-    return _planted(lambda name: _is_one_of(only, name), at_once, tell)
+def run(only: Sequence[str], at_once: int, tell: Callable[[str], None]) -> Iterator[Score]:
+    """Plant all that have one of `only` in their name, `at_once` at a time; tell of each, and give the score so far."""
+    score = Score(commit=commit(), seconds=0.0, bugs={}, terms={})
+    return _planted(score, lambda name: _is_one_of(only, name), at_once, tell)
 
 
-def again(score: Score, only: Sequence[str], at_once: int, tell: Callable[[str], None]) -> Score:
-    """Do as `run` with those that survived, and those that are new; give the score of all that were tried by now."""
+def again(score: Score, only: Sequence[str], at_once: int, tell: Callable[[str], None]) -> Iterator[Score]:
+    """Do as `run` with those that survived, or are not in the score yet; those that are no more leave it."""
     before = score.bugs | score.terms
-    anew = _planted(lambda name: not before.get(name) and _is_one_of(only, name), at_once, tell)
-    bugs = {mutant.name: score.bugs[mutant.name] for mutant in PLANTS if mutant.name in before} | anew.bugs
-    lost = {mutant.name: score.terms[mutant.name] for mutant in _all_terms() if mutant.name in before} | anew.terms
-    return msgspec.structs.replace(
+    score = msgspec.structs.replace(
         score,
-        seconds=score.seconds + anew.seconds,
-        bugs=bugs,
-        terms=lost,
-        again=anew.commit,
+        bugs={mutant.name: before[mutant.name] for mutant in PLANTS if mutant.name in before},
+        terms={mutant.name: before[mutant.name] for mutant in _all_terms() if mutant.name in before},
+        again=commit(),
     )
+    return _planted(score, lambda name: not before.get(name) and _is_one_of(only, name), at_once, tell)
 
 
-def _planted(meant: Callable[[str], bool], at_once: int, tell: Callable[[str], None]) -> Score:
-    began = time.monotonic()
+def _planted(score: Score, meant: Callable[[str], bool], at_once: int, tell: Callable[[str], None]) -> Generator[Score]:
+    def look(mutant: Mutant) -> tuple[str, str]:
+        by = mutant.caught_by()
+        tell(f"{'caught' if by else 'SURVIVED'}: {mutant.name}{f' ({by})' if by else ''}")
+        return mutant.name, by
 
-    def caught(mutants: Iterable[Mutant]) -> dict[str, str]:
-        def look(mutant: Mutant) -> tuple[str, str]:
-            by = mutant.caught_by()
-            tell(f"{'caught' if by else 'SURVIVED'}: {mutant.name}{f' ({by})' if by else ''}")
-            return mutant.name, by
-
-        with ThreadPoolExecutor(at_once) as pool:
-            return dict(pool.map(look, [mutant for mutant in mutants if meant(mutant.name)]))
-
-    bugs, lost = caught(PLANTS), {}
-    for engine in terms.ENGINES:
-        if any(meant(mutant.name) for mutant in terms.mutants(engine)):
-            lost |= caught(terms.mutants(engine, engine.uses()))
-    return Score(commit=commit(), seconds=time.monotonic() - began, bugs=bugs, terms=lost)
+    yield score
+    began = time.monotonic() - score.seconds
+    pool = ThreadPoolExecutor(at_once)
+    try:
+        for name, by in pool.map(look, [mutant for mutant in PLANTS if meant(mutant.name)]):
+            score = msgspec.structs.replace(score, bugs=score.bugs | {name: by}, seconds=time.monotonic() - began)
+            yield score
+        for engine in terms.ENGINES:
+            used = engine.uses() if any(meant(mutant.name) for mutant in terms.mutants(engine)) else {}
+            for name, by in pool.map(look, [mutant for mutant in terms.mutants(engine, used) if meant(mutant.name)]):
+                score = msgspec.structs.replace(score, terms=score.terms | {name: by}, seconds=time.monotonic() - began)
+                yield score
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _is_one_of(only: Sequence[str], name: str) -> bool:

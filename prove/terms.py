@@ -19,18 +19,23 @@ _SUITES: Final = (
     "tests/faults",
 )
 _TOKEN: Final = re.compile(r"--[^\n]*|'[^']*'|\w+|\S")
+_FIRST: Final = 60  # tests that are shown before the plans
 _ENDS: Final = {"ORDER", "GROUP", "LIMIT", "OFFSET", "FOR", "UNION", "ON", "RETURNING", ";"}
 
 
 @dataclass(frozen=True)
 class Engine:
-    """Whose statements are meant. name: what their terms are called by; loader: see `uses.note`."""
+    """Whose statements are meant. name: what their terms are called by; loader: see `uses.note`.
+
+    plans: the tests that ask for no statement but look at all. A plan that changes is a weaker sign than an answer that
+    does, but one of hundreds of tests that ask for the statements of each claim would take longer.
+    """
 
     name: str
     queries: str
     loader: Change
     suites: Sequence[str]
-    plans: str  # shown last: a plan that changes is a weaker sign than an answer that does
+    plans: str
 
     def uses(self) -> Mapping[str, Sequence[str]]:
         """Give the tests that ask for each statement, by a run of them all. Raises ValueError as `uses.note`."""
@@ -75,8 +80,8 @@ def mutants(engine: Engine, used: Mapping[str, Sequence[str]] | None = None) -> 
             term = " ".join(block[start:end].split())
             changed = f"{block[:start]}{instead}{block[end:]}"
             suites = engine.suites if used is None else used.get(name, ())
-            full_name = f"{engine.name}{name}, term {number}: {term}"
-            yield Mutant(full_name, [*suites, engine.plans], [Change(engine.queries, block, changed)])
+            shown = [*suites[:_FIRST], engine.plans, *suites[_FIRST:]]
+            yield Mutant(f"{engine.name}{name}, term {number}: {term}", shown, [Change(engine.queries, block, changed)])
 
 
 def _terms(sql: str) -> Iterator[tuple[int, int, str]]:

@@ -84,9 +84,11 @@ def test_those_that_survived_or_are_new_are_tried_again_and_the_others_stay(monk
         bugs={first: "", second: "as ever", "there no more": ""} | dict.fromkeys(bugs, "too"),
         terms={term: ""} | dict.fromkeys(terms, "too"),
     )
-    assert planted.again(score, ["no such"], 1, lambda line: None).terms == score.terms
-    anew = planted.again(score, [], 1, lambda line: None)
+    [nothing_new] = planted.again(score, ["no such"], 1, lambda line: None)
+    assert nothing_new.terms == score.terms
+    *_, one_left, anew = planted.again(score, [], 1, lambda line: None)
     assert tried == [first, term, new]
+    assert one_left.terms.keys() == anew.terms.keys() - {new}
     assert anew.bugs == {first: "by now", second: "as ever"} | dict.fromkeys(bugs, "too")
     assert anew.terms == score.terms | {term: "by now", new: "by now"}
     assert (anew.commit, anew.again, anew.survivors()) == ("abc", commit(), [])
