@@ -180,37 +180,44 @@ def test_each_kind_of_damage_to_terms_is_told_from_the_others(store, connection,
 # the next ids
 
 
-def completed_jobs(store: SqliteStore, batch: int) -> None:
-    apply(store, *(completed(claim, stays=True) for claim in claim_all(store)))
+def completed_jobs(store: SqliteStore) -> None:
+    for queue in (QUEUE, "other"):
+        apply(store, *(completed(claim, stays=True) for claim in claim_all(store, queue=queue)))
 
 
-def cancelled_jobs(store: SqliteStore, batch: int) -> None:
-    assert store.change(Find(batch=batch), "cancel").count == 5
+def cancelled_jobs(store: SqliteStore) -> None:
+    assert store.change(Find(), "cancel").count == 8
 
 
-def waiting_jobs(store: SqliteStore, batch: int) -> None:
+def waiting_jobs(store: SqliteStore) -> None:
     pass
 
 
 @pytest.mark.parametrize("up", [True, False])
 @pytest.mark.parametrize(
-    ("statement", "made", "row"),
+    ("statement", "made", "row", "expected"),
     [
-        ("walk", waiting_jobs, {}),
-        ("walk_completed", completed_jobs, {}),
-        ("completed_ids", completed_jobs, {}),
-        ("batch_ids", waiting_jobs, {"open": True}),
-        ("batch_ids", cancelled_jobs, {"open": False}),
-        ("batch_completed_ids", completed_jobs, {}),
-        ("settled_ids", cancelled_jobs, {"status": int(JobStatus.CANCELLED)}),
+        ("walk", waiting_jobs, {}, [2, 3, 4, 5, 6, 7]),
+        ("walk_completed", completed_jobs, {}, [2, 3, 4, 5, 6, 7]),
+        ("completed_ids", completed_jobs, {"queue": QUEUE}, [2, 4, 5, 6, 7]),
+        ("batch_ids", waiting_jobs, {"batch": 1, "open": True}, [2, 5, 6, 7]),
+        ("batch_ids", cancelled_jobs, {"batch": 1, "open": False}, [2, 5, 6, 7]),
+        ("batch_ids", cancelled_jobs, {"batch": 1, "open": True}, []),
+        ("batch_completed_ids", completed_jobs, {"batch": 1}, [2, 5, 6, 7]),
+        ("settled_ids", cancelled_jobs, {"queue": QUEUE, "status": int(JobStatus.CANCELLED)}, [2, 4, 5, 6, 7]),
+        ("settled_ids", cancelled_jobs, {"queue": QUEUE, "status": int(JobStatus.FAILED)}, []),
     ],
 )
-def test_the_next_ids_are_those_of_one_end_and_no_more_than_were_asked_for(store, connection, statement, made, row, up):
-    batch = store.batches.open(QUEUE)
-    store.push([new_job(terms=Terms(batch=batch))] * 5)
-    made(store, batch)
-    which = {"batch": batch, "queue": QUEUE, "up": up, "after": 1, "before": 5, "most": 2, **row}
-    assert found(connection, statement, **which) == ([2, 3] if up else [4, 3])
+def test_the_next_ids_are_those_between_from_one_end_and_no_more_than_were_asked_for(
+    store, connection, statement, made, row, expected, up
+):
+    one, another = Terms(batch=store.batches.open(QUEUE)), Terms(batch=store.batches.open(QUEUE))
+    ours = new_job(terms=one)
+    store.push([ours, ours, new_job(queue="other"), new_job(terms=another), ours, ours, ours, ours])
+    made(store)
+    for most in (2, 9):
+        which = {"up": up, "after": 1, "before": 8, "most": most, **row}
+        assert found(connection, statement, **which) == (expected if up else expected[::-1])[:most]
 
 
 # what there is to sweep
