@@ -220,6 +220,29 @@ def test_the_next_ids_are_those_between_from_one_end_and_no_more_than_were_asked
         assert found(connection, statement, **which) == (expected if up else expected[::-1])[:most]
 
 
+def test_what_runs_elsewhere_is_not_under_way_here(store, connection):
+    push(store, queue="other")
+    claim_one(store, queue="other")
+    here = push(store)
+    claim_one(store)
+    assert found(connection, "open_ids", queue=QUEUE, most=9) == [here]
+
+
+def test_what_completed_while_it_was_looked_for_is_not_meant(store, connection):
+    job = push(store)
+    apply(store, completed(claim_one(store), stays=True))
+    row = {"ids": json.dumps([job]), "queue": None, "name": None, "text": None}
+    asked = {status: found(connection, "matching", statuses=json.dumps([status]), **row) for status in JobStatus}
+    assert {status for status, jobs in asked.items() if jobs} == {JobStatus.COMPLETED}
+
+
+def test_only_what_waits_for_its_time_is_due_sooner(store, connection, clock):
+    waits, is_over, due = push(store, delay=SECOND), push(store, delay=SECOND), push(store)
+    assert store.cancel(is_over)
+    row = {"ids": json.dumps([waits, is_over, due]), "now": clock()}
+    assert connection.execute(SQL["hasten"], row).fetchall() == [(waits,)]
+
+
 # what there is to sweep
 
 

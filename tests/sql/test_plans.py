@@ -182,7 +182,7 @@ LOOKS: Final[dict[str, dict[str, object]]] = {
     "settled_ids": {"queue": "default", "status": 3, "up": None, "after": 0, "before": FAR, "most": FEW},
     "batch_ids": {"batch": 1, "open": False, "up": None, "after": 0, "before": FAR, "most": FEW},
     "batch_completed_ids": {"batch": 1, "up": None, "after": 0, "before": 2**62, "most": FEW},
-    "settled_queues": {"most": FEW},
+    "settled_queues": {"most": 10**6},
     "task_standings": {"now": 5, "most": FEW},
     "walk_completed": {"up": None, "after": 0, "before": 2**62, "most": FEW},
     "completed_ids": {"queue": "default", "up": None, "after": 0, "before": 2**62, "most": FEW},
