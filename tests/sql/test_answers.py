@@ -243,6 +243,61 @@ def test_only_what_waits_for_its_time_is_due_sooner(store, connection, clock):
     assert connection.execute(SQL["hasten"], row).fetchall() == [(waits,)]
 
 
+def test_the_terms_of_what_waits_for_its_time_are_due_sooner_and_no_others(store, connection, clock):
+    late = new_job(terms=Terms(order="o", followed=True), delay=SECOND)
+    store.push([late, new_job(terms=Terms(follows=-1))])
+    clock.advance(SECOND)
+    push(store, terms=Terms(order="o"), delay=SECOND)
+    before = connection.execute("SELECT later_until FROM terms ORDER BY job").fetchall()
+    connection.execute(SQL["hasten_terms"], {"ids": "[1, 2, 3]", "now": clock() + 1})
+    after = connection.execute("SELECT later_until FROM terms ORDER BY job").fetchall()
+    assert after == [*before[:2], (clock() + 1,)]
+    assert before[0] < (clock() + 1,) < before[2] < before[1]
+
+
+def test_what_runs_or_is_due_is_neither_over_nor_waits_for_its_time(store, connection, clock):
+    runs = push(store)
+    claim_one(store)
+    is_over, late = push(store), push(store, delay=SECOND)
+    assert store.cancel(is_over)
+    due, follows = store.push([new_job(terms=Terms(followed=True)), new_job(terms=Terms(follows=-1), delay=SECOND)])
+    asked = [
+        connection.execute(SQL["not_due"], {"id": job, "now": now}).fetchone()[0]
+        for now in (clock(), clock() + micros(SECOND))
+        for job in (runs, due, late, is_over, follows)
+    ]
+    assert asked == [0, 0, 1, 1, 1] + [0, 0, 0, 1, 0]
+
+
+def test_only_what_is_over_is_deleted(store, connection):
+    waits, is_over = push(store), push(store)
+    assert store.cancel(is_over)
+    assert connection.execute(SQL["delete_settled"], {"ids": json.dumps([waits, is_over])}).fetchall() == [(is_over,)]
+
+
+@pytest.mark.parametrize("statement", ["old_completed", "old_failed"])
+def test_what_is_old_is_told_of_with_its_own_size(store, connection, clock, statement):
+    sizes = [[push(store, data=b"1" * size), size] for size in (9_000, 20, 7_000, 8_000)]
+    is_kept = statement == "old_completed"
+    apply(store, *(completed(claim, stays=True) if is_kept else raised(claim) for claim in claim_all(store)))
+    row = {"queue": QUEUE, "at": clock(), "last": 3, "limit": 9}
+    assert json.loads(connection.execute(SQL[statement], row).fetchone()[0]) == sizes[:3]
+    assert json.loads(connection.execute(SQL[statement], row | {"at": clock() - 1}).fetchone()[0]) == []
+
+
+def test_what_was_restored_since_it_was_found_to_be_old_is_kept(store, connection, clock):
+    old, restored, failed_again, cancelled = (a_failed_job(store) for _ in range(4))
+    looked_at = clock()
+    assert store.restore(QUEUE, [cancelled]) == 1
+    assert store.cancel(cancelled)
+    clock.advance(SECOND)
+    assert store.restore(QUEUE, [failed_again]) == 1
+    apply(store, raised(claim_one(store)))
+    assert store.restore(QUEUE, [restored]) == 1
+    row = {"ids": json.dumps([old, restored, failed_again, cancelled]), "at": looked_at}
+    assert connection.execute(SQL["prune_failed"], row).fetchall() == [(old,)]
+
+
 # what there is to sweep
 
 

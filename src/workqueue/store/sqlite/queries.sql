@@ -413,7 +413,7 @@ SELECT until, job FROM results WHERE queue = :queue ORDER BY until DESC, job DES
 -- Those settled up to a place in that order, the oldest first, with what they hold.
 SELECT json_group_array(json_array(c.id, CASE WHEN c.data IS NULL THEN (SELECT length(data) FROM payloads WHERE job = c.id)
                                               ELSE length(c.data) END))
-  FROM (SELECT id, data FROM completed WHERE queue = :queue AND settled_at <= :at AND (settled_at, id) <= (:at, :last)
+  FROM (SELECT id, data FROM completed WHERE queue = :queue AND (settled_at, id) <= (:at, :last)
          ORDER BY settled_at, id LIMIT :limit) AS c;
 
 -- name: old_failed
@@ -427,7 +427,7 @@ SELECT json_group_array(json_array(j.id, CASE WHEN j.data IS NULL THEN (SELECT l
 -- name: old_results
 SELECT json_group_array(json_array(r.job, length(r.result)))
   FROM (SELECT job, result FROM results INDEXED BY results_counted
-         WHERE queue = :queue AND until <= :at AND (until, job) <= (:at, :last)
+         WHERE queue = :queue AND (until, job) <= (:at, :last)
          ORDER BY until, job LIMIT :limit) AS r;
 
 -- name: prune_failed
