@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
@@ -145,11 +145,15 @@ def _told(counts: dict[str, int]) -> str:
 
 
 def _score(score: Score) -> Iterator[str]:
-    caught = [sum(map(bool, found.values())) for found in (score.bugs, score.terms)]
     anew = f" (those that survived there, and new ones, were tried at {score.again})" if score.again else ""
-    yield (
-        f"Planted bugs, at commit {score.commit}{anew}: **{caught[0]} of {len(score.bugs)} caught**; of the terms in "
-        f"the store's SQL, dropped one at a time, **{caught[1]} of {len(score.terms)}** were missed by a test."
-    )
+    yield f"Planted bugs, at commit {score.commit}{anew}: **{_caught(score.bugs)} caught**."
+    for words, is_meant in (("SQLite", False), ("PostgreSQL", True)):
+        lost = {name: by for name, by in score.terms.items() if name.startswith("PostgreSQL: ") is is_meant}
+        if lost:
+            yield f"Of the terms of the SQL for {words}, dropped one at a time, a test missed **{_caught(lost)}**."
     if survivors := score.survivors():
         yield "Survivors: " + "; ".join(f"`{name}`" for name in survivors) + "."
+
+
+def _caught(found: Mapping[str, str]) -> str:
+    return f"{sum(map(bool, found.values()))} of {len(found)}"
