@@ -82,6 +82,12 @@ def test_a_name_is_a_schedule_of_its_queue_alone(store):
     assert store.schedules.standings("b") == []
 
 
+def test_the_schedules_of_all_queues_are_listed_by_queue_and_name(store):
+    for queue, name in (("b", "x"), ("a", "z"), ("a", "y")):
+        register(store, name=name, queue=queue)
+    assert [(each.queue, each.name) for each in store.schedules.standings(None)] == [("a", "y"), ("a", "z"), ("b", "x")]
+
+
 def test_schedules_are_listed_by_name(store):
     for name in ("b", "a", "ä", "Z", "🐙"):
         register(store, name=name)
