@@ -12,7 +12,7 @@ from workqueue.job import NewJob
 from workqueue.store.contract import Want
 from workqueue.store.sqlite.engine import SqliteStore
 
-from support import LEASE, again, raised
+from support import LEASE, again, completed, raised
 
 NO_DATA = "1 jobs have no data, neither in their row nor in payloads"
 TO_COME = "1 attempts are later than their job's own count"
@@ -31,6 +31,20 @@ EDITS = {
         "UPDATE attempts SET attempt = 9 WHERE job = 4",
         "1 attempts are later than their job's own count",
     ),
+    "a payload of one that completed is gone": (
+        "DELETE FROM payloads WHERE job = 7",
+        "1 completed jobs have no data, neither in their row nor in payloads",
+    ),
+    "two payloads of one that completed": ("INSERT INTO payloads VALUES (6, x'31')", "1 payloads belong to no job"),
+    "a rule of one that completed": (
+        "UPDATE completed SET backoff = 99 WHERE id = 6",
+        "1 completed jobs name a backoff that is not stored",
+    ),
+    "it completed, and was never pushed": (
+        "UPDATE completed SET id = 99 WHERE id = 6",
+        "1 completed jobs have an id that was never given out",
+    ),
+    "it completed, and did not": ("UPDATE completed SET id = 1 WHERE id = 6", "1 jobs have completed, and have not"),
     "an id to come": ("UPDATE jobs SET id = 99 WHERE id = 1", "1 jobs have an id that was never given out"),
     "no such status": ("UPDATE jobs SET status = 7, ready = NULL WHERE id = 1", ODD),
     "it waits, and does not": ("UPDATE jobs SET ready = NULL WHERE id = 1", ODD),
@@ -44,13 +58,14 @@ EDITS = {
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SqliteStore]:
-    """1 waits, 2 has much data, 3 runs, 4 failed, 5 is to be tried again."""
+    """1 waits, 2 has much data, 3 runs, 4 failed, 5 is tried again; 6 and 7, with much, completed and are kept."""
     store = SqliteStore(tmp_path / "jobs.db")
+    runner = store.enlist("q", "runs")
     store.push([NewJob(queue="q", name="n", data=b"1"), NewJob(queue="q", name="n", data=b"2" * 5000)])
-    store.push([NewJob(queue="q", name="n", data=b"", priority=1)] * 3)
-    third, fourth, fifth = store.turn([], Want("q", store.enlist("q", "runs"), LEASE, 3)).claims
+    store.push([NewJob(queue="q", name="n", data=data, priority=1) for data in (b"", b"", b"", b"6", b"7" * 5000)])
+    third, fourth, fifth, *others = store.turn([], Want("q", runner, LEASE, 5)).claims
     assert third.job.id == 3
-    store.turn([raised(fourth), again(fifth, LEASE)], None)
+    store.turn([raised(fourth), again(fifth, LEASE), *(completed(claim, stays=True) for claim in others)], None)
     yield store
     store.close()
 

@@ -100,10 +100,12 @@ def test_starts_that_are_out_of_sight_are_forgotten_and_so_are_those_of_a_clock_
 
 
 def test_the_last_id_is_that_of_jobs(store, connection):
-    for _ in range(3):
+    for _ in range(2):
         push(store)
-    store.enlist(QUEUE, "tests")
-    store.batches.open(QUEUE)
+    runner = store.enlist(QUEUE, "tests")
+    assert store.batches.open(QUEUE) == runner == 1
+    push(store, priority=1)
+    apply(store, completed(claim_one(store, runner), stays=True))
     connection.execute("BEGIN")
     rows = connection.execute("SELECT name, seq FROM sqlite_sequence ORDER BY name = 'jobs'").fetchall()
     connection.execute("DELETE FROM sqlite_sequence")
