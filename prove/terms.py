@@ -121,6 +121,8 @@ def _split(tokens: list[_Token]) -> Iterator[tuple[int, int, str]]:
                 parts[-1].append(token)
         if len(parts) > 1 or word == "AND":
             for part in parts:
+                if len(part) == 1 and part[0].text == instead:  # SQLite wants a WHERE before ON CONFLICT
+                    continue
                 yield part[0].start, part[-1].end, instead
                 yield from _inside(part)
             return

@@ -116,6 +116,7 @@ def test_a_name_that_there_is_not_is_refused() -> None:
             {"id IN (SELECT id FROM u WHERE x AND y LIMIT 1)": "TRUE", "x": "TRUE", "y": "TRUE"},
         ),
         ("SELECT 1 FROM t WHERE (a AND b) <> (c AND d);", {"(a AND b) <> (c AND d)": "TRUE"}),
+        ("INSERT INTO t SELECT 1 WHERE TRUE ON CONFLICT (b) DO NOTHING;", {}),
         ("INSERT INTO t SELECT 1 WHERE a ON CONFLICT (b) DO UPDATE SET c = 1 WHERE d;", {"a": "TRUE", "d": "TRUE"}),
         ("SELECT (SELECT 1 FROM t WHERE f(a, 2) = ';' -- WHERE AND\n), 2;", {"f(a, 2) = ';'": "TRUE"}),
     ],

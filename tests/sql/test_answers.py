@@ -65,9 +65,9 @@ def found(connection: sqlite3.Connection, statement: str, **row: object) -> list
 
 def test_what_runs_takes_no_place_among_those_of_a_batch_that_wait(store, connection):
     batch = store.batches.open(QUEUE)
-    push(store, terms=Terms(batch=batch))
-    claim_one(store)
     waiting = push(store, terms=Terms(batch=batch))
+    push(store, terms=Terms(batch=batch), priority=1)
+    claim_one(store)
     assert found(connection, "batch_waiting", batch=batch, limit=1) == [waiting]
 
 

@@ -1079,8 +1079,9 @@ SELECT (r ->> 0)::smallint, (r ->> 1)::bigint, :queue, r ->> 2, (r ->> 3)::bigin
        noted_at = excluded.noted_at;
 
 -- name: backlog_noted
+-- No job has this name: what stands there was noted.
 SELECT EXISTS (SELECT 1 FROM workqueue.figures
-                WHERE span = 1 AND start = :start AND queue = :queue AND name = '' AND waiting IS NOT NULL);
+                WHERE span = 1 AND start = :start AND queue = :queue AND name = '');
 
 -- name: backlog
 -- How many are due and do not run; and since when the one of them that was pushed first.

@@ -818,8 +818,9 @@ SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), :queue, json_ex
        noted_at = excluded.noted_at;
 
 -- name: backlog_noted
+-- No job has this name: what stands there was noted.
 SELECT EXISTS (SELECT 1 FROM figures
-                WHERE span = 1 AND start = :start AND queue = :queue AND name = '' AND waiting IS NOT NULL);
+                WHERE span = 1 AND start = :start AND queue = :queue AND name = '');
 
 -- name: backlog
 -- How many are due and do not run; and since when the one of them that was pushed first. Each part counts along an index.
