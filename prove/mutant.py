@@ -13,11 +13,16 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
-HUNG: Final = "a suite that hung"
-_PATIENCE: Final = 1_800.0  # seconds; a suite that hangs has noticed, too (of its tests, each has a limit of its own)
+HUNG: Final = "a test that hung"
+_PATIENCE: Final = 1_800.0  # seconds; what hangs has noticed, too
 _HARNESS: Final = "prove:"
 _HARNESS_TIME: Final = "25s"
-_QUIETLY: Final = ("-x", "-q", "--tb=no", "-rfE", "-p", "no:cacheprovider", "--timeout=60")
+_QUIETLY: Final = ("-x", "-q", "--tb=no", "-rfE", "-p", "no:cacheprovider")
+_LIMITED: Final = (
+    "--timeout=60",
+    "--timeout-method=thread",
+)  # by a thread, for a query that never ends hears no signal
+_TIMED_OUT: Final = "+ Timeout +"
 _ON_FILES: Final = ("-k", "not postgres and not psycopg")
 _ON_SERVERS: Final = ("-k", "postgres or psycopg")
 _MEMORY: Final = Path("/dev/shm")  # where a flush costs nothing
@@ -90,8 +95,8 @@ def _first_failure(suites: Sequence[str], source: Path, folder: Path, which: Seq
 
     tests = [suite for suite in suites if not suite.startswith(_HARNESS)]
     if tests:
-        done = run("pytest", *_QUIETLY, f"--basetemp={folder / 'tmp'}", *which, *tests)
-        if done is None:
+        done = run("pytest", *_QUIETLY, *_LIMITED, f"--basetemp={folder / 'tmp'}", *which, *tests)
+        if done is None or _TIMED_OUT in done.stdout + done.stderr:
             return HUNG
         if done.returncode:
             failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED ", "ERROR "))]

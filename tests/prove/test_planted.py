@@ -12,7 +12,7 @@ from prove.reliability import Score, commit
 from prove.terms import ENGINES, Engine, _terms, mutants
 from prove.uses import by_statement, note
 
-from prove import planted, uses
+from prove import mutant, planted, uses
 
 FILE = ENGINES[0]
 _OF_FILES = "from workqueue.store.sqlite.schema import SQL"
@@ -65,6 +65,23 @@ def test_a_bug_is_caught_by_the_first_test_that_fails() -> None:
     begins = "def parse_duration(text: str) -> timedelta:\n"
     bug = Mutant("a bug", ["tests/unit/test_duration.py"], [Change("duration.py", begins, f"{begins}    return 0\n")])
     assert bug.caught_by().startswith("tests/unit/test_duration.py::")
+
+
+def test_a_query_that_never_ends_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = tmp_path / "test_endless.py"
+    suite.write_text(_ENDLESS, encoding="utf-8")
+    monkeypatch.setattr(mutant, "_LIMITED", ("--timeout=1", "--timeout-method=thread"))
+    assert Mutant("nothing", [str(suite)], []).caught_by() == mutant.HUNG
+
+
+_ENDLESS = """
+import sqlite3
+
+
+def test_it():
+    query = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELECT count(*) FROM n"
+    sqlite3.connect(":memory:").execute(query)
+"""
 
 
 def test_what_changes_nothing_survives() -> None:
