@@ -117,6 +117,18 @@ def test_the_last_id_is_that_of_jobs(store, connection):
     assert connection.execute(SQL["pushed"], {"last": 4, "queue": QUEUE, "at": 0}).fetchone() == (0, 1, 1)
 
 
+def test_ids_that_another_store_gave_out_are_noted_once_for_each_table(store, connection):
+    store.enlist(QUEUE, "tests")
+    connection.execute("DELETE FROM sqlite_sequence WHERE name = 'jobs'")
+    for last in (10, 5):
+        for table, ids in (("job", last), ("batch", 2 * last)):
+            connection.execute(SQL[f"continue_{table}_ids"], {"last": ids})
+            connection.execute(SQL[f"raise_{table}_ids"], {"last": ids})
+    given_out = connection.execute("SELECT name, seq FROM sqlite_sequence ORDER BY name").fetchall()
+    assert given_out == [("batches", 20), ("jobs", 10), ("runners", 1)]
+    assert connection.execute(SQL["last_ids"]).fetchone() == (10, 20)
+
+
 def test_a_job_can_be_cancelled_until_it_is_settled(store, connection):
     waiting, settled = push(store), push(store)
     assert store.cancel(settled)
@@ -403,12 +415,18 @@ def progressing(store: SqliteStore) -> None:
     store.note_progress(runner, {job: b"1"})
 
 
+def rated(store: SqliteStore) -> None:
+    for _ in range(2):
+        push(store, terms=Terms(rate=Lane("slow", starts=1, per=timedelta(hours=1))))
+    assert len(claim_all(store)) == 1
+
+
 def open_batch(store: SqliteStore) -> None:
     store.batches.open(QUEUE)
 
 
 @pytest.mark.parametrize(
-    "made", [elsewhere, running, cancelled, paused, paused_elsewhere, limited, progressing, open_batch]
+    "made", [elsewhere, running, cancelled, paused, paused_elsewhere, limited, rated, progressing, open_batch]
 )
 def test_there_is_nothing_to_sweep(store, connection, clock, made):
     made(store)
@@ -450,6 +468,37 @@ def test_there_is_something_to_sweep_and_after_it_nothing(store, connection, clo
     assert wants_sweeping(connection, clock)
     store.sweep(QUEUE, 10)
     assert not wants_sweeping(connection, clock)
+
+
+def test_a_lane_that_a_clock_closed_which_was_set_back_since_is_swept(store, connection, clock):
+    clock.advance(WEEK)
+    rated(store)
+    clock.advance(-WEEK)
+    assert wants_sweeping(connection, clock)
+    store.sweep(QUEUE, 10)
+    assert not wants_sweeping(connection, clock)
+
+
+@pytest.mark.parametrize("ahead", ["due", "kept back", "tried again", "runs", "later"])
+def test_what_is_ahead_of_a_job_of_its_order_is_due_or_under_way(store, connection, clock, ahead):
+    ordered = Terms(order="o")
+    if ahead == "kept back":
+        store.pause(QUEUE, "paused")
+    first = push(
+        store,
+        terms=ordered,
+        name="paused" if ahead == "kept back" else "task",
+        delay=SECOND if ahead == "later" else timedelta(0),
+    )
+    if ahead != "due":
+        claims = claim_all(store)
+    if ahead == "tried again":
+        apply(store, again(claims[0], SECOND))
+    if ahead == "later":
+        connection.execute("UPDATE terms SET later_until = NULL")  # as between two steps of a claim
+    job = push(store, terms=ordered)
+    found_ahead = connection.execute(SQL["ahead"], {"queue": QUEUE, "lane": "o", "job": job}).fetchall()
+    assert [job for job, _ in found_ahead] == ([] if ahead == "later" else [first])
 
 
 def test_what_was_half_resumed_is_let_go_by_a_sweep(store, connection):

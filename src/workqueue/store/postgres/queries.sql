@@ -1182,7 +1182,7 @@ SELECT EXISTS (SELECT 1 FROM workqueue.terms
     OR EXISTS (SELECT 1 FROM workqueue.batches WHERE done_at <= :before AND done_at IS NOT NULL)
     OR EXISTS (SELECT 1 FROM workqueue.figures WHERE span = 1 AND start < :minutes_before)
     OR EXISTS (SELECT 1 FROM workqueue.figures WHERE span = 60 AND start < :hours_before)
-    OR EXISTS (SELECT 1 FROM workqueue.figures WHERE span = 0 AND start = 0 AND noted_at < :hours_before)
+    OR EXISTS (SELECT 1 FROM workqueue.figures WHERE span = 0 AND noted_at < :hours_before)
     OR EXISTS (SELECT 1 FROM workqueue.progress AS p
                 WHERE NOT EXISTS (SELECT 1 FROM workqueue.jobs AS j WHERE j.id = p.job OFFSET 0))
     OR EXISTS (SELECT 1 FROM workqueue.terms AS t WHERE t.queue = :queue AND t.kept_by = 4

@@ -939,7 +939,7 @@ SELECT EXISTS (SELECT 1 FROM terms WHERE queue = :queue AND expires_at <= :now A
     OR EXISTS (SELECT 1 FROM batches WHERE done_at <= :before)
     OR EXISTS (SELECT 1 FROM figures WHERE span = 1 AND start < :minutes_before)
     OR EXISTS (SELECT 1 FROM figures WHERE span = 60 AND start < :hours_before)
-    OR EXISTS (SELECT 1 FROM figures WHERE span = 0 AND start = 0 AND noted_at < :hours_before)
+    OR EXISTS (SELECT 1 FROM figures WHERE span = 0 AND noted_at < :hours_before)
     OR EXISTS (SELECT 1 FROM progressed WHERE job NOT IN (SELECT id FROM jobs))
     OR EXISTS (SELECT 1 FROM paused WHERE name IS NOT NULL AND name NOT IN (SELECT name FROM pauses WHERE queue = :queue));
 
