@@ -199,6 +199,7 @@ class _Process:
         if sys.getswitchinterval() == interval:  # else the program has a mind of its own
             sys.setswitchinterval(OUR_SWITCH)
         set_up_logging()  # now: the import may have done so itself
+        depth = sys.getrecursionlimit()
         queue.start()
         self._itself.probes = QueueProbes(queue)
         log.info("process %d runs %r of %s", os.getpid(), queue.id, queue.path)
@@ -209,6 +210,7 @@ class _Process:
         if not self._until_stopped(queue):
             log.warning("process %d: the queue was stopped by its own program; ending", os.getpid())
             self._manager.tell("stopped by its own program", stopping=True)
+        sys.setrecursionlimit(max(depth, sys.getrecursionlimit()))  # a job may have left less than closing takes
         try:
             queue.close()
         except WorkqueueError as error:
