@@ -18,7 +18,7 @@ from prove.verdict import Verdict
 
 __all__ = ["repeat", "run"]
 
-_AT_ONCE: Final = 2  # groups; they mostly wait
+_AT_ONCE: Final = 4  # groups; they mostly wait
 
 
 def run(seconds: float, seed: int) -> Verdict:
