@@ -130,6 +130,10 @@ def test_an_empty_store_says_so(store, path):
     async def test() -> None:
         async with watched(path) as watcher:
             await watcher.sees("nothing was pushed so far", "nobody runs jobs", "nothing failed", "0 waiting")
+            await watcher.press("slash", "x")
+            await watcher.sees("nothing has 'x' in it")
+            await watcher.press("escape")
+            await watcher.sees("nothing was pushed so far", "nobody runs jobs", "nothing failed")
             await watcher.press("enter", "pagedown", "r")  # r last: what it says is gone after some seconds
             await watcher.sees("choose a row first")
 
@@ -364,6 +368,7 @@ def test_what_jobs_bring_along_is_text(store, path):
     async def test() -> None:
         async with watched(path, size=(200, 80)) as watcher:
             text = await watcher.sees("Bad: ", *(printable(nasty)[:18] for nasty in HOSTILE))
+            await watcher.until(lambda: "counting" not in watcher.text)
             await watcher.press("p")
             await watcher.sees("Pause queue")
             await watcher.press("y")

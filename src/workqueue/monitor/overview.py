@@ -194,7 +194,9 @@ class Overview(View):
             "failures": panels.failures(frame, self._wanted),
         }
         for name, its in rows.items():
-            self.query_one(f"#{name}", Table).show_rows(its, empty=None if nothing is None else printable(nothing))
+            is_counting = name == "work" and frame.sight is None
+            empty = "counting …" if is_counting else None if nothing is None else printable(nothing)
+            self.query_one(f"#{name}", Table).show_rows(its, empty=empty)
         self._arrange(rows)
 
     def _arrange(self, rows: dict[str, list[Row]]) -> None:

@@ -38,7 +38,7 @@ class Table(Widget, can_focus=True):
     def __init__(self, columns: Sequence[Column], *, empty: str, id: str) -> None:
         super().__init__(id=id)
         self._columns = columns
-        self._empty = empty
+        self._empty = self._nothing = empty
         self._rows: list[Row] = []
         self._cursor = 0
         self._top = 0
@@ -64,7 +64,7 @@ class Table(Widget, can_focus=True):
         places = {row.key: place for place, row in enumerate(rows)}
         # Whoever stands on the first row wants to see what comes, and not what went down.
         place = 0 if self._cursor == 0 and not self.is_chosen else places.get(chosen or "", self._cursor)
-        self._rows, self._empty = rows, self._empty if empty is None else empty
+        self._rows, self._empty = rows, self._nothing if empty is None else empty
         self._go(place)
 
     def action_move(self, by: int) -> None:
