@@ -23,6 +23,8 @@ _LIMITED: Final = (
     "--timeout-method=thread",
 )  # by a thread, for a query that never ends hears no signal
 _TIMED_OUT: Final = "+ Timeout +"
+_NO_TESTS: Final = 5  # pytest's exit code
+_NOT_FOUND: Final = "ERROR: not found: "
 _ON_FILES: Final = ("-k", "not postgres and not psycopg")
 _ON_SERVERS: Final = ("-k", "postgres or psycopg")
 _MEMORY: Final = Path("/dev/shm")  # where a flush costs nothing
@@ -61,7 +63,10 @@ class Mutant:
             file.write_text(text.replace(change.old, change.new), encoding="utf-8")
 
     def caught_by(self) -> str:
-        """Give the first test that fails with the bug in; "" when it survived. Raises ValueError as `plant`."""
+        """Give the first test that fails with the bug in; "" when it survived.
+
+        Raises ValueError as `plant`, and where there are no such tests: then nobody has looked.
+        """
         with TemporaryDirectory(prefix="workqueue-prove-", dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
             source = Path(folder) / "src"
             shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__"))
@@ -96,6 +101,8 @@ def _first_failure(suites: Sequence[str], source: Path, folder: Path, which: Seq
     tests = [suite for suite in suites if not suite.startswith(_HARNESS)]
     if tests:
         done = run("pytest", *_QUIETLY, *_LIMITED, f"--basetemp={folder / 'tmp'}", *which, *tests)
+        if done is not None and (done.returncode == _NO_TESTS or _NOT_FOUND in done.stderr):
+            raise ValueError(f"expected tests that there are, got: {' '.join([*which, *tests])}")
         if done is None or _TIMED_OUT in done.stdout + done.stderr:
             return HUNG
         if done.returncode:

@@ -24,6 +24,13 @@ NOT_TESTED = "NOT TESTED: "
 # What to parametrise `postgres_version` with, to run a test on each.
 VERSIONS = versions() or ("none",)
 
+# A runner of the session that says it: it is dead to others once that has ended.
+ENLISTS = """
+    INSERT INTO workqueue.runners (queue, label, started_at, session_pid, session_start)
+    SELECT 'default', 'killed', 1, pid, (extract(epoch FROM backend_start) * 1000000)::bigint
+      FROM pg_stat_activity WHERE pid = pg_backend_pid()
+"""
+
 
 def missing(what: str) -> NoReturn:
     """Skip a test for want of a program, in a way that the summary repeats; in CI, fail it."""

@@ -27,7 +27,7 @@ from workqueue.store.postgres.connection import Connection
 from workqueue.store.postgres.engine import PostgresStore
 from workqueue.store.postgres.listener import RunnerBell
 
-from postgres_fixtures import rows
+from postgres_fixtures import ENLISTS, rows
 from support import LEASE, QUEUE, apply, claim_all, claim_one, completed, ids, push, turn, until
 
 _CUTS = 12  # of each case; `python -m prove run` makes thousands
@@ -237,7 +237,7 @@ def test_what_a_runner_held_whose_session_ended_is_run_by_one_that_nobody_wakes(
     worker = Ran()
     with Queue(postgres) as near, psycopg.connect(postgres, autocommit=True) as killed:
         first = near.push("held", None)
-        killed.execute(_ENLISTED)
+        killed.execute(ENLISTS)
         killed.execute(_CLAIMED, [first])
         with Queue(postgres, worker, poll_rate=timedelta(seconds=0.2)):
             worker.wait_for(near.push("known", None))
@@ -298,11 +298,6 @@ def test_what_is_claimed_for_a_runner_that_does_not_know_of_it_is_handed_back(po
         worker.wait_for(job)
 
 
-_ENLISTED = """
-    INSERT INTO workqueue.runners (queue, label, started_at, session_pid, session_start)
-    SELECT 'default', 'killed', 1, pid, (extract(epoch FROM backend_start) * 1000000)::bigint
-      FROM pg_stat_activity WHERE pid = pg_backend_pid()
-"""
 _CLAIMED = """UPDATE workqueue.jobs SET status = 4, ready = NULL, attempt = 1, token = 1,
     runner = (SELECT max(id) FROM workqueue.runners), lease_until = pushed_at + 60000000 WHERE id = %s"""
 

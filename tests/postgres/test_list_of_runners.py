@@ -12,16 +12,11 @@ from prove.postgres.harm import end_sessions
 from workqueue.store.postgres import engine, runners
 from workqueue.store.postgres.engine import PostgresStore
 
-from postgres_fixtures import rows
+from postgres_fixtures import ENLISTS, rows
 from support import QUEUE, apply, claim_one, completed, push, until
 
 PATIENCE = 30
 GRACE = 0.2
-_ENLISTS = """
-    INSERT INTO workqueue.runners (queue, label, started_at, session_pid, session_start)
-    SELECT 'default', 'killed', 1, pid, (extract(epoch FROM backend_start) * 1000000)::bigint
-      FROM pg_stat_activity WHERE pid = pg_backend_pid()
-"""
 
 
 @pytest.fixture
@@ -43,7 +38,7 @@ def test_a_killed_runner_that_held_nothing_is_struck_off_by_those_who_work(store
     runner = store.enlist(QUEUE, "works")
     push(store)
     claim = claim_one(store, runner)
-    rows(postgres, _ENLISTS)
+    rows(postgres, ENLISTS)
     assert len(listed(postgres)) == 2
 
     def is_gone() -> bool:
@@ -61,7 +56,7 @@ def test_one_that_was_killed_before_the_server_was_restarted_is_struck_off_when_
     """Its session is no proof of its death; but who lives comes back, and who holds nothing can wait for that."""
     monkeypatch.setattr(engine, "_FORGET_EACH", 0.0)
     runner = store.enlist(QUEUE, "works")
-    rows(postgres, _ENLISTS)
+    rows(postgres, ENLISTS)
     postgres_server.restart()
     until(lambda: store._database.listener.torn_at)
     looks_until = time.monotonic() + 2 * GRACE

@@ -84,6 +84,15 @@ def test_it():
 """
 
 
+@pytest.mark.parametrize(
+    ("suite", "path"), [("tests/unit/test_duration.py", "store/postgres/engine.py"), (f"{__file__}::gone", "queue.py")]
+)
+def test_where_no_test_looks_nothing_is_caught(suite: str, path: str) -> None:
+    harmless = Change(path, "from __future__ import annotations\n", "from __future__ import annotations\n\n")
+    with pytest.raises(ValueError, match="expected tests that there are, got: "):
+        Mutant("no bug", [suite], [harmless]).caught_by()
+
+
 def test_what_changes_nothing_survives() -> None:
     harmless = Change("duration.py", "from __future__ import annotations\n", "from __future__ import annotations\n\n")
     assert Mutant("no bug", ["tests/unit/test_duration.py"], [harmless]).caught_by() == ""
