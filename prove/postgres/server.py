@@ -24,7 +24,7 @@ _PATIENCE: Final = 60.0  # seconds, for a server that starts or stops
 _SHUTDOWN: Final = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
 # What a commit survives: the end of the server however it comes, but not of the machine.
-_FAST: Final = {"fsync": "off", "full_page_writes": "off", "checkpoint_timeout": "30s"}  # so that little is done anew
+_FAST: Final = {"fsync": "off", "checkpoint_timeout": "30s"}  # so that little is done anew
 _SETTINGS: Final = {
     "max_connections": "200",
     "shared_buffers": "64MB",
