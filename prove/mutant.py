@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +18,7 @@ HUNG: Final = "a test that hung"
 _PATIENCE: Final = 1_800.0  # seconds; what hangs has noticed, too
 _HARNESS: Final = "prove:"
 _HARNESS_TIME: Final = "25s"
-_QUIETLY: Final = ("-x", "-q", "--tb=no", "-rfE", "-p", "no:cacheprovider")
+_QUIETLY: Final = ("-x", "-q", "--tb=no", "--assert=plain", "-rfE", "-p", "no:cacheprovider")
 _LIMITED: Final = (
     "--timeout=60",
     "--timeout-method=thread",
@@ -62,16 +63,17 @@ class Mutant:
                 )
             file.write_text(text.replace(change.old, change.new), encoding="utf-8")
 
-    def caught_by(self) -> str:
+    def caught_by(self, servers: Mapping[str, str] | None = None) -> str:
         """Give the first test that fails with the bug in; "" when it survived.
 
+        servers: the URLs of PostgreSQL servers by version, for tests that do not end theirs; else they start their own.
         Raises ValueError as `plant`, and where there are no such tests: then nobody has looked.
         """
         with TemporaryDirectory(prefix="workqueue-prove-", dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
             source = Path(folder) / "src"
             shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__"))
             self.plant(source)
-            return _first_failure(self.suites, source, Path(folder), self._which())
+            return _first_failure(self.suites, source, Path(folder), self._which(), servers or {})
 
     def _which(self) -> Sequence[str]:
         """Give the choice of tests, where the changes are to one engine alone."""
@@ -81,10 +83,13 @@ class Mutant:
         return ()
 
 
-def _first_failure(suites: Sequence[str], source: Path, folder: Path, which: Sequence[str]) -> str:
+def _first_failure(
+    suites: Sequence[str], source: Path, folder: Path, which: Sequence[str], servers: Mapping[str, str]
+) -> str:
     environment = os.environ | {
         "PYTHONPATH": f"{source}{os.pathsep}{ROOT}",
-        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONDONTWRITEBYTECODE": "",  # the next run reads what this one compiled of the tests
+        "WORKQUEUE_TEST_SERVERS": json.dumps(dict(servers)),
         "CI": "true",  # hypothesis draws the same each time
         "WORKQUEUE_HYPOTHESIS": "unshrunk",
     }

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
 
 import msgspec
 
 from prove import terms
 from prove.mutant import Mutant
 from prove.plants import PLANTS
+from prove.postgres import PostgresServer
 from prove.reliability import Score, commit
 from prove.verdict import Verdict
 
@@ -34,25 +37,30 @@ def again(score: Score, only: Sequence[str], at_once: int, tell: Callable[[str],
 
 
 def _planted(score: Score, meant: Callable[[str], bool], at_once: int, tell: Callable[[str], None]) -> Generator[Score]:
-    def look(mutant: Mutant) -> tuple[str, str]:
-        by = mutant.caught_by()
+    def look(servers: Mapping[str, str], mutant: Mutant) -> tuple[str, str]:
+        by = mutant.caught_by(servers)
         tell(f"{'caught' if by else 'SURVIVED'}: {mutant.name}{f' ({by})' if by else ''}")
         return mutant.name, by
 
     yield score
     began = time.monotonic() - score.seconds
     pool = ThreadPoolExecutor(at_once)
+    started = ExitStack()
     try:
-        for name, by in pool.map(look, [mutant for mutant in PLANTS if meant(mutant.name)]):
+        for name, by in pool.map(partial(look, {}), [mutant for mutant in PLANTS if meant(mutant.name)]):
             score = msgspec.structs.replace(score, bugs=score.bugs | {name: by}, seconds=time.monotonic() - began)
             yield score
         for engine in terms.ENGINES:
             used = engine.uses() if any(meant(mutant.name) for mutant in terms.mutants(engine)) else {}
-            for name, by in pool.map(look, [mutant for mutant in terms.mutants(engine, used) if meant(mutant.name)]):
+            versions = engine.versions if used else ()  # to start its own would take a mutant longer than to be noticed
+            servers = {version: started.enter_context(PostgresServer(version)).dsn() for version in versions}
+            dropped = [mutant for mutant in terms.mutants(engine, used) if meant(mutant.name)]
+            for name, by in pool.map(partial(look, servers), dropped):
                 score = msgspec.structs.replace(score, terms=score.terms | {name: by}, seconds=time.monotonic() - began)
                 yield score
     finally:
         pool.shutdown(cancel_futures=True)
+        started.close()
 
 
 def _is_one_of(only: Sequence[str], name: str) -> bool:

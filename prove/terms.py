@@ -9,6 +9,7 @@ from typing import Final
 
 from prove import uses
 from prove.mutant import ROOT, Change, Mutant
+from prove.postgres import versions
 
 _SUITES: Final = (
     "tests/conformance",
@@ -29,6 +30,7 @@ class Engine:
 
     plans: the tests that ask for no statement but look at all. A plan that changes is a weaker sign than an answer that
     does, but one of hundreds of tests that ask for the statements of each claim would take longer.
+    versions: of the servers that its tests are run on.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Engine:
     loader: Change
     suites: Sequence[str]
     plans: str
+    versions: Sequence[str] = ()
 
     def uses(self) -> Mapping[str, Sequence[str]]:
         """Give the tests that ask for each statement, by a run of them all. Raises ValueError as `uses.note`."""
@@ -56,6 +59,7 @@ ENGINES: Final = (
         uses.POSTGRES,
         (*_SUITES, "tests/postgres"),
         "tests/sql/test_postgres_plans.py",
+        versions(),
     ),
 )
 

@@ -74,7 +74,7 @@ class Notebook(dict[str, _T]):
 def note(engine: Change, suites: Sequence[str]) -> Mapping[str, Sequence[str]]:
     """Run `suites`; give the tests that ask for each statement of `engine`, which is FILE or POSTGRES.
 
-    Those come first that ask for little else.
+    Those come first that ask for little else, and last those of another version of the same server, behind a pooler.
     Raises ValueError when a test fails: where the package itself is not well, no mutant can be judged.
     """
     with TemporaryDirectory(prefix="workqueue-uses-") as folder:
@@ -92,7 +92,7 @@ def note(engine: Change, suites: Sequence[str]) -> Mapping[str, Sequence[str]]:
 def by_statement(asked: Mapping[str, Collection[str]]) -> Mapping[str, Sequence[str]]:
     """Turn what each test asks for round, in the order of `note`."""
     uses: dict[str, list[str]] = defaultdict(list)
-    for test in sorted(asked, key=lambda test: (len(asked[test]), test)):
+    for test in sorted(asked, key=lambda test: ("pooled" in test, len(asked[test]), test)):
         for name in asked[test]:
             uses[name].append(test)
     return uses

@@ -2,12 +2,14 @@
 
 One server for each version and pytest process, started by the first test that asks. `WORKQUEUE_TEST_POSTGRES` names
 another, by the URL of a database and of a role that may create databases; a test that ends its server starts ours.
+`WORKQUEUE_TEST_SERVERS` has servers that somebody has started already, in JSON: such URLs by version.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from prove.postgres.pgbouncer import PgBouncer
 
 GIVEN = os.environ.get("WORKQUEUE_TEST_POSTGRES")
+STARTED: Mapping[str, str] = json.loads(os.environ.get("WORKQUEUE_TEST_SERVERS", "{}"))
 NOT_TESTED = "NOT TESTED: "
 
 # What to parametrise `postgres_version` with, to run a test on each.
@@ -57,11 +60,12 @@ def rows(url: str, statement: str) -> list[tuple[object, ...]]:
 
 
 class Servers:
-    """The servers of a pytest process by version, and the databases of each."""
+    """The servers of a pytest process by version; the databases of each by its URL, and its pooler."""
 
     def __init__(self) -> None:
         self._servers: dict[str, PostgresServer] = {}
         self._databases: dict[str, Databases] = {}
+        self._poolers: dict[str, PgBouncer] = {}
 
     def server(self, version: str) -> PostgresServer:
         """Give our server of that version, running whatever the last test did to it."""
@@ -76,32 +80,40 @@ class Servers:
 
     @contextmanager
     def database(self, version: str, *, with_tables: bool = False) -> Iterator[str]:
-        """Lend the URL of an empty database of our server, or of that one with the URL `version`.
+        """Lend the URL of an empty database of a server of that version, or of that one with the URL `version`.
 
         with_tables: a store was opened there before; the test must not change its tables.
         """
         from prove.postgres.databases import Databases
 
-        ours = "://" not in version
-        url = self.server(version).dsn() if ours else version
-        databases = self._databases.setdefault(version, Databases(url))
+        url = self._url(version)
+        databases = self._databases.setdefault(url, Databases(url))
         with databases.lend_with_tables() if with_tables else databases.lend() as lent:
             yield lent
-            if ours:
-                self.server(version)
+            for server in self._servers.values():
+                if server.dsn() == url and not server.running:
+                    server.start()
 
     @contextmanager
     def pooled(self, version: str) -> Iterator[str]:
-        """Lend the URL of such a database with tables, of our server behind PgBouncer in transaction mode."""
+        """Lend the URL of such a database with tables, behind PgBouncer in transaction mode."""
         need_pgbouncer()
         from prove.postgres.pgbouncer import PgBouncer
 
-        with self.database(version, with_tables=True) as url, PgBouncer(url) as pooler:
-            yield pooler.url
+        if version not in self._poolers:
+            self._poolers[version] = PgBouncer(self._url(version)).__enter__()
+        with self.database(version, with_tables=True) as url, self._poolers[version].lend(url) as pooled:
+            yield pooled
+
+    def _url(self, version: str) -> str:
+        return version if "://" in version else STARTED.get(version) or self.server(version).dsn()
 
     def close(self) -> None:
-        for version, databases in self._databases.items():
-            if version not in self._servers:
+        for pooler in self._poolers.values():
+            pooler.close()
+        ours = {server.dsn() for server in self._servers.values()}
+        for url, databases in self._databases.items():
+            if url not in ours:
                 databases.close()
         for server in self._servers.values():
             server.close()
@@ -128,8 +140,9 @@ def postgres_server(postgres_servers: Servers, postgres_version: str) -> Postgre
 @pytest.fixture
 def postgres(request: pytest.FixtureRequest, postgres_servers: Servers, postgres_version: str) -> Iterator[str]:
     """The URL of an empty database: of `postgres_server` where a test asks for that too."""
-    version = postgres_version if GIVEN is None or "postgres_server" in request.fixturenames else GIVEN
-    with postgres_servers.database(version) as url:
+    ours = "postgres_server" in request.fixturenames
+    server = postgres_servers.server(postgres_version).dsn() if ours else GIVEN or postgres_version
+    with postgres_servers.database(server) as url:
         yield url
 
 

@@ -7,13 +7,14 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
 from urllib.parse import quote, urlsplit
 
-from psycopg import conninfo
+import psycopg
+from psycopg import conninfo, sql
 
 from prove.postgres.place import Place
 
@@ -53,13 +54,17 @@ class PgBouncer:
             "pidfile": str(self._folder / "pgbouncer.pid"),
             "auth_type": "trust",
             "auth_file": str(self._folder / "users"),
+            "admin_users": str(server.get("user", "postgres")),
         }
         lines = [f"{name} = {value}" for name, value in (section | dict(settings or {})).items()]
         self._write("pgbouncer.ini", ["[databases]", f"* = {address}", "[pgbouncer]", *lines])
         self._write("users", [f'"{user}" ""' for user in (str(server.get("user", "postgres")), *users)])
+        self.url = self._through(url)
+
+    def _through(self, url: str) -> str:
         parts = urlsplit(url)
         who = parts.netloc.rpartition("@")[0]
-        self.url = f"postgresql://{who}@{parts.path}?host={quote(str(self._folder))}&port={_PORT}"
+        return f"postgresql://{who}@{parts.path}?host={quote(str(self._folder))}&port={_PORT}"
 
     def start(self) -> None:
         """Return when it answers. Raises RuntimeError with what it said."""
@@ -75,6 +80,16 @@ class PgBouncer:
         assert self._process is not None, "it was not started"
         self._process.kill()
         self._process.wait(_PATIENCE)
+
+    @contextmanager
+    def lend(self, url: str) -> Iterator[str]:
+        """Lend the way through it to a database of that server; at the end, nobody is connected to that any more."""
+        yield self._through(url)
+        name = sql.Identifier(urlsplit(url).path.removeprefix("/"))
+        console = self._through(urlsplit(url)._replace(path="/pgbouncer").geturl())
+        with psycopg.connect(console, autocommit=True) as ours:
+            for command in ("KILL {}", "RESUME {}"):
+                ours.execute(sql.SQL(command).format(name))
 
     def close(self) -> None:
         self._place.remove()

@@ -12,6 +12,7 @@ from prove.reliability import Score, commit
 from prove.terms import ENGINES, Engine, _terms, mutants
 from prove.uses import by_statement, note
 
+from postgres_fixtures import VERSIONS
 from prove import mutant, planted, uses
 
 FILE = ENGINES[0]
@@ -84,6 +85,14 @@ def test_it():
 """
 
 
+def test_tests_use_the_servers_that_were_started_for_them(postgres: str) -> None:
+    test = f"tests/conformance/test_claim.py::test_jobs_come_first_in_first_out[postgres {VERSIONS[-1]}]"
+    line = "from __future__ import annotations\n"
+    bug = Mutant("no bug", [test], [Change("store/postgres/engine.py", line, f"{line}\n")])
+    assert bug.caught_by({VERSIONS[-1]: postgres}) == ""
+    assert bug.caught_by({VERSIONS[-1]: postgres.replace("host=", "host=/no-such-place")}) == test
+
+
 @pytest.mark.parametrize(
     ("suite", "path"), [("tests/unit/test_duration.py", "store/postgres/engine.py"), (f"{__file__}::gone", "queue.py")]
 )
@@ -101,7 +110,7 @@ def test_what_changes_nothing_survives() -> None:
 def test_those_that_survived_or_are_new_are_tried_again_and_the_others_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[str] = []
     monkeypatch.setattr(Engine, "uses", lambda engine: {})
-    monkeypatch.setattr(Mutant, "caught_by", lambda mutant: tried.append(mutant.name) or "by now")
+    monkeypatch.setattr(Mutant, "caught_by", lambda mutant, servers: tried.append(mutant.name) or "by now")
     first, second, *bugs = (mutant.name for mutant in PLANTS)
     term, new, *terms = (mutant.name for engine in ENGINES for mutant in mutants(engine))
     score = Score(
