@@ -30,7 +30,7 @@ from workqueue.store.postgres.listener import RunnerBell
 from postgres_fixtures import ENLISTS, rows
 from support import LEASE, QUEUE, apply, claim_all, claim_one, completed, ids, push, turn, until
 
-_CUTS = 12  # of each case; `python -m prove run` makes thousands
+_CUTS = 9  # of each case that strike; `python -m prove run` makes thousands
 PATIENCE = 60
 
 
@@ -53,13 +53,15 @@ def store(proxy: Proxy) -> Iterator[PostgresStore]:
 def test_a_line_may_break_at_any_byte(postgres, case):
     with Line(postgres) as line:
         cuts = every_cut(line, case)
-        for cut in random.Random(1).sample(cuts, min(_CUTS, len(cuts))):
+        # Not all that is said is said each time: on a busy machine the notifier more often opens a line of its own.
+        for cut in random.Random(1).sample(cuts, len(cuts)):
             line.cut(cut)
+            if line.struck == _CUTS:
+                break
         broken, counts = line.verdict()
     assert broken == []
-    # Not all that is said is said each time: on a busy machine the notifier more often needs a connection of its own.
-    assert line.struck > 0.25 * min(_CUTS, len(cuts))
-    assert counts["jobs acknowledged"] >= min(_CUTS, len(cuts))
+    assert line.struck == min(_CUTS, len(cuts))
+    assert counts["jobs acknowledged"] >= line.struck
 
 
 @pytest.mark.parametrize("side", Side)
