@@ -107,6 +107,17 @@ def test_a_stale_verdict_is_refused_and_changes_nothing(store, settled):
     assert everything(store) == before
 
 
+def test_a_turn_that_claims_too_refuses_a_stale_completion(store):
+    push(store)
+    stale = claim_one(store)
+    apply(store, again(stale))
+    running = claim_one(store)
+    waiting = push(store)
+    found = turn(store, [completed(stale)])
+    assert (ids(found.claims), found.refused) == ([waiting], [stale])
+    assert apply(store, completed(running)) == []
+
+
 @pytest.mark.parametrize("settled", VERDICTS)
 def test_a_verdict_for_an_attempt_that_never_was_is_refused(store, settled):
     push(store)

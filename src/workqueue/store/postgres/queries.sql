@@ -162,7 +162,7 @@ UPDATE workqueue.jobs SET ready = 1 WHERE status IN (0, 2) AND ctid = ANY (ARRAY
 WITH clock AS MATERIALIZED (
     SELECT coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint) AS now
 ), done AS (
-    DELETE FROM workqueue.jobs WHERE id = ANY (:ids::bigint[]) AND lease_until IS NOT NULL
+    DELETE FROM workqueue.jobs WHERE id = ANY (:ids::bigint[])
        AND ((id, attempt, runner)
             IN (SELECT s.* FROM unnest(:ids::bigint[], :attempts::int[], :runners::bigint[]) AS s)) IS TRUE
     RETURNING id, attempt
@@ -211,7 +211,7 @@ SELECT id, run_at, priority, position, special, NULL::bool, NULL::bool, backoff,
 -- name: completed
 -- The fence, here and wherever a claim ends: its attempt, and its runner. A standby that took over may not know of a
 -- claim, and lets another runner have the job under the same attempt.
-DELETE FROM workqueue.jobs WHERE id = ANY (:ids::bigint[]) AND lease_until IS NOT NULL
+DELETE FROM workqueue.jobs WHERE id = ANY (:ids::bigint[])
    AND ((id, attempt, runner)
         IN (SELECT s.* FROM unnest(:ids::bigint[], :attempts::int[], :runners::bigint[]) AS s)) IS TRUE
 RETURNING id, attempt;
@@ -250,7 +250,7 @@ SELECT EXISTS (SELECT 1 FROM workqueue.jobs WHERE queue = :queue AND ready = 1 A
 -- name: completed_and_kept
 -- Those of the jobs that run as these attempts, taken from where they were and kept; :claimed has when each was claimed.
 WITH gone AS (
-    DELETE FROM workqueue.jobs WHERE id = ANY (:ids::bigint[]) AND lease_until IS NOT NULL
+    DELETE FROM workqueue.jobs WHERE id = ANY (:ids::bigint[])
        AND ((id, attempt, runner)
             IN (SELECT s.* FROM unnest(:ids::bigint[], :attempts::int[], :runners::bigint[]) AS s)) IS TRUE
     RETURNING *
@@ -270,7 +270,7 @@ SELECT id, attempt FROM gone;
 -- name: complete
 DELETE FROM workqueue.jobs
  WHERE id = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)))
-   AND lease_until IS NOT NULL AND attempt = :attempt AND runner = :runner;
+   AND attempt = :attempt AND runner = :runner;
 
 -- name: keep_completed
 -- Rows [id, claimed_at], of those that run as :attempt of :runner; before `complete` takes them from where they were.
@@ -283,8 +283,7 @@ SELECT j.id, j.queue, j.name, j.priority, j.run_at, j.pushed_at, s.claimed_at, :
        j.retry_count, j.lost, coalesce((SELECT r.label FROM workqueue.runners AS r WHERE r.id = j.runner), ''),
        (SELECT t.spec FROM workqueue.terms AS t WHERE t.job = j.id), j.headers, j.data
   FROM workqueue.jobs AS j JOIN s ON s.id = j.id
- WHERE j.id = ANY (ARRAY(SELECT id FROM s)) AND j.lease_until IS NOT NULL AND j.attempt = :attempt
-   AND j.runner = :runner;
+ WHERE j.id = ANY (ARRAY(SELECT id FROM s)) AND j.attempt = :attempt AND j.runner = :runner;
 
 -- name: settle
 -- Rows [id, attempt, lease or null, status, run_at or null, failures, losses, message, runner]. A verdict by a rescuer names the
@@ -308,7 +307,7 @@ UPDATE workqueue.jobs AS j
        cancel_requested = false, runner = NULL, lease_until = NULL, token = NULL, claimed_at = NULL
   FROM s
  WHERE j.id = s.id AND j.id = ANY (ARRAY(SELECT id FROM s))
-   AND j.lease_until IS NOT NULL AND j.attempt = s.attempt AND j.runner = s.runner
+   AND j.attempt = s.attempt AND j.runner = s.runner
    AND (s.lease IS NULL OR j.lease_until = s.lease);
 
 -- name: drop_failed
