@@ -57,7 +57,7 @@ ENGINES: Final = (
         "PostgreSQL: ",
         "store/postgres/queries.sql",
         uses.POSTGRES,
-        (*_SUITES, "tests/postgres", "tests/sql/test_answers.py"),
+        (*_SUITES, "tests/postgres", "tests/sql/test_answers.py", "tests/sql/test_postgres_answers.py"),
         "tests/sql/test_postgres_plans.py",
         versions(),
     ),

@@ -31,6 +31,23 @@ LEASE = timedelta(seconds=60)
 SECOND = timedelta(seconds=1)
 TICK = timedelta(microseconds=1)
 
+# Each breaks one rule that the schemas have for the rows of jobs.
+BROKEN_ROWS = [
+    "SET status = 1 WHERE status = 0",
+    "SET ready = NULL WHERE status = 0",
+    "SET ready = 1 WHERE status = 4",
+    "SET ready = 2 WHERE status = 0",
+    "SET runner = NULL WHERE status = 4",
+    "SET runner = 1 WHERE status = 0",
+    "SET lease_until = NULL WHERE status = 4",
+    "SET lease_until = 1 WHERE status = 0",
+    "SET settled_at = NULL WHERE status = 3",
+    "SET settled_at = 1 WHERE status = 0",
+    "SET claimed_at = 1 WHERE status = 0",
+    "SET attempt = 0 WHERE status = 4",
+    "SET retry_count = 0 WHERE status = 2",
+]
+
 
 def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait for what threads, processes and servers do, where nobody tells of it."""

@@ -14,6 +14,7 @@ from workqueue.store.sqlite.engine import SqliteStore
 from workqueue.store.sqlite.schema import SQL
 
 from support import (
+    BROKEN_ROWS,
     QUEUE,
     SECOND,
     a_failed_job,
@@ -75,24 +76,7 @@ def test_ids_that_another_store_gave_out_are_noted_once_for_each_table(store, co
     assert connection.execute(SQL["last_ids"]).fetchone() == (10, 20)
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        "SET status = 1 WHERE status = 0",
-        "SET ready = NULL WHERE status = 0",
-        "SET ready = 1 WHERE status = 4",
-        "SET ready = 2 WHERE status = 0",
-        "SET runner = NULL WHERE status = 4",
-        "SET runner = 1 WHERE status = 0",
-        "SET lease_until = NULL WHERE status = 4",
-        "SET lease_until = 1 WHERE status = 0",
-        "SET settled_at = NULL WHERE status = 3",
-        "SET settled_at = 1 WHERE status = 0",
-        "SET claimed_at = 1 WHERE status = 0",
-        "SET attempt = 0 WHERE status = 4",
-        "SET retry_count = 0 WHERE status = 2",
-    ],
-)
+@pytest.mark.parametrize("damage", BROKEN_ROWS)
 def test_a_row_that_breaks_a_rule_of_the_schema_is_a_broken_file(store, connection, damage):
     a_failed_job(store)
     settled_at_once(store, lambda claim: again(claim, SECOND))

@@ -1,0 +1,53 @@
+"""What single statements of the PostgreSQL engine answer where its schema lets nothing of the kind happen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import psycopg
+import pytest
+from prove.clock import FakeClock
+from workqueue.store.postgres import address
+from workqueue.store.postgres.connection import Connection, connect
+from workqueue.store.postgres.engine import PostgresStore
+
+from postgres_fixtures import VERSIONS, Servers
+from support import BROKEN_ROWS, SECOND, a_failed_job, again, claim_one, push, settled_at_once
+
+_RULES = "SELECT conname FROM pg_constraint WHERE conrelid = 'workqueue.jobs'::regclass AND contype = 'c'"
+
+
+@pytest.fixture
+def url(postgres_servers: Servers) -> Iterator[str]:
+    with postgres_servers.database(VERSIONS[-1], with_tables=True) as url:
+        yield url
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[PostgresStore]:
+    with closing(PostgresStore(url, clock=FakeClock())) as store:
+        yield store
+
+
+@pytest.fixture
+def connection(url: str) -> Iterator[Connection]:
+    """One whose transaction may break what it likes: it is rolled back."""
+    with closing(connect(address.parse(url))) as connection, connection.transaction(force_rollback=True):
+        yield connection
+
+
+@pytest.mark.parametrize("damage", BROKEN_ROWS)
+def test_a_row_that_breaks_a_rule_of_the_schema_is_told(store, connection, damage):
+    a_failed_job(store)
+    settled_at_once(store, lambda claim: again(claim, SECOND))
+    push(store)
+    claim_one(store)
+    push(store)
+    assert connection.one("check_rows") == (0,)
+    for (name,) in connection.execute(_RULES).fetchall():
+        connection.execute(
+            psycopg.sql.SQL("ALTER TABLE workqueue.jobs DROP CONSTRAINT {}").format(psycopg.sql.Identifier(name))
+        )
+    assert connection.execute(f"UPDATE workqueue.jobs {damage}".encode()).rowcount == 1
+    assert connection.one("check_rows") == (1,)
