@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from workqueue.backoff import Backoff
 from workqueue.errors import JobNotFound
-from workqueue.job import JobStatus, Size
+from workqueue.job import JobStatus, Size, Terms
 from workqueue.lifecycle import MAX_LOST, SECOND_LOSS_PAUSE, Settlement
 from workqueue.store.paging import Find
 
@@ -97,11 +97,13 @@ def test_a_job_settled_to_wait_can_be_claimed_in_the_same_turn(store):
 
 
 @pytest.mark.parametrize("settled", VERDICTS)
-def test_a_stale_verdict_is_refused_and_changes_nothing(store, settled):
-    push(store)
-    stale = claim_one(store)
+@pytest.mark.parametrize("terms", [None, Terms(order="o")], ids=["plain", "with terms"])
+def test_a_stale_verdict_is_refused_and_changes_nothing(store, settled, terms):
+    push(store, terms=terms)
+    runner = store.enlist(QUEUE, "tests")
+    stale = claim_one(store, runner)
     apply(store, again(stale))
-    claim_one(store)
+    claim_one(store, runner)
     before = everything(store)
     assert apply(store, settled(stale)) == [stale]
     assert everything(store) == before

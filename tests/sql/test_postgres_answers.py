@@ -9,12 +9,19 @@ import psycopg
 import pytest
 from prove.clock import FakeClock
 from workqueue.store.postgres import address
+from workqueue.store.postgres.claiming import read_turn
 from workqueue.store.postgres.connection import Connection, connect
 from workqueue.store.postgres.engine import PostgresStore
+from workqueue.store.postgres.looking import HEAD
 
 from postgres_fixtures import VERSIONS, Servers
-from support import BROKEN_ROWS, SECOND, a_failed_job, again, claim_one, push, settled_at_once
+from support import BROKEN_ROWS, QUEUE, SECOND, a_failed_job, again, claim_one, push, settled_at_once
 
+A_TURN = {
+    **{"now": None, "queue": QUEUE, "limit": 9, "most": 1000, "runner": 1, "token": 1, "lease": 1},
+    **{"ids": [], "attempts": [], "runners": [], "count": 0},
+    **dict(zip(("from_priority", "from_position", "from_id"), HEAD, strict=True)),
+}
 _RULES = "SELECT conname FROM pg_constraint WHERE conrelid = 'workqueue.jobs'::regclass AND contype = 'c'"
 
 
@@ -35,6 +42,22 @@ def connection(url: str) -> Iterator[Connection]:
     """One whose transaction may break what it likes: it is rolled back."""
     with closing(connect(address.parse(url))) as connection, connection.transaction(force_rollback=True):
         yield connection
+
+
+def test_what_a_claim_took_is_that_of_its_runner(store, connection):
+    push(store)
+    claim = claim_one(store)
+    [(token,)] = connection.execute("SELECT token FROM workqueue.jobs").fetchall()
+    for runner, found in ((claim.runner, 1), (claim.runner + 1, 0)):
+        assert connection.ask("claimed_by", {"runner": runner, "token": token}).rowcount == found
+
+
+def test_a_pause_elsewhere_is_not_in_the_way(store, connection):
+    push(store)
+    store.pause("other", "task")
+    beside, claims = read_turn(connection.ask("turn", A_TURN).fetchall())
+    assert not beside.is_in_the_way()
+    assert len(claims) == 1
 
 
 @pytest.mark.parametrize("damage", BROKEN_ROWS)

@@ -148,7 +148,7 @@ SELECT id FROM workqueue.backoffs WHERE rule = :rule;
 SELECT coalesce(json_agg(json_build_array(id, rule::json)), '[]')::text FROM workqueue.backoffs;
 
 -- name: promote
-UPDATE workqueue.jobs SET ready = 1 WHERE status IN (0, 2) AND ctid = ANY (ARRAY(
+UPDATE workqueue.jobs SET ready = 1 WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM workqueue.jobs WHERE queue = :queue AND ready = 0 AND run_at <= :now
      ORDER BY run_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED));
 
@@ -158,7 +158,7 @@ UPDATE workqueue.jobs SET ready = 1 WHERE status IN (0, 2) AND ctid = ANY (ARRAY
 -- what comes, and the microseconds that the look at the front took. Not more is claimed than :most bytes of data, but for the
 -- first job. The UPDATE takes the locked rows by their place in the table, never by a join, which a server that does not
 -- know yet how many wait answers by reading all of them. A row that changed before it was locked has another place by
--- now, which this statement does not see; what the UPDATE asks besides must not be what a partial index is made for.
+-- now, which this statement does not see: the next one takes it.
 WITH clock AS MATERIALIZED (
     SELECT coalesce(:now::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint) AS now
 ), done AS (
@@ -188,7 +188,6 @@ WITH clock AS MATERIALIZED (
        SET status = 4, ready = NULL, attempt = j.attempt + 1, runner = :runner, token = :token,
            lease_until = (SELECT now FROM clock) + :lease
      WHERE j.ctid = ANY (ARRAY(SELECT ctid FROM fitting WHERE total <= :most::bigint OR total = bytes))
-       AND j.status IN (0, 2)
        AND NOT (SELECT paused OR special OR coalesce(least(run_at, opens_at) <= (SELECT now FROM clock), false) FROM beside)
     RETURNING j.id, j.name, j.attempt, j.retry_count, j.lost, j.priority, j.position, j.run_at, j.pushed_at, j.backoff, j.data,
               j.headers
@@ -219,10 +218,10 @@ RETURNING id, attempt;
 -- name: locked
 -- Those of the jobs that another transaction has locked at this moment.
 WITH free AS MATERIALIZED (
-    SELECT id FROM workqueue.jobs WHERE id = ANY (:ids::bigint[]) AND lease_until IS NOT NULL FOR UPDATE SKIP LOCKED
+    SELECT id FROM workqueue.jobs WHERE id = ANY (:ids::bigint[]) FOR UPDATE SKIP LOCKED
 )
 SELECT id FROM workqueue.jobs
- WHERE id = ANY (:ids::bigint[]) AND lease_until IS NOT NULL AND id NOT IN (SELECT id FROM free);
+ WHERE id = ANY (:ids::bigint[]) AND id NOT IN (SELECT id FROM free);
 
 -- name: line
 -- The front of a queue, locked: who claims beside us looks past it.
@@ -238,9 +237,10 @@ SELECT id, run_at, priority, position, special, NULL::bool, NULL::bool, backoff,
  ORDER BY priority DESC, position, id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED;
 
 -- name: claim
+-- Of those that `line` or `line_alone` has locked.
 UPDATE workqueue.jobs
    SET status = 4, ready = NULL, attempt = attempt + 1, runner = :runner, token = :token, lease_until = :lease_until
- WHERE id = ANY (:ids::bigint[]) AND ready = 1;
+ WHERE id = ANY (:ids::bigint[]);
 
 -- name: horizon
 SELECT EXISTS (SELECT 1 FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost > 0),
