@@ -163,6 +163,20 @@ def test_a_job_can_be_cancelled_until_it_is_settled(store, base):
     assert asked == [1, 0, 0]
 
 
+def test_a_job_is_held_as_one_attempt_by_one_runner(store, base):
+    job = push(store)
+    runner = claim_one(store).runner
+    asked = [(job, 1, runner), (job, 2, runner), (job, 1, runner + 1), (job + 1, 1, runner)]
+    held = [base.ask("holds", id=job, attempt=attempt, runner=runner)[0][0] for job, attempt, runner in asked]
+    assert held == [1, 0, 0, 0]
+
+
+def test_a_job_that_waits_is_not_settled(store, base):
+    waiting, settled = push(store), push(store)
+    assert store.cancel(settled)
+    assert [base.ask("settled", id=job)[0][0] for job in (waiting, settled, 9)] == [0, 1, 0]
+
+
 @pytest.mark.parametrize(
     ("damage", "expected"),
     [
