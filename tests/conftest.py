@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what it has in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # else no process of a test would hear a Ctrl-C
 
 pytest_plugins = ["postgres_fixtures"]
 

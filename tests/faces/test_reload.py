@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +55,7 @@ class Project:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._saves = itertools.count(time.time_ns() // 10**9 * 10**9, 10**6)
         self.write("app", APP)
         self.write("words", "WORD = 'one'")
         self.write("late", "WORD = 'late one'")
@@ -63,16 +66,19 @@ class Project:
         self.child: subprocess.Popen[bytes] | None = None
 
     def write(self, module: str, text: str) -> None:
-        """As editors do: a new file takes the place of the old one."""
+        """As editors do: a new file takes the place of the old one. All in one second, as far as the times tell."""
         path = self.folder / f"{module}.py"
         path.parent.mkdir(exist_ok=True)
         path.with_suffix(".new").write_text(text)
+        saved_at = next(self._saves)
+        os.utime(path.with_suffix(".new"), ns=(saved_at, saved_at))
         path.with_suffix(".new").replace(path)
 
     def watch(self, *arguments: str) -> Lines:
         self.child = subprocess.Popen(
             [sys.executable, "-m", "workqueue", "run", "--watch", *(arguments or ["app:queue"])],
             cwd=self.folder,
+            env=os.environ | {"PYTHONDONTWRITEBYTECODE": ""},
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )

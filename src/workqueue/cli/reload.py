@@ -79,6 +79,8 @@ def watch_imports() -> Sources:
     """Begin to note what is imported."""
     sources = Sources()
     sys.meta_path.insert(0, sources)
+    # A compiled file knows its source by size and whole seconds: of two saves in one second it may keep the first.
+    sys.dont_write_bytecode = True
     return sources
 
 
