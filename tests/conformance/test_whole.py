@@ -161,3 +161,9 @@ def test_ids_go_on_from_those_of_another_store_and_never_back(store):
     store.enlist(QUEUE, "tests")
     with store.whole.look() as reader:
         assert (reader.last_job, reader.last_batch) == (31, 41)
+
+
+@pytest.mark.parametrize("last", [0, 1])
+def test_the_first_id_is_the_one_after_those_of_another_store(store, last):
+    write(store, lambda session: session.continue_ids(last, last))
+    assert (push(store), store.batches.open(QUEUE)) == (last + 1, last + 1)

@@ -298,6 +298,21 @@ def test_what_is_old_is_told_of_with_its_own_size(store, base, clock, statement)
     assert found(base, statement, **row | {"at": clock() - 1}) == []
 
 
+@pytest.mark.parametrize("statement", ["old_completed", "old_failed", "old_results"])
+def test_what_is_old_elsewhere_is_not_old_here(store, base, clock, statement):
+    for queue in ("a", "z"):
+        push(store, queue=queue)
+        [claim] = claim_all(store, queue=queue)
+        outcomes = {
+            "old_completed": completed(claim, stays=True),
+            "old_failed": raised(claim),
+            "old_results": verdict(claim, Returned(b"1", SECOND, counted=True)),
+        }
+        apply(store, outcomes[statement])
+    row = {"at": clock() + micros(WEEK), "last": 9, "limit": 9}
+    assert [len(found(base, statement, queue=queue, **row)) for queue in ("a", "m", "z")] == [1, 0, 1]
+
+
 def test_what_was_restored_since_it_was_found_to_be_old_is_kept(store, base, clock):
     old, restored, failed_again, cancelled = (a_failed_job(store) for _ in range(4))
     looked_at = clock()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import json
-import re
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
-from importlib import resources
 from typing import Any
 
 import pytest
 from tests.postgres_fixtures import VERSIONS
+from tests.sql.statements import PARAMETER, parameters
 from workqueue.backoff import Backoff
 from workqueue.job import NewJob
 from workqueue.store import open_store
@@ -22,11 +20,7 @@ from workqueue.store.postgres.connection import Connection, connect
 from workqueue.store.postgres.looking import HEAD, Place
 from workqueue.store.sql import load_statements
 
-from sources import parsed
-
 POSTGRES = load_statements("workqueue.store.postgres")
-SQLITE = load_statements("workqueue.store.sqlite")
-PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)")
 NOT_TO_PREPARE = (
     "BEGIN",
     "COMMIT",
@@ -260,24 +254,6 @@ def test_a_beat_stays_within_the_page(postgres):
     assert found == (40, 40)
 
 
-def test_both_engines_have_what_the_shared_steps_ask_for():
-    asked = set(names_asked_for())
-    assert len(asked) > 50
-    assert asked - POSTGRES.keys() == asked - SQLITE.keys() == set()
-    other = {name for name in asked if set(parameters(POSTGRES[name])) != set(parameters(SQLITE[name]))}
-    # Of a file: it looks for progress in turns; no standby forgets who has a claim.
-    assert other == {"forget_progress", "complete", "keep_completed"}
-
-
-def names_asked_for() -> Iterator[str]:
-    for file in resources.files("workqueue.store.relational").iterdir():
-        if file.name.endswith(".py"):
-            for node in ast.walk(parsed(file.read_text())):
-                match node:
-                    case ast.Call(ast.Attribute(attr="ask"), [ast.Constant(str(name)), *_]):
-                        yield name
-
-
 def prepared(name: str) -> str:
     """Give the statement with its parameters as the server names them."""
     numbers = {parameter: str(number) for number, parameter in enumerate(parameters(POSTGRES[name]), 1)}
@@ -286,11 +262,6 @@ def prepared(name: str) -> str:
 
 def statement_of(name: str) -> str:
     return "\n".join(line for line in POSTGRES[name].splitlines() if not line.startswith("--"))
-
-
-def parameters(text: str) -> list[str]:
-    text = "\n".join(line.partition("--")[0] for line in text.splitlines())
-    return list(dict.fromkeys(PARAMETER.findall(text)))
 
 
 def plan(connection: Connection, name: str) -> list[dict[str, Any]]:

@@ -635,7 +635,7 @@ SELECT settled_at, id FROM workqueue.jobs WHERE queue = :queue AND status = 3 AN
  ORDER BY settled_at DESC, id DESC LIMIT 1 OFFSET :count;
 
 -- name: nth_result
-SELECT until, job FROM workqueue.results WHERE queue = :queue AND queue IS NOT NULL
+SELECT until, job FROM workqueue.results WHERE queue = :queue
  ORDER BY queue DESC, until DESC, job DESC LIMIT 1 OFFSET :count;
 
 -- name: old_completed
@@ -802,7 +802,7 @@ SELECT (r ->> 0)::bigint, :queue, :name, :priority, 0, r ->> 1, r ->> 2, (r ->> 
 -- name: key_holder
 -- The second is until when it may wait, if it waits and that is limited.
 SELECT job, CASE WHEN NOT runs THEN expires_at END
-  FROM workqueue.terms WHERE queue = :queue AND name = :name AND key = :key AND key IS NOT NULL AND is_open;
+  FROM workqueue.terms WHERE queue = :queue AND name = :name AND key = :key AND is_open;
 
 -- name: key_taken
 SELECT job FROM workqueue.taken_keys WHERE queue = :queue AND name = :name AND key = :key AND until > :now;
@@ -822,16 +822,16 @@ SELECT coalesce(json_agg(json_build_array(job, queue, spec)), '[]')::text FROM w
  WHERE job = ANY (ARRAY(SELECT i.id::bigint FROM json_array_elements_text(:ids::json) AS i (id)));
 
 -- name: limit_runs
-SELECT count(*) FROM workqueue.terms WHERE queue = :queue AND limit_lane = :lane AND limit_lane IS NOT NULL AND runs;
+SELECT count(*) FROM workqueue.terms WHERE queue = :queue AND limit_lane = :lane AND runs;
 
 -- name: is_behind
 -- Whether an earlier job for the same order runs, waits for another try, or is due; or any of them runs.
 SELECT EXISTS (SELECT 1 FROM workqueue.terms AS t
-                WHERE t.queue = :queue AND t.order_lane = :lane AND t.order_lane IS NOT NULL AND t.is_open
+                WHERE t.queue = :queue AND t.order_lane = :lane AND t.is_open
                   AND t.job < :job
                   AND (SELECT j.status IN (2, 4) OR j.ready IN (1, 2) FROM workqueue.jobs AS j WHERE j.id = t.job))
     OR EXISTS (SELECT 1 FROM workqueue.terms
-                WHERE queue = :queue AND order_lane = :lane AND order_lane IS NOT NULL AND is_open
+                WHERE queue = :queue AND order_lane = :lane AND is_open
                   AND job > :job AND runs);
 
 -- name: count_starts
@@ -888,7 +888,7 @@ SELECT coalesce(json_agg(job), '[]')::text FROM (
 -- name: let_go_ordered
 SELECT coalesce(json_agg(job), '[]')::text FROM (
     SELECT job FROM workqueue.terms
-     WHERE queue = :queue AND order_lane = :lane AND order_lane IS NOT NULL AND is_open AND kept_by = 2
+     WHERE queue = :queue AND order_lane = :lane AND is_open AND kept_by = 2
      ORDER BY job LIMIT :limit) AS first;
 
 -- name: let_go_paused
@@ -963,11 +963,11 @@ UPDATE workqueue.jobs SET status = 5, ready = NULL, settled_at = :now, message =
 RETURNING id;
 
 -- name: followers
-SELECT coalesce(json_agg(job), '[]')::text FROM workqueue.terms WHERE follows = :job AND follows IS NOT NULL AND is_open;
+SELECT coalesce(json_agg(job), '[]')::text FROM workqueue.terms WHERE follows = :job AND is_open;
 
 -- name: batch_followers
 SELECT coalesce(json_agg(job), '[]')::text FROM workqueue.terms
- WHERE follows_batch = :batch AND follows_batch IS NOT NULL AND is_open;
+ WHERE follows_batch = :batch AND is_open;
 
 -- name: unfollow
 UPDATE workqueue.terms SET follows = NULL, follows_batch = NULL WHERE job = :job;
@@ -1011,19 +1011,19 @@ UPDATE workqueue.batches SET done_at = :now
 -- The newest first: what follows others has not been cancelled with them then.
 SELECT coalesce(json_agg(job), '[]')::text FROM (
     SELECT t.job FROM workqueue.terms AS t
-     WHERE t.batch = :batch AND t.batch IS NOT NULL AND t.is_open
+     WHERE t.batch = :batch AND t.is_open
        AND (SELECT j.status IN (0, 2) FROM workqueue.jobs AS j WHERE j.id = t.job)
      ORDER BY t.batch DESC, t.is_open DESC, t.job DESC LIMIT :limit) AS waiting;
 
 -- name: cancel_running_of_batch
 UPDATE workqueue.jobs SET cancel_requested = true
  WHERE status = 4 AND NOT cancel_requested
-   AND id = ANY (ARRAY(SELECT job FROM workqueue.terms WHERE batch = :batch AND batch IS NOT NULL));
+   AND id = ANY (ARRAY(SELECT job FROM workqueue.terms WHERE batch = :batch));
 
 -- name: expiring
 SELECT coalesce(json_agg(job), '[]')::text FROM (
     SELECT job FROM workqueue.terms
-     WHERE queue = :queue AND expires_at <= :now AND expires_at IS NOT NULL AND is_open AND NOT runs LIMIT :limit) AS late;
+     WHERE queue = :queue AND expires_at <= :now AND is_open AND NOT runs LIMIT :limit) AS late;
 
 -- name: keep_result
 INSERT INTO workqueue.results (job, result, until, queue) VALUES (:job, :result, :until, :queue)
@@ -1173,12 +1173,12 @@ SELECT status FROM workqueue.jobs WHERE id = :job;
 
 -- name: wants_sweeping
 SELECT EXISTS (SELECT 1 FROM workqueue.terms
-                WHERE queue = :queue AND expires_at <= :now AND expires_at IS NOT NULL AND is_open AND NOT runs)
+                WHERE queue = :queue AND expires_at <= :now AND is_open AND NOT runs)
     OR EXISTS (SELECT 1 FROM workqueue.results WHERE until <= :now)
     OR EXISTS (SELECT 1 FROM workqueue.taken_keys WHERE until <= :now)
     OR EXISTS (SELECT 1 FROM workqueue.taken_keys WHERE taken_at > :now)
     OR EXISTS (SELECT 1 FROM workqueue.closed_lanes WHERE closed_at > :now)
-    OR EXISTS (SELECT 1 FROM workqueue.batches WHERE done_at <= :before AND done_at IS NOT NULL)
+    OR EXISTS (SELECT 1 FROM workqueue.batches WHERE done_at <= :before)
     OR EXISTS (SELECT 1 FROM workqueue.figures WHERE span = 1 AND start < :minutes_before)
     OR EXISTS (SELECT 1 FROM workqueue.figures WHERE span = 60 AND start < :hours_before)
     OR EXISTS (SELECT 1 FROM workqueue.figures WHERE span = 0 AND noted_at < :hours_before)
@@ -1196,19 +1196,19 @@ SELECT ready, runner, lease_until, (SELECT r.lease FROM workqueue.runners AS r W
 SELECT coalesce(json_agg(job), '[]')::text FROM (
     SELECT job FROM (
         SELECT job FROM workqueue.terms
-         WHERE queue = :queue AND limit_lane = :lane AND limit_lane IS NOT NULL AND runs OFFSET 0) AS running
+         WHERE queue = :queue AND limit_lane = :lane AND runs OFFSET 0) AS running
      ORDER BY job LIMIT :limit) AS first;
 
 -- name: ahead
 -- The first of those for which `is_behind` says yes.
 SELECT job, (SELECT j.status FROM workqueue.jobs AS j WHERE j.id = found.job) FROM (
     (SELECT t.job FROM workqueue.terms AS t
-      WHERE t.queue = :queue AND t.order_lane = :lane AND t.order_lane IS NOT NULL AND t.is_open AND t.job < :job
+      WHERE t.queue = :queue AND t.order_lane = :lane AND t.is_open AND t.job < :job
         AND (SELECT j.status IN (2, 4) OR j.ready IN (1, 2) FROM workqueue.jobs AS j WHERE j.id = t.job)
       ORDER BY t.job LIMIT 1)
     UNION ALL
     (SELECT job FROM workqueue.terms
-      WHERE queue = :queue AND order_lane = :lane AND order_lane IS NOT NULL AND is_open AND job > :job AND runs
+      WHERE queue = :queue AND order_lane = :lane AND is_open AND job > :job AND runs
       ORDER BY job LIMIT 1)) AS found
  ORDER BY job LIMIT 1;
 
@@ -1386,11 +1386,11 @@ SELECT (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM workqueue.job
 
 -- name: raise_job_ids
 -- Ids that the other store gave out are not given out again.
-SELECT setval('workqueue.jobs_id_seq', greatest(last_value, :last::bigint)) FROM workqueue.jobs_id_seq
+SELECT setval('workqueue.jobs_id_seq', :last::bigint) FROM workqueue.jobs_id_seq
  WHERE :last::bigint > 0 AND (NOT is_called OR last_value < :last::bigint);
 
 -- name: raise_batch_ids
-SELECT setval('workqueue.batches_id_seq', greatest(last_value, :last::bigint)) FROM workqueue.batches_id_seq
+SELECT setval('workqueue.batches_id_seq', :last::bigint) FROM workqueue.batches_id_seq
  WHERE :last::bigint > 0 AND (NOT is_called OR last_value < :last::bigint);
 
 -- name: export_backoffs
