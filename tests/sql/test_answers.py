@@ -298,19 +298,22 @@ def test_what_is_old_is_told_of_with_its_own_size(store, base, clock, statement)
     assert found(base, statement, **row | {"at": clock() - 1}) == []
 
 
-@pytest.mark.parametrize("statement", ["old_completed", "old_failed", "old_results"])
-def test_what_is_old_elsewhere_is_not_old_here(store, base, clock, statement):
+@pytest.mark.parametrize("kind", ["completed", "failed", "result"])
+def test_what_is_kept_elsewhere_is_neither_old_nor_counted_here(store, base, clock, kind):
     for queue in ("a", "z"):
         push(store, queue=queue)
-        [claim] = claim_all(store, queue=queue)
-        outcomes = {
-            "old_completed": completed(claim, stays=True),
-            "old_failed": raised(claim),
-            "old_results": verdict(claim, Returned(b"1", SECOND, counted=True)),
+        claim = claim_one(store, queue=queue)
+        settlements = {
+            "completed": completed(claim, stays=True),
+            "failed": raised(claim),
+            "result": verdict(claim, Returned(b"1", SECOND, counted=True)),
         }
-        apply(store, outcomes[statement])
+        apply(store, settlements[kind])
+    assert store.cancel(push(store, queue="m"))
+    old = "old_results" if kind == "result" else f"old_{kind}"
     row = {"at": clock() + micros(WEEK), "last": 9, "limit": 9}
-    assert [len(found(base, statement, queue=queue, **row)) for queue in ("a", "m", "z")] == [1, 0, 1]
+    assert [len(found(base, old, queue=queue, **row)) for queue in ("a", "m", "z")] == [1, 0, 1]
+    assert [len(base.ask(f"nth_{kind}", queue=queue, count=0)) for queue in ("a", "m", "z")] == [1, 0, 1]
 
 
 def test_what_was_restored_since_it_was_found_to_be_old_is_kept(store, base, clock):
@@ -513,6 +516,17 @@ def test_what_is_ahead_of_a_job_of_its_order_is_due_or_under_way(store, base, cl
     job = push(store, terms=ordered)
     found_ahead = base.ask("ahead", queue=QUEUE, lane="o", job=job)
     assert [job for job, _ in found_ahead] == ([] if ahead == "later" else [first])
+
+
+def test_a_later_job_of_an_order_is_ahead_while_it_runs(store, base):
+    ordered = Terms(order="o")
+    first = push(store, terms=ordered, delay=SECOND)
+    second, third = push(store, terms=ordered), push(store, terms=ordered)
+    claim = claim_one(store)
+    ahead = [base.ask("ahead", queue=QUEUE, lane="o", job=job) for job in (first, second, third)]
+    assert ahead == [[(second, JobStatus.RUNNING)], [], [(second, JobStatus.RUNNING)]]
+    apply(store, completed(claim))
+    assert base.ask("ahead", queue=QUEUE, lane="o", job=first) == []
 
 
 def test_what_was_half_resumed_is_let_go_by_a_sweep(store, base):

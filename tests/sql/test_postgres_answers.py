@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
 
 import psycopg
 import pytest
 from prove.clock import FakeClock
+from workqueue.job import Terms
 from workqueue.store.postgres import address
 from workqueue.store.postgres.claiming import read_turn
 from workqueue.store.postgres.connection import Connection, connect
@@ -50,6 +52,11 @@ def test_what_a_claim_took_is_that_of_its_runner(store, connection):
     [(token,)] = connection.execute("SELECT token FROM workqueue.jobs").fetchall()
     for runner, found in ((claim.runner, 1), (claim.runner + 1, 0)):
         assert connection.ask("claimed_by", {"runner": runner, "token": token}).rowcount == found
+
+
+def test_a_job_that_has_terms_is_not_written_again(store, connection):
+    jobs = [push(store), push(store, terms=Terms(order="o"))]
+    assert connection.ask("make_special", {"ids": json.dumps(jobs)}).rowcount == 1
 
 
 def test_a_pause_elsewhere_is_not_in_the_way(store, connection):

@@ -1137,7 +1137,7 @@ DELETE FROM workqueue.progress WHERE job IN (
 
 -- name: note_progress
 INSERT INTO workqueue.progress (job, data)
-SELECT id, :data FROM workqueue.jobs WHERE id = :job AND status = 4 AND runner = :runner
+SELECT id, :data FROM workqueue.jobs WHERE id = :job AND runner = :runner
     ON CONFLICT (job) DO UPDATE SET data = excluded.data;
 
 -- name: outlook_jobs
