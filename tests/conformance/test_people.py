@@ -6,7 +6,7 @@ from datetime import UTC, timedelta
 
 import pytest
 from workqueue.errors import JobNotFound
-from workqueue.job import JobStatus, Size, Terms
+from workqueue.job import JobStatus, Lane, Size, Terms
 from workqueue.lifecycle import SECOND_LOSS_PAUSE
 from workqueue.store.contract import TaskStanding
 from workqueue.store.paging import Find
@@ -367,6 +367,15 @@ def test_jobs_are_counted_by_queue_and_name(store, clock):
     ]
     whole = {standing.queue: standing for standing in store.overview().queues}
     assert (whole[QUEUE].due, whole[QUEUE].later) == (3, 2)
+
+
+def test_what_is_kept_back_is_due_and_what_follows_is_not(store):
+    for _ in range(2):
+        push(store, terms=Terms(limit=Lane("one", most=1)))
+    assert len(claim_all(store)) == 1
+    store.push([new_job(terms=Terms(followed=True)), new_job(terms=Terms(follows=-1))])
+    [standing] = store.overview().queues
+    assert (standing.due, standing.later, standing.running) == (2, 1, 1)
 
 
 def test_no_more_jobs_are_counted_than_were_asked_for_the_newest(store):

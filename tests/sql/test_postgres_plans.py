@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -191,6 +192,13 @@ def test_every_statement_prepares_and_has_its_index_in_the_plan_that_is_kept(con
 def test_an_index_is_searched_by_this_column_too(connection, name, column):
     connection.execute("SET plan_cache_mode = force_generic_plan")
     assert column in " ".join(node.get("Index Cond", "") for node in plan(connection, name))
+
+
+def test_what_is_counted_for_people_is_read_along_the_indexes_that_have_no_more(connection):
+    connection.execute("SET plan_cache_mode = force_generic_plan")
+    found = Counter(by(node) for node in plan(connection, "standings"))
+    twice, once = ["jobs_later", "jobs_kept_back"], ["jobs_ready", "jobs_suspect", "jobs_settled", "completed_of_queue"]
+    assert [found[index] for index in (*twice, *once)] == [2] * 2 + [1] * 4
 
 
 @pytest.mark.parametrize("analysed", [False, True], ids=["", "analysed"])

@@ -1109,7 +1109,7 @@ SELECT queue, name, start, completed, failed, retried, cancelled, lost, wait_sum
 SELECT queue, name, start, completed, failed, retried, cancelled, lost, wait_sum, wait_max, run_sum, run_max,
        wait_buckets, run_buckets, waiting, oldest
   FROM workqueue.figures
- WHERE span = 0 AND start = 0 AND (:queue::text IS NULL OR queue = :queue)
+ WHERE span = 0 AND (:queue::text IS NULL OR queue = :queue)
  ORDER BY queue, name;
 
 -- name: forget_figures
