@@ -35,8 +35,7 @@ check: $(VENV)/test ## lint, types and layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@echo "== types"
-	$(BIN)/mypy
-	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/mypy & mypy=$$!; $(BIN)/pyright --pythonpath $(BIN)/python && wait $$mypy
 	@echo "== layers"
 	$(BIN)/lint-imports --no-logo
 

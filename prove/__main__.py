@@ -46,7 +46,7 @@ _REPEAT: Final[dict[str, Callable[[list[str]], Verdict]]] = {
     "handlers": handlers.repeat,
     "planted": planted.repeat,
 } | {name: lambda words, name=name: powercut.repeat([name, *words]) for name in DISKS}  # type: ignore[misc]
-_QUICK: Final = timedelta(seconds=60)
+_QUICK: Final = timedelta(seconds=40)
 _PEERS_SHARE: Final = 0.05
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -72,6 +74,15 @@ def test_a_job_that_ended_badly_frees_its_key(store, settled):
     assert store.restore(QUEUE, [first]) == 0  # another has the key by now
     assert store.cancel(second)
     assert store.restore(QUEUE, [first]) == 1
+
+
+@pytest.mark.parametrize("elsewhere", [{"queue": "b"}, {"name": "other"}])
+def test_a_restored_job_takes_its_key_again_though_it_is_taken_elsewhere(store, elsewhere):
+    first = push(store, terms=KEY)
+    apply(store, raised(claim_one(store)))
+    push(store, terms=KEY, **elsewhere)
+    assert store.restore(QUEUE, [first]) == 1
+    assert push(store, terms=KEY) == first
 
 
 def test_a_window_keeps_a_key_taken_after_its_job_has_ended(store, clock):
@@ -413,10 +424,19 @@ def in_a_chain(count: int, *, expires: timedelta | None = None, batch: int | Non
     return [first, *[middle] * (count - 2), new_job(terms=Terms(follows=-1, batch=batch))]
 
 
+@pytest.fixture
+def little_depth() -> Iterator[int]:
+    """How deep calls may go from here."""
+    before, depth = sys.getrecursionlimit(), 250
+    sys.setrecursionlimit(len(inspect.stack(0)) + depth)
+    yield depth
+    sys.setrecursionlimit(before)
+
+
 @pytest.mark.parametrize("fails", [True, False])
-def test_a_chain_longer_than_the_stack_ends_with_its_first_job(store, clock, fails):
+def test_a_chain_longer_than_the_stack_ends_with_its_first_job(store, clock, fails, little_depth):
     batch = store.batches.open(QUEUE)
-    _, *rest = store.push(in_a_chain(2 * sys.getrecursionlimit(), expires=SECOND, batch=batch))
+    _, *rest = store.push(in_a_chain(2 * little_depth, expires=SECOND, batch=batch))
     store.batches.seal(batch)
     if fails:
         assert apply(store, raised(claim_one(store))) == []

@@ -9,7 +9,7 @@ from contextlib import closing
 import psycopg
 import pytest
 from prove.clock import FakeClock
-from workqueue.job import Terms
+from workqueue.job import Lane, Terms
 from workqueue.store.postgres import address
 from workqueue.store.postgres.claiming import read_turn
 from workqueue.store.postgres.connection import Connection, connect
@@ -17,7 +17,19 @@ from workqueue.store.postgres.engine import PostgresStore
 from workqueue.store.postgres.looking import HEAD
 
 from postgres_fixtures import VERSIONS, Servers
-from support import BROKEN_ROWS, QUEUE, SECOND, a_failed_job, again, claim_one, push, settled_at_once
+from support import (
+    BROKEN_ROWS,
+    QUEUE,
+    SECOND,
+    a_failed_job,
+    again,
+    claim_all,
+    claim_one,
+    ids,
+    new_job,
+    push,
+    settled_at_once,
+)
 
 A_TURN = {
     **{"now": None, "queue": QUEUE, "limit": 9, "most": 1000, "runner": 1, "token": 1, "lease": 1},
@@ -57,6 +69,18 @@ def test_what_a_claim_took_is_that_of_its_runner(store, connection):
 def test_a_job_that_has_terms_is_not_written_again(store, connection):
     jobs = [push(store), push(store, terms=Terms(order="o"))]
     assert connection.ask("make_special", {"ids": json.dumps(jobs)}).rowcount == 1
+
+
+def test_who_does_not_wait_for_others_is_not_called(store, connection):
+    for _ in range(2):
+        push(store, terms=Terms(limit=Lane("one", most=1)))
+    assert ids(claim_all(store)) == [1]
+    assert connection.ask("call_follower", {"job": 2, "now": 0}).rowcount == 0
+
+
+def test_the_terms_of_a_job_that_is_not_over_stay_as_they_are(store, connection):
+    _, then = store.push([new_job(terms=Terms(followed=True)), new_job(terms=Terms(follows=-1))])
+    assert connection.ask("reopen_terms", {"job": then}).rowcount == 0
 
 
 def test_a_pause_elsewhere_is_not_in_the_way(store, connection):

@@ -148,7 +148,7 @@ FILL_TERMS = """
 """
 
 
-@pytest.fixture(scope="module", params=[(version, rows) for version in VERSIONS for rows in (0, 1_000, 300_000)],
+@pytest.fixture(scope="module", params=[(version, rows) for version in VERSIONS for rows in (0, 1_000, 100_000)],
                 ids=lambda param: f"{param[0]}, {param[1]:,} rows")  # fmt: skip
 def filled(request: pytest.FixtureRequest, postgres_servers) -> Iterator[tuple[str, int]]:
     """The URL of a store with so many jobs, a third each waiting, for later, and failed, all with terms.
