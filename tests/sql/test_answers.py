@@ -332,6 +332,32 @@ def test_what_was_restored_since_it_was_found_to_be_old_is_kept(store, base, clo
 # what there is to sweep
 
 
+KEYS = [(queue, name, key) for queue in "ab" for name in "ab" for key in "ab"]
+
+
+def take_keys(base: Base, *, until: int, taken_at: int) -> None:
+    for queue, name, key in KEYS:
+        base.execute(
+            "INSERT INTO taken_keys (queue, name, key, job, until, taken_at)"
+            f" VALUES ('{queue}', '{name}', '{key}', 1, {until}, {taken_at})"
+        )
+
+
+def test_keys_whose_time_is_over_are_forgotten_so_many_at_a_time(base):
+    take_keys(base, until=5, taken_at=1)
+    for now, left in ((4, 8), (5, 7), (6, 6)):
+        base.ask("forget_keys", now=now, limit=1)
+        assert base.execute("SELECT count(*) FROM taken_keys") == [(left,)]
+
+
+def test_keys_taken_before_the_clock_was_set_back_begin_anew_so_many_at_a_time(base):
+    take_keys(base, until=9, taken_at=7)
+    for now, left in ((7, 8), (2, 7), (2, 6)):
+        base.ask("restart_windows", now=now, limit=1)
+        assert base.execute("SELECT count(*) FROM taken_keys WHERE until = 9 AND taken_at = 7") == [(left,)]
+    assert base.execute("SELECT until, taken_at FROM taken_keys WHERE taken_at <> 7") == [(4, 2)] * 2
+
+
 def wants_sweeping(base: Base, clock: FakeClock) -> bool:
     row = {"queue": QUEUE, "now": clock(), "before": clock() - micros(WEEK), **ends(clock())}
     return bool(base.ask("wants_sweeping", **row)[0][0])

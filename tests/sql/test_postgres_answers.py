@@ -83,6 +83,15 @@ def test_the_terms_of_a_job_that_is_not_over_stay_as_they_are(store, connection)
     assert connection.ask("reopen_terms", {"job": then}).rowcount == 0
 
 
+def test_a_key_is_not_taken_from_whoever_took_it_since(connection):
+    row = {"queue": QUEUE, "name": "task", "key": "k"}
+    taken = [
+        connection.ask("take_key", row | {"job": job, "now": now, "until": now + 10}).rowcount
+        for job, now in ((1, 0), (2, 9), (3, 10))
+    ]
+    assert taken == [1, 0, 1]
+
+
 def test_a_pause_elsewhere_is_not_in_the_way(store, connection):
     push(store)
     store.pause("other", "task")

@@ -124,7 +124,7 @@ READS_ALL = {"standings", "check_jobs", "check_rows", "check_terms", "check_figu
              "enlisted", "drop_figures", "task_standings",
              "schema_version", "set_version", "last_id", "forget_progress", "wants_sweeping", "is_empty"}  # fmt: skip
 # What an index would be searched by less, with the same answer.
-NARROWED = [("batch_waiting", "is_open")]
+NARROWED = [("batch_waiting", "is_open"), ("forget_keys", "until"), ("restart_windows", "taken_at")]
 FEW = {"jobs_running"}  # all of this index are meant
 FILL = """
     INSERT INTO workqueue.jobs (queue, name, status, ready, priority, position, run_at, pushed_at, backoff, attempt,
