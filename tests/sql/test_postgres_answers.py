@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import psycopg
@@ -16,7 +17,7 @@ from workqueue.store.postgres.connection import Connection, connect
 from workqueue.store.postgres.engine import PostgresStore
 from workqueue.store.postgres.looking import HEAD
 
-from postgres_fixtures import VERSIONS, Servers
+from postgres_fixtures import VERSIONS, Servers, rows
 from support import (
     BROKEN_ROWS,
     QUEUE,
@@ -29,6 +30,7 @@ from support import (
     new_job,
     push,
     settled_at_once,
+    until,
 )
 
 A_TURN = {
@@ -36,6 +38,10 @@ A_TURN = {
     **{"ids": [], "attempts": [], "runners": [], "count": 0},
     **dict(zip(("from_priority", "from_position", "from_id"), HEAD, strict=True)),
 }
+_A_KEY = (
+    "INSERT INTO workqueue.taken_keys (queue, name, key, job, until, taken_at) VALUES ('default', 'task', 'k', 1, 2, 3)"
+)
+_WAITS = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 _RULES = "SELECT conname FROM pg_constraint WHERE conrelid = 'workqueue.jobs'::regclass AND contype = 'c'"
 
 
@@ -98,6 +104,28 @@ def test_a_pause_elsewhere_is_not_in_the_way(store, connection):
     beside, claims = read_turn(connection.ask("turn", A_TURN).fetchall())
     assert not beside.is_in_the_way()
     assert len(claims) == 1
+
+
+@pytest.mark.parametrize(
+    ("statement", "made", "meanwhile"),
+    [
+        ("forget_keys", _A_KEY, "UPDATE workqueue.taken_keys SET until = 99"),
+        ("restart_windows", _A_KEY, "UPDATE workqueue.taken_keys SET taken_at = 1"),
+        (
+            "forget_batches",
+            "INSERT INTO workqueue.batches (queue, sealed, done_at) VALUES ('default', true, 2)",
+            "UPDATE workqueue.batches SET done_at = NULL",
+        ),
+    ],
+)
+def test_what_changed_while_it_was_waited_for_is_judged_as_it_is(url, connection, statement, made, meanwhile):
+    rows(url, made)
+    with psycopg.connect(url) as other, ThreadPoolExecutor(1) as pool:
+        other.execute(meanwhile.encode())
+        done = pool.submit(connection.ask, statement, {"now": 2, "before": 2, "limit": 9})
+        until(lambda: rows(url, _WAITS) == [(1,)])
+        other.commit()
+        assert done.result().rowcount == 0
 
 
 @pytest.mark.parametrize("damage", BROKEN_ROWS)
