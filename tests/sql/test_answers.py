@@ -332,6 +332,13 @@ def test_what_was_restored_since_it_was_found_to_be_old_is_kept(store, base, clo
 # what there is to sweep
 
 
+def test_a_slot_stands_for_one_schedule_at_one_time(base):
+    base.execute(f"INSERT INTO schedules (queue, name, spec, next_at) VALUES ('{QUEUE}', 's', '', 5)")
+    asked = [(QUEUE, "s", 5), ("other", "s", 5), (QUEUE, "other", 5), (QUEUE, "s", 6)]
+    stands = [base.ask("slot_stands", queue=queue, name=name, seen=at)[0][0] for queue, name, at in asked]
+    assert stands == [1, 0, 0, 0]
+
+
 KEYS = [(queue, name, key) for queue in "ab" for name in "ab" for key in "ab"]
 
 

@@ -41,8 +41,10 @@ def _notes(settings: dict[str, str], *, pooled: bool) -> list[str]:
     notes: list[str] = []
     if settings.get("synchronous_commit") == "off":
         notes.append("synchronous_commit is off: a job that was pushed may be lost when the server's machine crashes")
-    if settings.get("fsync") == "off" or settings.get("full_page_writes") == "off":
-        notes.append("fsync or full_page_writes is off: a crash of the server's machine can damage the database")
+    if settings.get("fsync") == "off":
+        notes.append("fsync is off: a crash of the server's machine can damage the database")
+    if settings.get("full_page_writes") == "off":
+        notes.append("full_page_writes is off: after a crash, also of the server alone, the database may not recover")
     if not settings.get("synchronous_standby_names"):
         notes.append("no synchronous standby: a failover can lose the last commits")
     if pooled:
