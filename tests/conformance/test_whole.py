@@ -153,7 +153,7 @@ def test_a_move_that_is_done_stays_done(store, clock):
 def test_ids_go_on_from_those_of_another_store_and_never_back(store):
     with store.whole.look() as reader:
         assert (reader.last_job, reader.last_batch) == (0, 0)
-    for last_job, last_batch in ((10, 20), (30, 5), (5, 40)):
+    for last_job, last_batch in ((10, 20), (30, 5), (5, 40), (1, 1)):
         write(store, lambda session, last=(last_job, last_batch): session.continue_ids(*last))
     with store.whole.look() as reader:
         assert (reader.last_job, reader.last_batch) == (30, 40)

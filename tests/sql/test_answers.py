@@ -332,6 +332,14 @@ def test_what_was_restored_since_it_was_found_to_be_old_is_kept(store, base, clo
 # what there is to sweep
 
 
+def test_a_lane_is_held_by_those_of_its_queue_that_run(store, base):
+    for queue, lane in (("a", "one"), ("b", "one"), ("a", "other"), ("a", "one")):
+        push(store, queue=queue, terms=Terms(limit=Lane(lane, most=1)))
+    for queue in ("a", "b"):
+        claim_all(store, queue=queue)
+    assert found(base, "limit_holders", queue="a", lane="one", limit=9) == [1]
+
+
 def test_a_slot_stands_for_one_schedule_at_one_time(base):
     base.execute(f"INSERT INTO schedules (queue, name, spec, next_at) VALUES ('{QUEUE}', 's', '', 5)")
     asked = [(QUEUE, "s", 5), ("other", "s", 5), (QUEUE, "other", 5), (QUEUE, "s", 6)]

@@ -684,7 +684,7 @@ SELECT (SELECT count(*) FROM workqueue.jobs WHERE queue = :queue AND ready = 1 A
 -- name: idle
 SELECT NOT EXISTS (SELECT 1 FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost = 0)
    AND NOT EXISTS (SELECT 1 FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost > 0)
-   AND NOT EXISTS (SELECT 1 FROM workqueue.jobs WHERE queue = :queue AND ready > 1 AND ready = 2)
+   AND NOT EXISTS (SELECT 1 FROM workqueue.jobs WHERE queue = :queue AND ready = 2)
    AND NOT EXISTS (SELECT 1 FROM workqueue.jobs WHERE queue = :queue AND status = 4)
    AND NOT EXISTS (SELECT 1 FROM workqueue.jobs WHERE queue = :queue AND ready = 0 AND run_at <= :now)
    AND NOT EXISTS (SELECT 1 FROM workqueue.jobs WHERE queue = :queue AND ready = 0 AND status = 2);
@@ -698,8 +698,8 @@ SELECT coalesce(json_agg(json_build_array(queue, kind, jobs, oldest,
       FROM workqueue.jobs WHERE ready = 1 AND lost = 0 GROUP BY queue
     UNION ALL SELECT queue, 1, count(*), min(id) FROM workqueue.jobs WHERE ready = 1 AND lost > 0 GROUP BY queue
     UNION ALL SELECT queue, 1, count(*), min(id) FROM workqueue.jobs WHERE ready = 0 AND run_at <= :now GROUP BY queue
-    UNION ALL SELECT queue, 1, count(*), min(id) FROM workqueue.jobs WHERE ready > 1 AND ready = 2 GROUP BY queue
-    UNION ALL SELECT queue, 0, count(*), NULL FROM workqueue.jobs WHERE ready > 1 AND ready = 3 GROUP BY queue
+    UNION ALL SELECT queue, 1, count(*), min(id) FROM workqueue.jobs WHERE ready = 2 GROUP BY queue
+    UNION ALL SELECT queue, 0, count(*), NULL FROM workqueue.jobs WHERE ready = 3 GROUP BY queue
     UNION ALL SELECT queue, 0, count(*), NULL FROM workqueue.jobs WHERE ready = 0 AND run_at > :now GROUP BY queue
     UNION ALL SELECT queue, 2, count(*), NULL FROM workqueue.jobs WHERE status = 2 GROUP BY queue
     UNION ALL SELECT queue, 4, count(*), NULL FROM workqueue.jobs WHERE status = 4 GROUP BY queue
@@ -1089,7 +1089,7 @@ SELECT waiting, (SELECT j.run_at FROM workqueue.jobs AS j WHERE j.id = oldest) F
         SELECT count(*) AS jobs, min(id) AS first FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost = 0
         UNION ALL SELECT count(*), min(id) FROM workqueue.jobs WHERE queue = :queue AND ready = 1 AND lost > 0
         UNION ALL SELECT count(*), min(id) FROM workqueue.jobs WHERE queue = :queue AND ready = 0 AND run_at <= :now
-        UNION ALL SELECT count(*), min(id) FROM workqueue.jobs WHERE queue = :queue AND ready > 1 AND ready = 2) AS part
+        UNION ALL SELECT count(*), min(id) FROM workqueue.jobs WHERE queue = :queue AND ready = 2) AS part
     ) AS counted;
 
 -- name: note_backlog
