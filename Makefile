@@ -35,7 +35,7 @@ check: $(VENV)/test ## lint, types and layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@echo "== types"
-	$(BIN)/mypy & mypy=$$!; $(BIN)/pyright --pythonpath $(BIN)/python && wait $$mypy
+	$(BIN)/mypy & mypy=$$!; $(BIN)/pyright --pythonpath $(BIN)/python; pyright=$$?; wait $$mypy && exit $$pyright
 	@echo "== layers"
 	$(BIN)/lint-imports --no-logo
 

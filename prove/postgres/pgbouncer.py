@@ -84,12 +84,14 @@ class PgBouncer:
     @contextmanager
     def lend(self, url: str) -> Iterator[str]:
         """Lend the way through it to a database of that server; at the end, nobody is connected to that any more."""
-        yield self._through(url)
-        name = sql.Identifier(urlsplit(url).path.removeprefix("/"))
-        console = self._through(urlsplit(url)._replace(path="/pgbouncer").geturl())
-        with psycopg.connect(console, autocommit=True) as ours:
-            for command in ("KILL {}", "RESUME {}"):
-                ours.execute(sql.SQL(command).format(name))
+        try:
+            yield self._through(url)
+        finally:
+            name = sql.Identifier(urlsplit(url).path.removeprefix("/"))
+            console = self._through(urlsplit(url)._replace(path="/pgbouncer").geturl())
+            with psycopg.connect(console, autocommit=True) as ours:
+                for command in ("KILL {}", "RESUME {}"):
+                    ours.execute(sql.SQL(command).format(name))
 
     def close(self) -> None:
         self._place.remove()

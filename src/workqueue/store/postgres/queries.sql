@@ -237,7 +237,7 @@ SELECT id, run_at, priority, position, special, NULL::bool, NULL::bool, backoff,
  ORDER BY priority DESC, position, id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED;
 
 -- name: claim
--- Of those that `line` or `line_alone` has locked.
+-- Jobs that `line` or `line_alone` has locked.
 UPDATE workqueue.jobs
    SET status = 4, ready = NULL, attempt = attempt + 1, runner = :runner, token = :token, lease_until = :lease_until
  WHERE id = ANY (:ids::bigint[]);
