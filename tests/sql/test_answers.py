@@ -347,6 +347,20 @@ def test_a_slot_stands_for_one_schedule_at_one_time(base):
     assert stands == [1, 0, 0, 0]
 
 
+def test_totals_are_forgotten_by_themselves(store, base, clock):
+    store.ledger.add(QUEUE, {"task": Counted(completed=1)})
+    base.ask("forget_totals", before=clock())
+    base.ask("forget_totals", before=clock() + 1)
+    assert {span for (span,) in base.execute("SELECT span FROM figures")} == {1, 60}
+
+
+def test_batches_are_forgotten_so_many_at_a_time(store, base, clock):
+    for _ in range(3):
+        store.batches.seal(store.batches.open(QUEUE))
+    base.ask("forget_batches", before=clock(), limit=2)
+    assert base.execute("SELECT count(*) FROM batches") == [(1,)]
+
+
 KEYS = [(queue, name, key) for queue in "ab" for name in "ab" for key in "ab"]
 
 

@@ -1118,7 +1118,7 @@ DELETE FROM workqueue.figures
  WHERE span = :span AND start < least(:before, :step + (SELECT min(start) FROM workqueue.figures WHERE span = :span));
 
 -- name: forget_totals
-DELETE FROM workqueue.figures WHERE span = 0 AND start = 0 AND noted_at < :before;
+DELETE FROM workqueue.figures WHERE span = 0 AND noted_at < :before;
 
 -- name: check_figures
 SELECT (SELECT count(*) FROM workqueue.figures
