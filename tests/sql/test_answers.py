@@ -355,10 +355,27 @@ def test_totals_are_forgotten_by_themselves(store, base, clock):
 
 
 def test_batches_are_forgotten_so_many_at_a_time(store, base, clock):
+    store.batches.open(QUEUE)
     for _ in range(3):
         store.batches.seal(store.batches.open(QUEUE))
     base.ask("forget_batches", before=clock(), limit=2)
-    assert base.execute("SELECT count(*) FROM batches") == [(1,)]
+    assert base.execute("SELECT count(*) FROM batches") == [(2,)]
+
+
+def test_the_progress_of_others_is_not_told(store, base):
+    progressing(store)
+    progressing(store)
+    assert [job for job, _ in base.ask("outlook_progress", ids="[2]")] == [2]
+
+
+def test_the_starts_of_a_lane_are_told_and_forgotten_by_themselves(base):
+    for queue, lane, at in (("a", "one", 1), ("a", "one", 5), ("a", "one", 9), ("b", "one", 20), ("a", "two", 30)):
+        base.execute(f"INSERT INTO starts (queue, lane, at) VALUES ('{queue}', '{lane}', {at})")
+    lane = {"queue": "a", "lane": "one"}
+    assert base.ask("count_starts", **lane, since=1) == [(2,)]
+    assert [base.ask("nth_start", **lane, before=before) for before in (0, 2, 3)] == [[(9,)], [(1,)], []]
+    base.ask("forget_starts", **lane, since=1, now=5)
+    assert base.execute("SELECT at FROM starts ORDER BY at") == [(5,), (20,), (30,)]
 
 
 KEYS = [(queue, name, key) for queue in "ab" for name in "ab" for key in "ab"]
