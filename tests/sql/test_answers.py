@@ -30,6 +30,7 @@ from support import (
     QUEUE,
     SECOND,
     a_failed_job,
+    a_suspect,
     again,
     apply,
     claim_all,
@@ -366,6 +367,19 @@ def test_the_progress_of_others_is_not_told(store, base):
     progressing(store)
     progressing(store)
     assert [job for job, _ in base.ask("outlook_progress", ids="[2]")] == [2]
+
+
+def test_a_queue_is_idle_whatever_another_has_to_do(store, base, clock):
+    a_suspect(store, queue="b")
+    for _ in range(2):
+        push(store, queue="b", terms=Terms(limit=Lane("one", most=1)))
+    assert len(claim_all(store, queue="b")) == 1
+    push(store, queue="b")
+    apply(store, again(claim_one(store, queue="b"), SECOND))
+    push(store, queue="b", delay=SECOND)
+    push(store, queue="b")
+    asked = [base.ask("idle", queue=queue, now=clock() + micros(SECOND))[0][0] for queue in (QUEUE, "b")]
+    assert asked == [1, 0]
 
 
 def test_the_starts_of_a_lane_are_told_and_forgotten_by_themselves(base):
