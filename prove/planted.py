@@ -56,11 +56,18 @@ def _planted(score: Score, meant: Callable[[str], bool], at_once: int, tell: Cal
             servers = {version: started.enter_context(PostgresServer(version)).dsn() for version in versions}
             dropped = [mutant for mutant in terms.mutants(engine, used) if meant(mutant.name)]
             for name, by in pool.map(partial(look, servers), dropped):
-                score = msgspec.structs.replace(score, terms=score.terms | {name: by}, seconds=time.monotonic() - began)
+                found = score.terms | {name: by}
+                seconds = time.monotonic() - began
+                score = msgspec.structs.replace(score, terms=found, untried=_untried(found), seconds=seconds)
                 yield score
     finally:
         pool.shutdown(cancel_futures=True)
         started.close()
+
+
+def _untried(found: Mapping[str, str]) -> dict[str, int]:
+    left = {engine.title: sum(term.name not in found for term in terms.mutants(engine)) for engine in terms.ENGINES}
+    return {title: count for title, count in left.items() if count}
 
 
 def _is_one_of(only: Sequence[str], name: str) -> bool:

@@ -24,7 +24,8 @@ _PACKAGES: Final = ("durable-workqueue", "msgspec", "apsw", "hypothesis", "huey"
 class Score(msgspec.Struct, frozen=True, kw_only=True):
     """What came of the planted bugs: the test that caught each; "" of a survivor.
 
-    again: the commit at which those that had survived were tried once more, and new ones too.
+    again: the commit at which those that had survived were tried once more, and new ones too. untried: how many terms
+    there are beside these, by whose SQL they are of.
     """
 
     commit: str
@@ -32,6 +33,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     bugs: dict[str, str]
     terms: dict[str, str]
     again: str = ""
+    untried: dict[str, int] = {}
 
     def survivors(self) -> list[str]:
         return [name for found in (self.bugs, self.terms) for name, by in found.items() if not by]
@@ -150,7 +152,9 @@ def _score(score: Score) -> Iterator[str]:
     for words, is_meant in (("SQLite", False), ("PostgreSQL", True)):
         lost = {name: by for name, by in score.terms.items() if name.startswith("PostgreSQL: ") is is_meant}
         if lost:
-            yield f"Of the terms of the SQL for {words}, dropped one at a time, a test missed **{_caught(lost)}**."
+            left = f"; {score.untried[words]} more were not tried yet" if score.untried.get(words) else ""
+            told = f"**{_caught(lost)}**{left}"
+            yield f"Of the terms of the SQL for {words}, dropped one at a time, a test missed {told}."
     if survivors := score.survivors():
         yield "Survivors: " + "; ".join(f"`{name}`" for name in survivors) + "."
 

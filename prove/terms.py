@@ -40,6 +40,11 @@ class Engine:
     plans: str
     versions: Sequence[str] = ()
 
+    @property
+    def title(self) -> str:
+        """Whose SQL it is, for people."""
+        return self.name.removesuffix(": ") or "SQLite"
+
     def uses(self) -> Mapping[str, Sequence[str]]:
         """Give the tests that ask for each statement, by a run of them all. Raises ValueError as `uses.note`."""
         return uses.note(self.loader, self.suites)

@@ -102,7 +102,12 @@ PAGE = f"before\n{reliability._BEGIN}\nold\n{reliability._END}\nafter\n"
 def test_the_table_stands_between_its_marks() -> None:
     powercut = verdict(harness="powercut", counts={"cuts: disks": 5, "damage: logs": 2}, failures=["x (repeat cuts 1)"])
     score = Score(
-        commit="def", seconds=9, bugs={"a": "t", "b": ""}, terms={"c": "t", "PostgreSQL: d": "t"}, again="ghi"
+        commit="def",
+        seconds=9,
+        bugs={"a": "t", "b": ""},
+        terms={"c": "t", "PostgreSQL: d": "t"},
+        again="ghi",
+        untried={"PostgreSQL": 7},
     )
     page = with_table(
         PAGE, record(verdicts=[verdict(), powercut], planted=score, peers=[verdict(harness="crash: huey")])
@@ -113,7 +118,7 @@ def test_the_table_stands_between_its_marks() -> None:
     assert "| crash | 7 | 1,234 kills, 0 lost | 0 |\n| cuts | 7 | 5 disks | 1 |\n| damage | 7 | 2 logs | 0 |" in page
     assert "at commit def (those that survived there, and new ones, were tried at ghi): **1 of 2 caught**." in page
     assert "the SQL for SQLite, dropped one at a time, a test missed **1 of 1**." in page
-    assert "the SQL for PostgreSQL, dropped one at a time, a test missed **1 of 1**." in page
+    assert "the SQL for PostgreSQL, dropped one at a time, a test missed **1 of 1**; 7 more were not tried yet." in page
     assert "Survivors: `b`." in page
     assert "| huey | 1,234 kills, 0 lost |" in page
     assert with_table(page, record()) == with_table(PAGE, record())

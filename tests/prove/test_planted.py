@@ -127,6 +127,8 @@ def test_those_that_survived_or_are_new_are_tried_again_and_the_others_stay(monk
     assert anew.bugs == {first: "by now", second: "as ever"} | dict.fromkeys(bugs, "too")
     assert anew.terms == score.terms | {term: "by now", new: "by now"}
     assert (anew.commit, anew.again, anew.survivors()) == ("abc", commit(), [])
+    assert one_left.untried == {ENGINES[0].title: 1}
+    assert anew.untried == {}
 
 
 def test_a_plant_that_does_not_fit_any_more_is_an_error(source: Path) -> None:
