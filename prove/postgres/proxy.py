@@ -86,7 +86,7 @@ class Armed:
 
     def meet(self, message: Message, passed: int) -> int | None:
         """Say after how many bytes of the message it strikes. passed: bytes that this side said before."""
-        if self.struck or message.side is not self.fault.side:
+        if message.side is not self.fault.side:
             return None
         byte = self.fault.byte
         if not self.fault.of_a_message:
@@ -98,8 +98,16 @@ class Armed:
         elif self._skip:
             self._skip -= 1
             return None
-        self._struck.set()
         return min(byte, len(message.data))
+
+    def strike(self, session: _Session) -> None:
+        """Do it to a session. Who waits for it may heal all at once: what that undoes is done by then."""
+        lasts = self.fault.deed in (Deed.HOLD, Deed.SWALLOW)
+        if lasts:
+            session.suffer(self.fault.deed)
+        self._struck.set()
+        if not lasts:
+            session.suffer(self.fault.deed, self.fault.seconds)
 
 
 class Proxy:
@@ -208,14 +216,14 @@ class Proxy:
                 session.suffer(deed)
             session.start()
 
-    def hears(self, message: Message, passed: int) -> tuple[int, Fault | None]:
+    def hears(self, message: Message, passed: int) -> tuple[int, Armed | None]:
         """Note a message of a session; say how many of its bytes pass before the fault that it meets, if any."""
         with self._lock:
             self._heard.append(message)
             for armed in self._armed:
                 if (byte := armed.meet(message, passed)) is not None:
                     self._armed.remove(armed)
-                    return byte, armed.fault
+                    return byte, armed
         return len(message.data), None
 
     def forget(self, session: _Session) -> None:
@@ -298,10 +306,10 @@ class _Session:
 
     def _pass(self, message: Message, passed: int, sink: socket.socket) -> None:
         self._over.wait(self._proxy.delay)
-        byte, fault = self._proxy.hears(message, passed)
+        byte, armed = self._proxy.hears(message, passed)
         sink.sendall(message.data[:byte])
-        if fault:
-            self.suffer(fault.deed, fault.seconds)
+        if armed:
+            armed.strike(self)
             if self._passes():
                 sink.sendall(message.data[byte:])
 

@@ -355,6 +355,24 @@ def test_totals_are_forgotten_by_themselves(store, base, clock):
     assert {span for (span,) in base.execute("SELECT span FROM figures")} == {1, 60}
 
 
+def test_a_backlog_was_noted_for_a_minute_of_a_queue(base):
+    for span, start, queue, name in ((1, 5, "a", ""), (60, 7, "b", ""), (1, 9, "c", "task")):
+        base.execute(
+            f"INSERT INTO figures (span, start, queue, name, noted_at) VALUES ({span}, {start}, '{queue}', '{name}', 1)"
+        )
+    asked = [("a", 5), ("b", 5), ("a", 6), ("b", 7), ("c", 9)]
+    assert [base.ask("backlog_noted", queue=queue, start=start)[0][0] for queue, start in asked] == [1, 0, 0, 0, 0]
+
+
+def test_queues_that_have_settled_jobs_are_told_once_each_and_no_others(store, base):
+    for queue in ("b", "a", "d", "a", "c", "e"):
+        job = push(store, queue=queue)
+        if queue != "c":
+            assert store.cancel(job)
+    assert found(base, "settled_queues", most=9) == ["a", "b", "d", "e"]
+    assert found(base, "settled_queues", most=2) == ["a", "b"]
+
+
 def test_batches_are_forgotten_so_many_at_a_time(store, base, clock):
     store.batches.open(QUEUE)
     for _ in range(3):
