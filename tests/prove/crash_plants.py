@@ -118,7 +118,6 @@ def claims_what_others_claim(queue: Queue, witness: Witness) -> None:
             b"\n), fitting AS MATERIALIZED (\n    SELECT id, ",
         ),
         (b"j.ctid = ANY (ARRAY(SELECT ctid FROM fitting", b"j.id = ANY (ARRAY(SELECT id FROM fitting"),
-        (b"\n       AND j.status IN (0, 2)\n       AND NOT (SELECT paused", b"\n       AND NOT (SELECT paused"),
     ):
         assert texts["turn"].count(old) == 1, old
         texts["turn"] = texts["turn"].replace(old, new)
