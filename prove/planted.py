@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -44,6 +44,7 @@ def _planted(score: Score, meant: Callable[[str], bool], at_once: int, tell: Cal
 
     yield score
     began = time.monotonic() - score.seconds
+    names = {engine.title: {mutant.name for mutant in terms.mutants(engine)} for engine in terms.ENGINES}
     pool = ThreadPoolExecutor(at_once)
     started = ExitStack()
     try:
@@ -52,22 +53,21 @@ def _planted(score: Score, meant: Callable[[str], bool], at_once: int, tell: Cal
             yield score
         for engine in terms.ENGINES:
             used = engine.uses() if any(meant(mutant.name) for mutant in terms.mutants(engine)) else {}
-            versions = engine.versions if used else ()  # to start its own would take a mutant longer than to be noticed
+            versions = (
+                engine.versions() if used else ()
+            )  # to start its own would take a mutant longer than to be noticed
             servers = {version: started.enter_context(PostgresServer(version)).dsn() for version in versions}
             dropped = [mutant for mutant in terms.mutants(engine, used) if meant(mutant.name)]
             for name, by in pool.map(partial(look, servers), dropped):
-                found = score.terms | {name: by}
-                seconds = time.monotonic() - began
-                score = msgspec.structs.replace(score, terms=found, untried=_untried(found), seconds=seconds)
-                yield score
+                score = msgspec.structs.replace(score, terms=score.terms | {name: by}, seconds=time.monotonic() - began)
+                yield msgspec.structs.replace(score, untried=_untried(score, names))
     finally:
         pool.shutdown(cancel_futures=True)
         started.close()
 
 
-def _untried(found: Mapping[str, str]) -> dict[str, int]:
-    left = {engine.title: sum(term.name not in found for term in terms.mutants(engine)) for engine in terms.ENGINES}
-    return {title: count for title, count in left.items() if count}
+def _untried(score: Score, names: Mapping[str, Set[str]]) -> dict[str, int]:
+    return {title: len(left) for title, of_engine in names.items() if (left := of_engine - score.terms.keys())}
 
 
 def _is_one_of(only: Sequence[str], name: str) -> bool:

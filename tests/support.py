@@ -221,3 +221,12 @@ def a_failed_job(store: Store, **changes: object) -> int:
 def a_suspect(store: Store, **changes: object) -> int:
     """A job that was lost once, and waits to run alone."""
     return settled_at_once(store, lost, **changes)
+
+
+def one_job_of_each_status(store: Store) -> None:
+    """One failed, one to be tried again, one that runs, and one that waits; none was cancelled."""
+    a_failed_job(store)
+    settled_at_once(store, lambda claim: again(claim, SECOND))
+    push(store)
+    claim_one(store)
+    push(store)

@@ -52,16 +52,17 @@ def store(proxy: Proxy) -> Iterator[PostgresStore]:
 @pytest.mark.parametrize("case", CASES)
 def test_a_line_may_break_at_any_byte(postgres, case):
     with Line(postgres) as line:
-        cuts = every_cut(line, case)
+        cuts, played = every_cut(line, case), 0
         # Not all that is said is said each time: on a busy machine the notifier more often opens a line of its own.
         for cut in random.Random(1).sample(cuts, len(cuts)):
             line.cut(cut)
+            played += 1
             if line.struck == _CUTS:
                 break
         broken, counts = line.verdict()
     assert broken == []
     assert line.struck == min(_CUTS, len(cuts))
-    assert counts["jobs acknowledged"] >= line.struck
+    assert counts["jobs acknowledged"] >= played
 
 
 @pytest.mark.parametrize("side", Side)

@@ -17,14 +17,12 @@ from support import (
     BROKEN_ROWS,
     QUEUE,
     SECOND,
-    a_failed_job,
-    again,
     apply,
     claim_one,
     completed,
     new_job,
+    one_job_of_each_status,
     push,
-    settled_at_once,
 )
 
 
@@ -78,11 +76,7 @@ def test_ids_that_another_store_gave_out_are_noted_once_for_each_table(store, co
 
 @pytest.mark.parametrize("damage", BROKEN_ROWS)
 def test_a_row_that_breaks_a_rule_of_the_schema_is_a_broken_file(store, connection, damage):
-    a_failed_job(store)
-    settled_at_once(store, lambda claim: again(claim, SECOND))
-    push(store)
-    claim_one(store)
-    push(store)
+    one_job_of_each_status(store)
     assert connection.execute(SQL["check_rows"]).fetchone() == (0,)
     connection.execute("PRAGMA ignore_check_constraints = on")
     assert connection.execute(f"UPDATE jobs {damage}").rowcount == 1

@@ -21,15 +21,12 @@ from postgres_fixtures import VERSIONS, Servers, rows
 from support import (
     BROKEN_ROWS,
     QUEUE,
-    SECOND,
-    a_failed_job,
-    again,
     claim_all,
     claim_one,
     ids,
     new_job,
+    one_job_of_each_status,
     push,
-    settled_at_once,
     until,
 )
 
@@ -130,11 +127,7 @@ def test_what_changed_while_it_was_waited_for_is_judged_as_it_is(url, connection
 
 @pytest.mark.parametrize("damage", BROKEN_ROWS)
 def test_a_row_that_breaks_a_rule_of_the_schema_is_told(store, connection, damage):
-    a_failed_job(store)
-    settled_at_once(store, lambda claim: again(claim, SECOND))
-    push(store)
-    claim_one(store)
-    push(store)
+    one_job_of_each_status(store)
     assert connection.one("check_rows") == (0,)
     for (name,) in connection.execute(_RULES).fetchall():
         connection.execute(
