@@ -55,7 +55,7 @@ def _planted(score: Score, meant: Callable[[str], bool], at_once: int, tell: Cal
             used = engine.uses() if any(meant(mutant.name) for mutant in terms.mutants(engine)) else {}
             versions = (
                 engine.versions() if used else ()
-            )  # to start its own would take a mutant longer than to be noticed
+            )  # else each mutant starts its own
             servers = {version: started.enter_context(PostgresServer(version)).dsn() for version in versions}
             dropped = [mutant for mutant in terms.mutants(engine, used) if meant(mutant.name)]
             for name, by in pool.map(partial(look, servers), dropped):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
@@ -104,6 +104,23 @@ class Servers:
             self._poolers[version] = PgBouncer(self._url(version)).__enter__()
         with self.database(version, with_tables=True) as url, self._poolers[version].lend(url) as pooled:
             yield pooled
+
+    @contextmanager
+    def place(self, engine: str) -> Iterator[str]:
+        """Lend what `support.open_engine` opens for that name: itself, or the URL of a database with tables.
+
+        engine: memory, sqlite, "postgres VERSION", or that and "pooled".
+        """
+        ours: AbstractContextManager[str]
+        match engine.split():
+            case ["postgres", version]:
+                ours = self.database(version, with_tables=True)
+            case ["postgres", version, "pooled"]:
+                ours = self.pooled(version)
+            case _:
+                ours = nullcontext(engine)
+        with ours as place:
+            yield place
 
     def _url(self, version: str) -> str:
         return version if "://" in version else STARTED.get(version) or self.server(version).dsn()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -34,14 +33,7 @@ def engine(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def place(engine: str, postgres_servers: Servers) -> Iterator[str]:
     """What `open_engine` opens: the engine's name, or the URL of a database with its tables."""
-    match engine.split():
-        case ["postgres", version]:
-            ours = postgres_servers.database(version, with_tables=True)
-        case ["postgres", version, "pooled"]:
-            ours = postgres_servers.pooled(version)
-        case _:
-            ours = nullcontext(engine)
-    with ours as place:
+    with postgres_servers.place(engine) as place:
         yield place
 
 

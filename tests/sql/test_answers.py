@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,8 +55,7 @@ def clock() -> FakeClock:
 @pytest.fixture(params=["sqlite", f"postgres {VERSIONS[-1]}"])
 def place(request: pytest.FixtureRequest, postgres_servers: Servers) -> Iterator[str]:
     """What `open_engine` opens."""
-    engine, _, version = request.param.partition(" ")
-    with postgres_servers.database(version, with_tables=True) if version else nullcontext(engine) as place:
+    with postgres_servers.place(request.param) as place:
         yield place
 
 
@@ -624,6 +623,7 @@ def test_what_is_ahead_of_a_job_of_its_order_is_due_or_under_way(store, base, cl
 
 def test_a_later_job_of_an_order_is_ahead_while_it_runs(store, base):
     ordered = Terms(order="o")
+    push(store, terms=ordered, queue="elsewhere")
     first = push(store, terms=ordered, delay=SECOND)
     second, third = push(store, terms=ordered), push(store, terms=ordered)
     claim = claim_one(store)
