@@ -53,9 +53,7 @@ def _planted(score: Score, meant: Callable[[str], bool], at_once: int, tell: Cal
             yield score
         for engine in terms.ENGINES:
             used = engine.uses() if any(meant(mutant.name) for mutant in terms.mutants(engine)) else {}
-            versions = (
-                engine.versions() if used else ()
-            )  # else each mutant starts its own
+            versions = engine.versions() if used else ()  # else each mutant starts its own
             servers = {version: started.enter_context(PostgresServer(version)).dsn() for version in versions}
             dropped = [mutant for mutant in terms.mutants(engine, used) if meant(mutant.name)]
             for name, by in pool.map(partial(look, servers), dropped):

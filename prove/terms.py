@@ -18,6 +18,8 @@ _SUITES: Final = (
     "tests/worker",
     "tests/faces/test_report.py",
     "tests/faults",
+    "tests/sql/test_answers.py",
+    "tests/sql/test_sweeping.py",
 )
 _TOKEN: Final = re.compile(r"--[^\n]*|'[^']*'|\w+|\S")
 _FIRST: Final = 60  # tests that are shown before the plans
@@ -55,14 +57,14 @@ ENGINES: Final = (
         "",
         "store/sqlite/queries.sql",
         uses.FILE,
-        (*_SUITES, "tests/sql/test_answers.py", "tests/sql/test_answers_of_files.py"),
+        (*_SUITES, "tests/sql/test_answers_of_files.py"),
         "tests/sql/test_plans.py",
     ),
     Engine(
         "PostgreSQL: ",
         "store/postgres/queries.sql",
         uses.POSTGRES,
-        (*_SUITES, "tests/postgres", "tests/sql/test_answers.py", "tests/sql/test_postgres_answers.py"),
+        (*_SUITES, "tests/postgres", "tests/sql/test_postgres_answers.py"),
         "tests/sql/test_postgres_plans.py",
         versions,
     ),

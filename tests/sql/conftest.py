@@ -1,4 +1,7 @@
-"""Files with nothing in them, a thousand rows and a million, filled as each statement would like least."""
+"""Files with nothing in them, a thousand rows and a million, filled as each statement would like least.
+
+And a store of either engine, for what its single statements answer.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from prove.clock import FakeClock
+from tests.sql.base import Base, File, Server
+from workqueue.store.contract import Store
 from workqueue.store.sqlite.engine import SqliteStore
+
+from postgres_fixtures import VERSIONS, Servers
+from support import open_engine
 
 SIZES = (0, 1_000, 1_000_000)
 FEW = 10  # of each kind that a statement is to find, whatever the size
@@ -111,3 +120,29 @@ def build(path: Path, size: int) -> None:
         connection.execute("CREATE TABLE advice AS SELECT tbl, idx, stat FROM sqlite_stat1")
         connection.execute("DELETE FROM sqlite_stat1")
         connection.execute("COMMIT")
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture(params=["sqlite", f"postgres {VERSIONS[-1]}"])
+def place(request: pytest.FixtureRequest, postgres_servers: Servers) -> Iterator[str]:
+    """What `open_engine` opens."""
+    with postgres_servers.place(request.param) as place:
+        yield place
+
+
+@pytest.fixture
+def store(place: str, tmp_path: Path, clock: FakeClock) -> Iterator[Store]:
+    store = open_engine(place, clock, tmp_path)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def base(store: Store, place: str, tmp_path: Path) -> Iterator[Base]:
+    """The tables of `store`."""
+    with closing(Server(place) if "://" in place else File(tmp_path / "q.db")) as base:
+        yield base

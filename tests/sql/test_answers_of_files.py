@@ -27,11 +27,6 @@ from support import (
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def store(tmp_path: Path, clock: FakeClock) -> Iterator[SqliteStore]:
     store = SqliteStore(tmp_path / "q.db", clock=clock)
     yield store
