@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from textual.widgets import Input
 from watching import Watcher, run, segments_of, watched
 from workqueue import payload
 from workqueue.figures import Counted
 from workqueue.job import JobStatus
+from workqueue.monitor import Desk
 from workqueue.monitor.jobs import Jobs
 from workqueue.monitor.story import StoryView
 from workqueue.monitor.table import Table
@@ -67,8 +69,10 @@ def status(store: Store, job: int) -> JobStatus:
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 50)], ids="{0[0]}x{0[1]}".format)
-def test_all_is_to_be_seen_at_once(store, path, size):
+def test_all_is_to_be_seen_at_once(store, path, size, monkeypatch):
     jobs = fill(store)
+    frame, failed_at = Desk.frame, store.get(jobs["failed"]).settled_at
+    monkeypatch.setattr(Desk, "frame", lambda desk: msgspec.structs.replace(frame(desk), now=failed_at))
     store.pause("crawl", None)
     store.ledger.add("mail", {"send": Counted(completed=1234)})
 
