@@ -226,8 +226,13 @@ def test_async_handlers_that_run_at_once_do_not_mix(init):
 
 
 def test_a_thread_past_its_timeout_is_reported_though_it_never_comes_back(init):
-    kept = init()
-    goes_on = threading.Event()
+    goes_on, came_back = threading.Event(), threading.Event()
+
+    def note(event, hint):
+        came_back.set()
+        return event
+
+    kept = init(before_send_transaction=note)
     with Queue(":memory:", observers=[sentry.Reports()]) as queue:
 
         @queue.task(timeout=0.05, name="late")
@@ -239,6 +244,7 @@ def test_a_thread_past_its_timeout_is_reported_though_it_never_comes_back(init):
         assert queue.wait_idle(10)
         assert [error["exception"]["values"][-1]["type"] for error in kept.errors] == ["TimedOut"]
         goes_on.set()
+        assert came_back.wait(10)  # else its transaction may be sent by the SDK of the next test
 
 
 class Isolated:
