@@ -39,6 +39,9 @@ _A_KEY = (
     "INSERT INTO workqueue.taken_keys (queue, name, key, job, until, taken_at) VALUES ('default', 'task', 'k', 1, 2, 3)"
 )
 _WAITS = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+_JOBS_THAT_ARE_WAITED_FOR = """
+    CREATE VIEW workqueue.jobs AS SELECT * FROM workqueue.all_jobs WHERE pg_advisory_xact_lock_shared(1) IS NOT NULL
+"""
 _RULES = "SELECT conname FROM pg_constraint WHERE conrelid = 'workqueue.jobs'::regclass AND contype = 'c'"
 
 
@@ -123,6 +126,27 @@ def test_what_changed_while_it_was_waited_for_is_judged_as_it_is(url, connection
         until(lambda: rows(url, _WAITS) == [(1,)])
         other.commit()
         assert done.result().rowcount == 0
+
+
+def test_a_job_that_was_handed_back_while_the_dead_were_looked_for_is_no_orphan(postgres_servers):
+    with (
+        postgres_servers.database(VERSIONS[-1]) as url,
+        closing(PostgresStore(url, clock=FakeClock())) as store,
+        closing(connect(address.parse(url))) as connection,
+        psycopg.connect(url) as other,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        push(store)
+        row = {"dead": [claim_one(store).runner], "expired_before": 0, "limit": 9}
+        assert connection.ask("orphans", row).rowcount == 1
+        rows(url, "ALTER TABLE workqueue.jobs RENAME TO all_jobs")
+        rows(url, _JOBS_THAT_ARE_WAITED_FOR)
+        other.execute("SELECT pg_advisory_xact_lock(1)")
+        found = pool.submit(connection.ask, "orphans", row)
+        until(lambda: rows(url, _WAITS) == [(1,)])
+        other.execute("UPDATE workqueue.all_jobs SET status = 0, ready = 1, runner = NULL, lease_until = NULL")
+        other.commit()
+        assert found.result().rowcount == 0
 
 
 @pytest.mark.parametrize("damage", BROKEN_ROWS)
