@@ -16,7 +16,7 @@ test: programs check ## lint, types, layers, every test, and the proof at its sm
 	@echo "== tests"
 	$(BIN)/python -m pytest -n 3 --dist worksteal
 	@echo "== proof, at its smallest size"
-	$(BIN)/python -m prove run quick
+	$(BIN)/python -m prove run quick --at-once 3
 
 # Programs, and the Debian package of each where it has another name.
 PROGRAMS = pgbouncer chromium promtool:prometheus systemd-analyze:systemd

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from typing import Final
 
@@ -21,6 +23,7 @@ from prove.verdict import Verdict
 Harness = Callable[[float, int], Verdict]
 
 HARNESSES: Final[dict[str, tuple[Harness, float]]] = {  # and its share of the time
+    "handlers": (handlers.run, 0.09),  # takes as long as its table needs, once: first, for it mostly waits
     "model": (model.FILE.run, 0.13),
     "model_postgres": (model.POSTGRES.run, 0.05),
     "simulation": (simulation.run, 0.18),
@@ -31,7 +34,6 @@ HARNESSES: Final[dict[str, tuple[Harness, float]]] = {  # and its share of the t
     "connections": (connections.run, 0.10),
     "tasks": (tasks.FILE.run, 0.10),
     "tasks_postgres": (tasks.POSTGRES.run, 0.10),
-    "handlers": (handlers.run, 0.09),  # takes as long as its table needs, once
 }
 _REPEAT: Final[dict[str, Callable[[list[str]], Verdict]]] = {
     "model": model.FILE.repeat,
@@ -65,25 +67,29 @@ class _Size(click.ParamType[timedelta]):
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Break things on purpose, and print one line for each harness. Exit code 1 when a promise is broken."""
-    for complains in ("workqueue", "psycopg"):  # as they should
-        logging.getLogger(complains).addHandler(logging.NullHandler())
+    _hush()
 
 
 @main.command()
 @click.argument("size", type=_Size())
 @click.option("--seed", type=click.IntRange(0), help="What to draw from.  [default: 1 when quick, else drawn]")
 @click.option("--only", type=click.Choice([*HARNESSES, "peers"]), multiple=True, help="May be repeated.")
+@click.option("--at-once", type=click.IntRange(1), default=1, show_default=True, help="Harnesses, each in a process.")
 @click.option("--write", is_flag=True, help="Keep it in RELIABILITY.json, and its table in docs/guarantees.md.")
-def run(size: timedelta, seed: int | None, only: tuple[str, ...], *, write: bool) -> None:
-    """Run the harnesses: `quick` in less than three minutes, else for about as long as told."""
+def run(size: timedelta, seed: int | None, only: tuple[str, ...], at_once: int, *, write: bool) -> None:
+    """Run the harnesses: `quick` in less than three minutes, else for about as long as told.
+
+    Several at once share the time told as one by one they would, and are done sooner.
+    """
     if write and only:
         raise click.UsageError("expected --write without --only: the table tells of all harnesses")
     if seed is None:
         seed = 1 if size == _QUICK else secrets.randbelow(10**6)
     seconds = size.total_seconds()
-    chosen = {name: found for name, found in HARNESSES.items() if not only or name in only}
-    whole = sum(share for _, share in chosen.values())
-    verdicts = [_show(harness(seconds * share / whole, seed)) for harness, share in chosen.values()]
+    chosen = {name: share for name, (_, share) in HARNESSES.items() if not only or name in only}
+    whole = sum(chosen.values())
+    shares = {name: seconds * share / whole for name, share in chosen.items()}
+    verdicts = [_show(verdict) for verdict in _play(shares, seed, at_once)]
     peers: list[Verdict] = []
     if "peers" in only or (not only and size != _QUICK):
         peers = [_show(verdict) for verdict in crash.run_peers(seconds * (1 if only else _PEERS_SHARE), seed)]
@@ -130,6 +136,27 @@ def plant(only: tuple[str, ...], at_once: int, *, again: bool, write: bool) -> N
             reliability.save(reliability.with_score(kept, score))
     verdict = planted.verdict(score)
     _leave([_show(verdict)])
+
+
+def _play(shares: Mapping[str, float], seed: int, at_once: int) -> Iterator[Verdict]:
+    """Play the harnesses by these names for so many seconds each; give what they found in their order."""
+    if at_once == 1:
+        yield from (_run(name, share, seed) for name, share in shares.items())
+        return
+    # Processes, for some compute; spawned, for others have threads.
+    with ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn"), _hush) as pool:
+        playing = [pool.submit(_run, name, share, seed) for name, share in shares.items()]
+        yield from (played.result() for played in playing)
+
+
+def _run(name: str, seconds: float, seed: int) -> Verdict:
+    harness, _ = HARNESSES[name]
+    return harness(seconds, seed)
+
+
+def _hush() -> None:
+    for complains in ("workqueue", "psycopg"):  # as they should
+        logging.getLogger(complains).addHandler(logging.NullHandler())
 
 
 def _show(verdict: Verdict) -> Verdict:

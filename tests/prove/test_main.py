@@ -71,6 +71,15 @@ def test_a_harness_is_run_and_repeated() -> None:
     assert (result.exit_code, result.output.partition(":")[0]) == (0, "simulation")
 
 
+def test_harnesses_run_at_once_are_told_in_their_order() -> None:
+    result = call("run", "1s", "--only", "simulation", "--only", "model", "--at-once", "2", "--seed", "3")
+    assert [line.partition(":")[0] for line in result.output.splitlines() if "(seed 3, " in line] == [
+        "model",
+        "simulation",
+    ]
+    assert result.exit_code == 0
+
+
 @pytest.mark.parametrize(
     "words",
     [
