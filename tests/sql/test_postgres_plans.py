@@ -88,12 +88,12 @@ HOT = {
     "terms_of": {"terms_pkey"},
     "key_holder": {"terms_key"},
     "limit_runs": {"terms_running"},
-    "is_behind": {"terms_ordered", "jobs_pkey"},
+    "is_behind": {"terms_ordered", "terms_order_running", "jobs_pkey"},
     "hasten": {"jobs_pkey"},
     "not_due": {"jobs_pkey"},
     "situation": {"jobs_pkey", "runners_pkey"},
     "limit_holders": {"terms_running"},
-    "ahead": {"terms_ordered", "jobs_pkey"},
+    "ahead": {"terms_ordered", "terms_order_running", "jobs_pkey"},
     "front": {"jobs_ready"},
     "let_go_limited": {"terms_limited"},
     "let_go_rated": {"terms_rated"},
@@ -124,7 +124,13 @@ READS_ALL = {"standings", "check_jobs", "check_rows", "check_terms", "check_figu
              "enlisted", "drop_figures", "task_standings",
              "schema_version", "set_version", "last_id", "forget_progress", "wants_sweeping", "is_empty"}  # fmt: skip
 # What an index would be searched by less, with the same answer.
-NARROWED = [("batch_waiting", "is_open"), ("forget_keys", "until"), ("restart_windows", "taken_at")]
+NARROWED = [
+    ("batch_waiting", "is_open"),
+    ("forget_keys", "until"),
+    ("restart_windows", "taken_at"),
+    ("wants_sweeping", "(span = 0)"),
+    ("enlisted", "runner"),
+]
 FEW = {"jobs_running"}  # all of this index are meant
 FILL = """
     INSERT INTO workqueue.jobs (queue, name, status, ready, priority, position, run_at, pushed_at, backoff, attempt,

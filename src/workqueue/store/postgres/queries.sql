@@ -831,8 +831,7 @@ SELECT EXISTS (SELECT 1 FROM workqueue.terms AS t
                   AND t.job < :job
                   AND (SELECT j.status IN (2, 4) OR j.ready IN (1, 2) FROM workqueue.jobs AS j WHERE j.id = t.job))
     OR EXISTS (SELECT 1 FROM workqueue.terms
-                WHERE queue = :queue AND order_lane = :lane AND is_open
-                  AND job > :job AND runs);
+                WHERE queue = :queue AND order_lane = :lane AND job > :job AND runs);
 
 -- name: count_starts
 SELECT count(*) FROM workqueue.starts WHERE queue = :queue AND lane = :lane AND at > :since;
@@ -860,7 +859,7 @@ UPDATE workqueue.terms AS t
 
 -- name: kept_back
 UPDATE workqueue.jobs SET ready = 2
- WHERE status IN (0, 2) AND ready = 1
+ WHERE ready = 1
    AND id = ANY (ARRAY(SELECT (r ->> 0)::bigint FROM json_array_elements(:rows::json) AS r));
 
 -- name: pause_terms
@@ -1208,7 +1207,7 @@ SELECT job, (SELECT j.status FROM workqueue.jobs AS j WHERE j.id = found.job) FR
       ORDER BY t.job LIMIT 1)
     UNION ALL
     (SELECT job FROM workqueue.terms
-      WHERE queue = :queue AND order_lane = :lane AND is_open AND job > :job AND runs
+      WHERE queue = :queue AND order_lane = :lane AND job > :job AND runs
       ORDER BY job LIMIT 1)) AS found
  ORDER BY job LIMIT 1;
 
