@@ -59,8 +59,9 @@ def test_what_runs_takes_no_place_among_those_past_their_time(store, base, clock
 def test_plain_jobs_are_not_restored_one_by_one(store, base):
     plain, special = push(store), push(store, terms=Terms(order="o"))
     apply(store, *map(raised, claim_all(store)))
+    waiting = push(store, terms=Terms(order="o"))
     assert found(base, "special_failed", queue=QUEUE) == [special]
-    assert found(base, "special_restorable", queue=QUEUE, ids=json.dumps([plain, special])) == [special]
+    assert found(base, "special_restorable", queue=QUEUE, ids=json.dumps([plain, special, waiting])) == [special]
 
 
 def test_a_job_can_be_cancelled_until_it_is_settled(store, base):
@@ -266,6 +267,23 @@ def test_queues_that_have_settled_jobs_are_told_once_each_and_no_others(store, b
     assert found(base, "settled_queues", most=2) == ["a", "b"]
 
 
+def test_runners_are_told_with_what_each_of_them_runs(store, base):
+    for count in (2, 0, 1):
+        runner = store.enlist(QUEUE, "tests")
+        for _ in range(count):
+            push(store)
+        claim_all(store, runner)
+    push(store)
+    assert [row[4] for row in found(base, "enlisted")] == [2, 0, 1]
+
+
+def test_a_batch_is_done_by_itself(base):
+    for _ in range(2):
+        base.execute(f"INSERT INTO batches (queue, sealed) VALUES ('{QUEUE}', TRUE)")
+    base.ask("batch_done", batch=1, now=5)
+    assert base.execute("SELECT done_at FROM batches ORDER BY id") == [(5,), (None,)]
+
+
 def test_the_progress_of_others_is_not_told(store, base):
     runner = store.enlist(QUEUE, "tests")
     jobs = [push(store), push(store)]
@@ -274,7 +292,7 @@ def test_the_progress_of_others_is_not_told(store, base):
     assert [job for job, _ in base.ask("outlook_progress", ids="[2]")] == [2]
 
 
-def test_a_queue_is_idle_whatever_another_has_to_do(store, base, clock):
+def test_a_queue_is_idle_and_has_no_backlog_whatever_another_has_to_do(store, base, clock):
     a_suspect(store, queue="b")
     for _ in range(2):
         push(store, queue="b", terms=Terms(limit=Lane("one", most=1)))
@@ -283,8 +301,9 @@ def test_a_queue_is_idle_whatever_another_has_to_do(store, base, clock):
     apply(store, again(claim_one(store, queue="b"), SECOND))
     push(store, queue="b", delay=SECOND)
     push(store, queue="b")
-    asked = [base.ask("idle", queue=queue, now=clock() + micros(SECOND))[0][0] for queue in (QUEUE, "b")]
-    assert asked == [1, 0]
+    asked = [{"queue": queue, "now": clock() + micros(SECOND)} for queue in (QUEUE, "b")]
+    assert [base.ask("idle", **row)[0][0] for row in asked] == [1, 0]
+    assert [base.ask("backlog", **row)[0][0] for row in asked] == [0, 5]
 
 
 @pytest.mark.parametrize(
@@ -334,5 +353,7 @@ def test_a_later_job_of_an_order_is_ahead_while_it_runs(store, base):
     claim = claim_one(store)
     ahead = [base.ask("ahead", queue=QUEUE, lane="o", job=job) for job in (first, second, third)]
     assert ahead == [[(second, JobStatus.RUNNING)], [], [(second, JobStatus.RUNNING)]]
+    behind = [base.ask("is_behind", queue=QUEUE, lane="o", job=job)[0][0] for job in (first, second, third)]
+    assert behind == [1, 0, 1]
     apply(store, completed(claim))
     assert base.ask("ahead", queue=QUEUE, lane="o", job=first) == []

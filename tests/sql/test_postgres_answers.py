@@ -84,6 +84,17 @@ def test_who_does_not_wait_for_others_is_not_called(store, connection):
     assert connection.ask("call_follower", {"job": 2, "now": 0}).rowcount == 0
 
 
+def test_who_is_not_kept_back_is_not_let_go(store, connection):
+    job = push(store)
+    assert connection.ask("free_jobs", {"ids": json.dumps([job])}).rowcount == 0
+
+
+def test_who_does_not_stand_in_line_is_not_kept_back(store, connection):
+    job = push(store)
+    assert store.cancel(job)
+    assert connection.ask("kept_back", {"rows": json.dumps([[job, 2]])}).rowcount == 0
+
+
 def test_the_terms_of_a_job_that_is_not_over_stay_as_they_are(store, connection):
     _, then = store.push([new_job(terms=Terms(followed=True)), new_job(terms=Terms(follows=-1))])
     assert connection.ask("reopen_terms", {"job": then}).rowcount == 0

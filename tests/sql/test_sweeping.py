@@ -246,6 +246,12 @@ def test_what_was_half_resumed_is_let_go_by_a_sweep(store, base):
     assert store.paused("b") == ["task"]
 
 
+def test_what_was_half_resumed_elsewhere_is_swept_there(store, base, clock):
+    paused_elsewhere(store)
+    base.execute("DELETE FROM pauses")
+    assert not wants_sweeping(base, clock)
+
+
 def test_a_sweep_leaves_the_progress_of_jobs_that_are_there(store, base, clock):
     progressing(store)
     progress_of_a_job_that_is_gone(store, base)
