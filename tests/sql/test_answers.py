@@ -242,6 +242,15 @@ def test_a_lane_is_held_by_those_of_its_queue_that_run(store, base):
     assert found(base, "limit_holders", queue="a", lane="one", limit=9) == [1]
 
 
+def test_lanes_of_a_queue_open_once_it_is_time_and_the_first_of_them_first(base):
+    for queue, lane, opens_at in (("a", "late", 6), ("a", "second", 5), ("a", "first", 4), ("b", "elsewhere", 3)):
+        base.execute(
+            f"INSERT INTO closed_lanes (queue, lane, most, opens_at) VALUES ('{queue}', '{lane}', 7, {opens_at})"
+        )
+    asked = [found(base, "opening_lanes", queue="a", now=now, limit=limit) for now, limit in ((5, 9), (5, 1), (3, 9))]
+    assert asked == [[["first", 7], ["second", 7]], [["first", 7]], []]
+
+
 def test_a_slot_stands_for_one_schedule_at_one_time(base):
     base.execute(f"INSERT INTO schedules (queue, name, spec, next_at) VALUES ('{QUEUE}', 's', '', 5)")
     asked = [(QUEUE, "s", 5), ("other", "s", 5), (QUEUE, "other", 5), (QUEUE, "s", 6)]

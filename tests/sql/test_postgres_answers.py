@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import timedelta
 
 import psycopg
 import pytest
@@ -21,12 +22,16 @@ from postgres_fixtures import VERSIONS, Servers, rows
 from support import (
     BROKEN_ROWS,
     QUEUE,
+    again,
+    apply,
     claim_all,
     claim_one,
+    completed,
     ids,
     new_job,
     one_job_of_each_status,
     push,
+    raised,
     until,
 )
 
@@ -158,6 +163,71 @@ def test_a_job_that_was_handed_back_while_the_dead_were_looked_for_is_no_orphan(
         other.execute("UPDATE workqueue.all_jobs SET status = 0, ready = 1, runner = NULL, lease_until = NULL")
         other.commit()
         assert found.result().rowcount == 0
+
+
+def test_a_runner_is_told_with_what_became_of_its_session(connection):
+    pid, start = connection.one("session")
+    tied = {"alive": (pid, start), "its number given out again": (pid, start - 1), "gone": (2**31 - 1, start)}
+    connection.execute("INSERT INTO workqueue.runners (queue, label, started_at) VALUES ('default', 'tied to none', 1)")
+    for label, session in tied.items():
+        connection.execute(
+            "INSERT INTO workqueue.runners (queue, label, started_at, session_pid, session_start)"
+            " VALUES ('default', %s, 1, %s, %s)",
+            (label, *session),
+        )
+    found = connection.ask("sessions", {"ids": [1, 2, 3, 4]}).fetchall()
+    assert [is_gone for _, _, _, is_gone, _ in sorted(found)] == [False, False, True, True]
+    assert [runner for runner, *_ in connection.ask("sessions", {"ids": [2]})] == [2]
+
+
+def test_a_session_of_which_a_role_may_not_see_more_is_taken_for_the_runners(connection, url):
+    with psycopg.connect(url) as other:
+        connection.execute(
+            "INSERT INTO workqueue.runners (queue, label, started_at, session_pid, session_start)"
+            " VALUES ('default', 'of another role', 1, %s, 1)",
+            (other.info.backend_pid,),
+        )
+        connection.execute("CREATE ROLE plain")
+        connection.execute("GRANT USAGE ON SCHEMA workqueue TO plain")
+        connection.execute("GRANT SELECT ON workqueue.runners TO plain")
+        is_gone = []
+        for role in ("postgres", "plain"):
+            connection.execute(f"SET LOCAL ROLE {role}".encode())
+            is_gone.append(connection.one("sessions", {"ids": [1]})[3])
+    assert is_gone == [True, False]
+
+
+def test_a_schema_is_ours_when_it_has_our_table(connection):
+    connection.execute("CREATE SCHEMA other CREATE TABLE jobs (id int)")
+    assert [connection.one("has_schema", {"schema": name})[0] for name in ("workqueue", "other", "none")] == [
+        True,
+        False,
+        False,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        ("UPDATE workqueue.attempts SET job = 9 WHERE job = 3", (1, 0, 0, 0, 0, 0)),
+        ("UPDATE workqueue.jobs SET backoff = 99 WHERE id = 4", (0, 1, 0, 0, 0, 0)),
+        ("UPDATE workqueue.attempts SET attempt = 2 WHERE job = 3", (0, 0, 1, 0, 0, 0)),
+        ("UPDATE workqueue.completed SET id = 4 WHERE id = 2", (0, 0, 0, 1, 0, 0)),
+        ("UPDATE workqueue.completed SET backoff = 99 WHERE id = 2", (0, 0, 0, 0, 1, 0)),
+        ("UPDATE workqueue.attempts SET attempt = 2 WHERE job = 1", (0, 0, 0, 0, 0, 1)),
+    ],
+)
+def test_each_kind_of_damage_to_jobs_is_told_from_the_others(store, connection, damage, expected):
+    push(store)
+    apply(store, again(claim_one(store), timedelta(0)))
+    push(store)
+    apply(store, *(completed(claim, stays=True) for claim in claim_all(store)))
+    push(store)
+    apply(store, raised(claim_one(store)))
+    push(store)
+    assert connection.one("check_jobs") == (0,) * 6
+    assert connection.execute(damage.encode()).rowcount == 1
+    assert connection.one("check_jobs") == expected
 
 
 @pytest.mark.parametrize("damage", BROKEN_ROWS)
