@@ -34,6 +34,7 @@ TICK = timedelta(microseconds=1)
 # Each breaks one rule that the schemas have for the rows of jobs.
 BROKEN_ROWS = [
     "SET status = 1 WHERE status = 0",
+    "SET status = 1, settled_at = NULL WHERE status = 3",
     "SET ready = NULL WHERE status = 0",
     "SET ready = 1 WHERE status = 4",
     "SET ready = 2 WHERE status = 0",

@@ -15,6 +15,7 @@ from workqueue.store.contract import Store
 from workqueue.store.paging import Find
 
 from support import (
+    LEASE,
     QUEUE,
     SECOND,
     a_failed_job,
@@ -104,7 +105,10 @@ def test_each_kind_of_damage_to_terms_is_told_from_the_others(store, base, damag
     store.push([new_job(terms=Terms(followed=True), delay=SECOND), new_job(terms=Terms(follows=-1))])
     push(store, terms=Terms(follows_batch=store.batches.open(QUEUE)))
     push(store)
-    assert len(claim_all(store)) == 2
+    runner = store.enlist(QUEUE, "tests")
+    assert len(claim_all(store, runner)) == 2
+    store.beat(runner, LEASE)
+    assert base.ask("check_rows") == [(0,)]
     assert base.ask("check_terms") == [(0,) * 6]
     base.execute(damage)
     assert base.ask("check_terms") == [expected]
@@ -318,16 +322,18 @@ def test_a_queue_is_idle_and_has_no_backlog_whatever_another_has_to_do(store, ba
 @pytest.mark.parametrize(
     ("damage", "expected"),
     [
-        ("UPDATE figures SET lost = -1 WHERE span = 1 AND name = 'task'", (1, 0)),
-        ("UPDATE figures SET run_buckets = '[2]' WHERE span = 1 AND name = 'task'", (1, 0)),
-        ("UPDATE figures SET completed = 0 WHERE span = 0 AND name = 'task'", (0, 1)),
-        ("UPDATE figures SET completed = 9 WHERE span = 60 AND name = 'task'", (0, 1)),
+        ("SET lost = -1 WHERE span = 1", (1, 0)),
+        ("SET run_buckets = '[2]' WHERE span = 1", (1, 0)),
+        ("SET completed = 0 WHERE span = 0", (0, 1)),
+        ("SET completed = 9 WHERE span = 60", (0, 1)),
     ],
 )
 def test_each_kind_of_damage_to_figures_is_told(store, base, damage, expected):
-    store.ledger.add(QUEUE, {"task": Counted(completed=1, wait_buckets=(0, 1), run_buckets=(1,)), "other": Counted()})
+    figures = {"task": Counted(completed=1, wait_buckets=(0, 1), run_buckets=(1,)), "other": Counted()}
+    store.ledger.add(QUEUE, figures)
+    store.ledger.add("another", figures)
     assert base.ask("check_figures") == [(0, 0)]
-    base.execute(damage)
+    base.execute(f"UPDATE figures {damage} AND queue = '{QUEUE}' AND name = 'task'")
     assert base.ask("check_figures") == [expected]
     assert len(store.check()) == 1
 

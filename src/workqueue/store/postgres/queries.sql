@@ -786,9 +786,9 @@ SELECT (SELECT count(*) FROM workqueue.jobs WHERE special AND id NOT IN (SELECT 
        (SELECT count(*) FROM workqueue.terms AS t JOIN workqueue.jobs AS j ON j.id = t.job
          WHERE t.is_open <> (j.settled_at IS NULL)),
        (SELECT count(*) FROM workqueue.terms AS t JOIN workqueue.jobs AS j ON j.id = t.job
-         WHERE (t.kept_by IS NOT NULL) <> (j.ready IS NOT NULL AND j.ready = 2)),
+         WHERE (t.kept_by IS NOT NULL) <> (j.ready IS NOT DISTINCT FROM 2)),
        (SELECT count(*) FROM workqueue.terms AS t JOIN workqueue.jobs AS j ON j.id = t.job
-         WHERE (j.ready IS NOT NULL AND j.ready = 3) AND t.follows IS NULL AND t.follows_batch IS NULL);
+         WHERE j.ready = 3 AND t.follows IS NULL AND t.follows_batch IS NULL);
 
 -- name: add_terms
 -- Rows [job, spec, key, expires_at, limit lane, rate lane, order lane, batch, follows, follows_batch]. The place of a job
