@@ -12,7 +12,8 @@ run: $(VENV)/run ## the main job: a fixity manifest of Python's own library, the
 	$(BIN)/python examples/manifest.py "$(STDLIB)" --skip site-packages --skip __pycache__ --out $(MANIFEST)
 	cd "$(STDLIB)" && sha256sum --check --quiet "$(CURDIR)/$(MANIFEST)/SHA256SUMS" && echo "sha256sum -c: every file is as the manifest says"
 
-test: programs check ## lint, types, layers, every test, and the proof at its smallest size
+test: ## lint, types, layers, every test, and the proof at its smallest size
+	@$(MAKE) --no-print-directory --jobs 2 programs check
 	@echo "== tests"
 	$(BIN)/python -m pytest -n 3 --dist worksteal
 	@echo "== proof, at its smallest size"
