@@ -2,52 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-import multiprocessing
 import os
 import secrets
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from typing import Final
 
 import click
 from workqueue.duration import parse_duration
 
-from prove import connections, crash, handlers, model, planted, powercut, reliability, simulation, time_faults
-from prove.crash import tasks
-from prove.powercut import HARNESSES as DISKS
+from prove import crash, planted, reliability
+from prove.harnesses import HARNESSES, REPEAT, hush, play
 from prove.verdict import Verdict
 
-Harness = Callable[[float, int], Verdict]
-
-HARNESSES: Final[dict[str, tuple[Harness, float]]] = {  # and its share of the time
-    "handlers": (handlers.run, 0.09),  # takes as long as its table needs, once: first, for it mostly waits
-    "model": (model.FILE.run, 0.13),
-    "model_postgres": (model.POSTGRES.run, 0.05),
-    "simulation": (simulation.run, 0.18),
-    "powercut": (powercut.run, 0.18),
-    "time_faults": (time_faults.run, 0.08),
-    "crash": (crash.FILE.run, 0.14),
-    "crash_postgres": (crash.POSTGRES.run, 0.10),
-    "connections": (connections.run, 0.10),
-    "tasks": (tasks.FILE.run, 0.10),
-    "tasks_postgres": (tasks.POSTGRES.run, 0.10),
-}
-_REPEAT: Final[dict[str, Callable[[list[str]], Verdict]]] = {
-    "model": model.FILE.repeat,
-    "model_postgres": model.POSTGRES.repeat,
-    "simulation": simulation.repeat,
-    "time_faults": time_faults.repeat,
-    "crash": crash.repeat,
-    "crash_postgres": crash.POSTGRES.repeat,
-    "connections": connections.repeat,
-    "tasks": tasks.FILE.repeat,
-    "tasks_postgres": tasks.POSTGRES.repeat,
-    "handlers": handlers.repeat,
-    "planted": planted.repeat,
-} | {name: lambda words, name=name: powercut.repeat([name, *words]) for name in DISKS}  # type: ignore[misc]
 _QUICK: Final = timedelta(seconds=40)
 _PEERS_SHARE: Final = 0.05
 
@@ -67,7 +34,7 @@ class _Size(click.ParamType[timedelta]):
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Break things on purpose, and print one line for each harness. Exit code 1 when a promise is broken."""
-    _hush()
+    hush()
 
 
 @main.command()
@@ -89,24 +56,24 @@ def run(size: timedelta, seed: int | None, only: tuple[str, ...], at_once: int, 
     chosen = {name: share for name, (_, share) in HARNESSES.items() if not only or name in only}
     whole = sum(chosen.values())
     shares = {name: seconds * share / whole for name, share in chosen.items()}
-    verdicts = [_show(verdict) for verdict in _play(shares, seed, at_once)]
+    verdicts = [_show(verdict) for verdict in play(shares, seed, at_once)]
     peers: list[Verdict] = []
     if "peers" in only or (not only and size != _QUICK):
         peers = [_show(verdict) for verdict in crash.run_peers(seconds * (1 if only else _PEERS_SHARE), seed)]
     if write:
         size_told = "quick" if size == _QUICK else f"{seconds:.0f}s"
-        command = f"python -m prove run {size_told} --seed {seed}"
+        command = f"python -m prove run {size_told} --seed {seed}" + (f" --at-once {at_once}" if at_once > 1 else "")
         reliability.save(reliability.of_this_tree(command, verdicts, peers))
     _leave([*verdicts, *peers])
 
 
 @main.command(context_settings={"ignore_unknown_options": True})
-@click.argument("harness", type=click.Choice(list(_REPEAT)))
+@click.argument("harness", type=click.Choice(list(REPEAT)))
 @click.argument("words", nargs=-1)
 def repeat(harness: str, words: tuple[str, ...]) -> None:
     """Play one failure again: the words that it ended with."""
     try:
-        verdict = _REPEAT[harness](list(words))
+        verdict = REPEAT[harness](list(words))
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     _leave([_show(verdict)])
@@ -136,27 +103,6 @@ def plant(only: tuple[str, ...], at_once: int, *, again: bool, write: bool) -> N
             reliability.save(reliability.with_score(kept, score))
     verdict = planted.verdict(score)
     _leave([_show(verdict)])
-
-
-def _play(shares: Mapping[str, float], seed: int, at_once: int) -> Iterator[Verdict]:
-    """Play the harnesses by these names for so many seconds each; give what they found in their order."""
-    if at_once == 1:
-        yield from (_run(name, share, seed) for name, share in shares.items())
-        return
-    # Processes, for some compute; spawned, for others have threads.
-    with ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn"), _hush) as pool:
-        playing = [pool.submit(_run, name, share, seed) for name, share in shares.items()]
-        yield from (played.result() for played in playing)
-
-
-def _run(name: str, seconds: float, seed: int) -> Verdict:
-    harness, _ = HARNESSES[name]
-    return harness(seconds, seed)
-
-
-def _hush() -> None:
-    for complains in ("workqueue", "psycopg"):  # as they should
-        logging.getLogger(complains).addHandler(logging.NullHandler())
 
 
 def _show(verdict: Verdict) -> Verdict:
