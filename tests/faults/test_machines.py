@@ -19,7 +19,7 @@ from prove.postgres.proxy import Proxy
 from workqueue import Queue
 
 from lines import PATIENCE, Lines
-from postgres_fixtures import NOT_TESTED
+from postgres_fixtures import NOT_TESTED, rows
 from support import until
 
 PROGRAM = """
@@ -49,6 +49,13 @@ os.write(events, f"up {machine}\\n".encode())
 signal.sigwait({signal.SIGTERM})
 queue.close()
 """
+
+WHAT_IS_LEFT = (
+    "SELECT id, status, ready, attempt, lost, runner, lease_until, run_at, message FROM workqueue.jobs",
+    "SELECT id, session_pid, session_start FROM workqueue.runners",
+    "SELECT pid, state, wait_event, now() - xact_start, now() - state_change, left(query, 200) FROM pg_stat_activity"
+    " WHERE datname = current_database()",
+)
 
 
 def ip(*words: str) -> None:
@@ -167,7 +174,10 @@ def test_links_that_are_cut_and_clocks_that_are_wrong_lose_and_double_nothing(po
         push(60)
         events.until(f"^ran {a.name} ")
         a.lose_power()  # with jobs in hand, and the server does not know
-        until(lambda: tuple(queue.size()) == (0, 0))  # some that it said it ran, it did not get to write
+        try:
+            until(lambda: tuple(queue.size()) == (0, 0))  # some that it said it ran, it did not get to write
+        except AssertionError:
+            pytest.fail("\n".join(str(row) for question in WHAT_IS_LEFT for row in rows(postgres, question)))
         b.stop()
         assert queue._store.check() == []
     with psycopg.connect(postgres) as connection:
