@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from datetime import timedelta
 
 import pytest
@@ -11,6 +12,9 @@ from workqueue import Backoff, Cancel, Queue
 from workqueue.dashboard import acting, app
 from workqueue.job import JobStatus
 from workqueue.redaction import Redaction
+
+# Read as JSON, and too deep for what looks into it: a list comprehension has a frame of its own before Python 3.12.
+DEEP = 800 if sys.version_info < (3, 12) else 1200
 
 
 @pytest.fixture
@@ -195,7 +199,7 @@ def test_a_waiting_job_can_be_edited_too(visitor, queue):
         ('{"to": "•••••• hidden 1"}', "mask"),
         ("", "JSON"),
         ('"' + "x" * 140_000 + '"', "at most"),
-        ('{"to": ' + "[" * 800 + "]" * 800 + "}", "nested less deep"),
+        ('{"to": ' + "[" * DEEP + "]" * DEEP + "}", "nested less deep"),
     ],
 )
 def test_an_edit_that_cannot_be_says_so_and_keeps_what_was_typed(visitor, failing, typed, said):
