@@ -154,7 +154,7 @@ def _score(score: Score) -> Iterator[str]:
         if lost:
             left = f"; {score.untried[words]} more were not tried yet" if score.untried.get(words) else ""
             told = f"**{_caught(lost)}**{left}"
-            yield f"Of the terms of the SQL for {words}, dropped one at a time, a test missed {told}."
+            yield f"Of the terms of the SQL for {words}, dropped one at a time, the tests noticed {told}."
     if survivors := score.survivors():
         yield "Survivors: " + "; ".join(f"`{name}`" for name in survivors) + "."
 

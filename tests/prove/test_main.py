@@ -128,8 +128,8 @@ def test_the_table_stands_between_its_marks() -> None:
     assert "old" not in page
     assert "| crash | 7 | 1,234 kills, 0 lost | 0 |\n| cuts | 7 | 5 disks | 1 |\n| damage | 7 | 2 logs | 0 |" in page
     assert "at commit def (those that survived there, and new ones, were tried at ghi): **1 of 2 caught**." in page
-    assert "the SQL for SQLite, dropped one at a time, a test missed **1 of 1**." in page
-    assert "the SQL for PostgreSQL, dropped one at a time, a test missed **1 of 1**; 7 more were not tried yet." in page
+    assert "for SQLite, dropped one at a time, the tests noticed **1 of 1**." in page
+    assert "for PostgreSQL, dropped one at a time, the tests noticed **1 of 1**; 7 more were not tried yet." in page
     assert "Survivors: `b`." in page
     assert "| huey | 1,234 kills, 0 lost |" in page
     assert with_table(page, record()) == with_table(PAGE, record())
