@@ -14,6 +14,7 @@ from prove.powercut import HARNESSES as DISKS
 from prove.verdict import Verdict
 
 Harness = Callable[[float, int], Verdict]
+Repeat = Callable[[list[str]], Verdict]
 
 HARNESSES: Final[dict[str, tuple[Harness, float]]] = {  # and its share of the time
     "handlers": (handlers.run, 0.09),  # takes as long as its table needs, once: first, for it mostly waits
@@ -28,7 +29,13 @@ HARNESSES: Final[dict[str, tuple[Harness, float]]] = {  # and its share of the t
     "tasks": (tasks.FILE.run, 0.10),
     "tasks_postgres": (tasks.POSTGRES.run, 0.10),
 }
-REPEAT: Final[dict[str, Callable[[list[str]], Verdict]]] = {
+
+
+def _repeat_of_disk(name: str) -> Repeat:
+    return lambda words: powercut.repeat([name, *words])
+
+
+REPEAT: Final[dict[str, Repeat]] = {
     "model": model.FILE.repeat,
     "model_postgres": model.POSTGRES.repeat,
     "simulation": simulation.repeat,
@@ -40,7 +47,7 @@ REPEAT: Final[dict[str, Callable[[list[str]], Verdict]]] = {
     "tasks_postgres": tasks.POSTGRES.repeat,
     "handlers": handlers.repeat,
     "planted": planted.repeat,
-} | {name: lambda words, name=name: powercut.repeat([name, *words]) for name in DISKS}  # type: ignore[misc]
+} | {name: _repeat_of_disk(name) for name in DISKS}
 
 
 def play(shares: Mapping[str, float], seed: int, at_once: int) -> Iterator[Verdict]:
@@ -60,5 +67,6 @@ def _run(name: str, seconds: float, seed: int) -> Verdict:
 
 
 def hush() -> None:
-    for complains in ("workqueue", "psycopg"):  # as they should
+    """Keep off the terminal what is logged of faults that we make: in each process that plays."""
+    for complains in ("workqueue", "psycopg"):
         logging.getLogger(complains).addHandler(logging.NullHandler())

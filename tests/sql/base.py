@@ -52,6 +52,7 @@ def _rows(cursor: psycopg.Cursor[tuple[Any, ...]]) -> Rows:
     return cursor.fetchall() if cursor.description else []
 
 
-def found(base: Base, statement: str, **row: object) -> list[int]:
-    answer: list[int] = json.loads(base.ask(statement, **row)[0][0])
+def found(base: Base, statement: str, **row: object) -> list[Any]:
+    """Give what stands in an answer that is one JSON array: ids, names, or rows."""
+    answer: list[Any] = json.loads(base.ask(statement, **row)[0][0])
     return answer

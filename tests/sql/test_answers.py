@@ -108,7 +108,7 @@ def test_each_kind_of_damage_to_terms_is_told_from_the_others(store, base, damag
     runner = store.enlist(QUEUE, "tests")
     assert len(claim_all(store, runner)) == 2
     store.beat(runner, LEASE)
-    assert base.ask("check_rows") == [(0,)]
+    assert base.ask("check_rows") == [(0,)]  # neither of a job that is kept back nor of one whose claim was noted
     assert base.ask("check_terms") == [(0,) * 6]
     base.execute(damage)
     assert base.ask("check_terms") == [expected]

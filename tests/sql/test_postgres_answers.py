@@ -165,16 +165,20 @@ def test_a_job_that_was_handed_back_while_the_dead_were_looked_for_is_no_orphan(
         assert found.result().rowcount == 0
 
 
+def enlist_tied(connection: Connection, pid: int | None, start: int | None) -> None:
+    """Put a runner on the list that lives for as long as a session of the server does."""
+    connection.execute(
+        "INSERT INTO workqueue.runners (queue, label, started_at, session_pid, session_start)"
+        " VALUES ('default', 'tests', 1, %s, %s)",
+        (pid, start),
+    )
+
+
 def test_a_runner_is_told_with_what_became_of_its_session(connection):
     pid, start = connection.one("session")
-    tied = {"alive": (pid, start), "its number given out again": (pid, start - 1), "gone": (2**31 - 1, start)}
-    connection.execute("INSERT INTO workqueue.runners (queue, label, started_at) VALUES ('default', 'tied to none', 1)")
-    for label, session in tied.items():
-        connection.execute(
-            "INSERT INTO workqueue.runners (queue, label, started_at, session_pid, session_start)"
-            " VALUES ('default', %s, 1, %s, %s)",
-            (label, *session),
-        )
+    tied_to_none, alive, given_out_again, gone = (None, None), (pid, start), (pid, start - 1), (2**31 - 1, start)
+    for session in (tied_to_none, alive, given_out_again, gone):
+        enlist_tied(connection, *session)
     found = connection.ask("sessions", {"ids": [1, 2, 3, 4]}).fetchall()
     assert [is_gone for _, _, _, is_gone, _ in sorted(found)] == [False, False, True, True]
     assert [runner for runner, *_ in connection.ask("sessions", {"ids": [2]})] == [2]
@@ -182,11 +186,7 @@ def test_a_runner_is_told_with_what_became_of_its_session(connection):
 
 def test_a_session_of_which_a_role_may_not_see_more_is_taken_for_the_runners(connection, url):
     with psycopg.connect(url) as other:
-        connection.execute(
-            "INSERT INTO workqueue.runners (queue, label, started_at, session_pid, session_start)"
-            " VALUES ('default', 'of another role', 1, %s, 1)",
-            (other.info.backend_pid,),
-        )
+        enlist_tied(connection, other.info.backend_pid, 1)
         connection.execute("CREATE ROLE plain")
         connection.execute("GRANT USAGE ON SCHEMA workqueue TO plain")
         connection.execute("GRANT SELECT ON workqueue.runners TO plain")
